@@ -1,0 +1,26 @@
+"""Feature Fusion Learning for Keras: networks that teach each other."""
+
+from keras_ffl import data, layers, losses, methods, models, optimizers
+from keras_ffl.config import Config, preset
+from keras_ffl.errors import FFLError, InputError, TrainingDiverged
+from keras_ffl.methods import FeatureFusionModel, VanillaModel
+from keras_ffl.models import as_subnetwork
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Config",
+    "FFLError",
+    "FeatureFusionModel",
+    "InputError",
+    "TrainingDiverged",
+    "VanillaModel",
+    "as_subnetwork",
+    "data",
+    "layers",
+    "losses",
+    "methods",
+    "models",
+    "optimizers",
+    "preset",
+]

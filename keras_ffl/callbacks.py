@@ -1,0 +1,63 @@
+"""Keras callbacks of a run."""
+
+import math
+
+import keras
+
+from keras_ffl.errors import TrainingDiverged
+
+
+class StopOnDivergence(keras.callbacks.Callback):
+    """Ends training with an error when the loss is NaN or infinite.
+
+    Unlike `keras.callbacks.TerminateOnNaN` it raises, so that nothing that
+    comes after the epoch (checkpoints above all) sees the broken weights.
+
+    Args:
+        steps_per_epoch: Int, steps of a full epoch, for the message.
+
+    Raises:
+        TrainingDiverged: With the epoch and the step.
+    """
+
+    def __init__(self, steps_per_epoch):
+        super().__init__()
+        self.steps_per_epoch = steps_per_epoch
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise TrainingDiverged(
+                f"the loss is {loss} in epoch {self.epoch + 1}, step "
+                f"{batch + 1} of {self.steps_per_epoch}; the last checkpoint "
+                "before it is kept. A smaller learning_rate may help"
+            )
+
+
+class Checkpoints(keras.callbacks.Callback):
+    """Saves the model after every epoch, and whenever it is the best so far.
+
+    Args:
+        workdir: `keras_ffl.workdir.Workdir`.
+        monitor: Name of the logged accuracy that decides what is best.
+        best: Highest value of `monitor` before this training, if any.
+        keep: Int, how many of the last checkpoints stay.
+    """
+
+    def __init__(self, workdir, monitor, best=None, keep=2):
+        super().__init__()
+        self.workdir = workdir
+        self.monitor = monitor
+        self.best = best
+        self.keep = keep
+
+    def on_epoch_end(self, epoch, logs=None):
+        value = float(logs[self.monitor])
+        if self.best is None or value > self.best:
+            self.best = value
+            self.workdir.save_best(self.model)
+        self.workdir.save_checkpoint(self.model, epoch + 1, self.keep)

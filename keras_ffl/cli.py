@@ -1,0 +1,59 @@
+"""What the scripts share: flags, and errors as one line."""
+
+import sys
+
+from absl import app, flags, logging
+
+from keras_ffl.errors import FFLError
+
+
+def run(main):
+    """Runs a script's main function.
+
+    A `keras_ffl.errors.FFLError` is printed as one line, and the script
+    exits with status 1 and without a traceback.
+
+    Args:
+        main: Function of no arguments.
+    """
+
+    def guarded(arguments):
+        if len(arguments) > 1:
+            _fail(f"unexpected argument {arguments[1]!r}; see --help")
+        try:
+            main()
+        except FFLError as error:
+            _fail(error)
+
+    logging.set_verbosity(logging.WARNING)
+    app.run(guarded)
+
+
+def _fail(message):
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    sys.exit(1)
+
+
+def define_workdir():
+    """Defines the required flag `--workdir`.
+
+    Returns:
+        `absl.flags.FlagHolder` of the path.
+    """
+    return flags.DEFINE_string(
+        "workdir", None, "Folder of the run.", required=True
+    )
+
+
+def define_checkpoint():
+    """Defines the flag `--checkpoint`, which names a model of a run.
+
+    Returns:
+        `absl.flags.FlagHolder` of "last" or "best".
+    """
+    return flags.DEFINE_enum(
+        "checkpoint",
+        "last",
+        ["last", "best"],
+        "Whether to take the model of the last or of the best epoch.",
+    )

@@ -1,0 +1,426 @@
+"""Configuration of a run: one frozen dataclass and the presets.
+
+Every preset's docstring states its command, its cost on the machine named
+there, and the error it should reach.
+"""
+
+import dataclasses
+import typing
+
+from keras_ffl.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything that decides the result of a run.
+
+    Attributes:
+        preset: Name of the preset the configuration started from.
+        method: Training method, "ffl" or "vanilla".
+        dataset: Name of the data set, see `keras_ffl.data.load`.
+        data_dir: Folder of tensorflow-datasets, or None for its default.
+        holdout: Share of the training split in [0, 1) that is held out for
+            validation; with 0 the test split is shown while training.
+        networks: Names of the networks. One name makes `branches` branches
+            of it, several names make one sub-network each (case 2).
+        branches: Number of sub-networks if there is one name.
+        separate_stages: Last stages that every branch has for itself; 0
+            shares nothing.
+        fusion: "module" or "average" (ablation B).
+        fusion_filters: Channels of the fused map, None for the smallest
+            channel count.
+        temperature: T > 0.
+        rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
+        use_ekd: Whether the ensemble teaches the fused classifier.
+        use_fkd: Whether the fused classifier teaches the sub-networks.
+        epochs: Number of epochs.
+        batch_size: Images in one training batch.
+        eval_batch_size: Images in one evaluation batch.
+        learning_rate: Initial rate.
+        lr_schedule: "steps" or "cosine".
+        lr_milestones: Epochs from which on the rate is multiplied by
+            `lr_factor` (for "steps").
+        lr_factor: Multiplier of the rate.
+        momentum: Momentum in [0, 1].
+        nesterov: Whether to use Nesterov's form.
+        weight_decay: L2 decay of the networks.
+        fusion_weight_decay: L2 decay of fusion module and fused classifier.
+        global_clipnorm: Largest norm of the whole gradient, None for any.
+        gradient_accumulation_steps: Batches in one update, None for one.
+        pad: Pixels of padding before the random crop, 0 for no crop.
+        padding: "reflect" or "constant" (zeros).
+        flip: Whether to flip at random; None as the data set's recipe says.
+        cutout: Side of the square that is cut out in pixels, 0 for none.
+        randaugment: Magnitude of RandAugment in 0..10, 0 for none.
+        mixup: Alpha of MixUp, 0 for none.
+        cutmix: Alpha of CutMix, 0 for none.
+        dtype_policy: Keras dtype policy, e.g. "mixed_bfloat16".
+        seed: Seed of weights, order and augmentation.
+        deterministic: Whether operations must be deterministic, so that a
+            run repeats bit by bit.
+        keep_checkpoints: How many of the last checkpoints stay.
+    """
+
+    preset: str = "quickstart"
+    method: str = "ffl"
+    dataset: str = "digits"
+    data_dir: str | None = None
+    holdout: float = 0.0
+    networks: tuple[str, ...] = ("resnet8",)
+    branches: int = 2
+    separate_stages: int = 1
+    fusion: str = "module"
+    fusion_filters: int | None = None
+    temperature: float = 3.0
+    rampup_epochs: float = 80
+    use_ekd: bool = True
+    use_fkd: bool = True
+    epochs: int = 300
+    batch_size: int = 128
+    eval_batch_size: int = 100
+    learning_rate: float = 0.1
+    lr_schedule: str = "steps"
+    lr_milestones: tuple[int, ...] = (150, 225)
+    lr_factor: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    fusion_weight_decay: float = 1e-5
+    global_clipnorm: float | None = None
+    gradient_accumulation_steps: int | None = None
+    pad: int = 4
+    padding: str = "reflect"
+    flip: bool | None = None
+    cutout: int = 0
+    randaugment: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    dtype_policy: str = "float32"
+    seed: int = 0
+    deterministic: bool = False
+    keep_checkpoints: int = 2
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            object.__setattr__(self, field.name, _checked(field, value))
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise InputError(
+                    f"`{name}` must be one of {', '.join(allowed)}, got "
+                    f"{getattr(self, name)!r}"
+                )
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise InputError(
+                    f"`{name}` must be between {low:g} and {high:g}, got "
+                    f"{value}"
+                )
+        if not self.networks:
+            raise InputError("`networks` must name at least one network")
+        if self.method == "ffl" and len(self.networks) == self.branches == 1:
+            raise InputError(
+                "`branches` must be at least 2 where `networks` names one "
+                "network, got 1"
+            )
+        if self.method == "vanilla" and len(self.networks) > 1:
+            raise InputError(
+                "`networks` must name one network for method vanilla, got "
+                f"{', '.join(self.networks)}"
+            )
+
+    def to_dict(self):
+        """The configuration as a dict that JSON can hold."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values):
+        """The configuration of a dict; the reverse of `to_dict`.
+
+        Raises:
+            InputError: A key is unknown or a value has the wrong type.
+        """
+        _check_keys(values)
+        return cls(
+            **{
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in values.items()
+            }
+        )
+
+    def updated(self, assignments):
+        """A copy with values replaced from text, as `--set` gives them.
+
+        Args:
+            assignments: List of `"key=value"`; tuples are comma-separated,
+                None is written `none`.
+
+        Returns:
+            `Config`.
+
+        Raises:
+            InputError: A key is unknown (the message lists the known ones)
+                or a value has the wrong type.
+        """
+        values = {}
+        for assignment in assignments:
+            key, separator, text = assignment.partition("=")
+            if not separator:
+                raise InputError(f"`--set` takes key=value, got {assignment!r}")
+            _check_keys([key])
+            values[key] = _parse(key, text)
+        return dataclasses.replace(self, **values)
+
+
+_CHOICES = {
+    "method": ("ffl", "vanilla"),
+    "fusion": ("module", "average"),
+    "lr_schedule": ("steps", "cosine"),
+    "padding": ("reflect", "constant"),
+    "dtype_policy": ("float32", "float64", "mixed_float16", "mixed_bfloat16"),
+}
+
+_LARGE = 1e9
+_RANGES = {
+    "holdout": (0, 0.9),
+    "branches": (1, 64),
+    "separate_stages": (0, 64),
+    "fusion_filters": (1, _LARGE),
+    "temperature": (1e-3, 1e3),
+    "rampup_epochs": (0, _LARGE),
+    "epochs": (1, _LARGE),
+    "batch_size": (1, _LARGE),
+    "eval_batch_size": (1, _LARGE),
+    "learning_rate": (0, 1e3),
+    "lr_factor": (0, 1e3),
+    "momentum": (0, 1),
+    "weight_decay": (0, 1e3),
+    "fusion_weight_decay": (0, 1e3),
+    "global_clipnorm": (1e-9, _LARGE),
+    "gradient_accumulation_steps": (2, _LARGE),
+    "pad": (0, 1024),
+    "cutout": (0, 1024),
+    "randaugment": (0, 10),
+    "mixup": (0, 100),
+    "cutmix": (0, 100),
+    "seed": (0, 2**31 - 1),
+    "keep_checkpoints": (1, _LARGE),
+}
+
+_TYPES = typing.get_type_hints(Config)
+
+
+def _kinds(annotation):
+    """The base types of an annotation: (type, is tuple, allows None)."""
+    arguments = typing.get_args(annotation)
+    if type(None) in arguments:
+        inner = next(a for a in arguments if a is not type(None))
+        return (*_kinds(inner)[:2], True)
+    if typing.get_origin(annotation) is tuple:
+        return arguments[0], True, False
+    return annotation, False, False
+
+
+def _matches(value, kind):
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _checked(field, value):
+    """The value in its field's type.
+
+    Raises:
+        InputError: It is of another type.
+    """
+    kind, is_tuple, optional = _kinds(_TYPES[field.name])
+    if value is None and optional:
+        return None
+    if is_tuple and isinstance(value, (tuple, list)):
+        if all(_matches(item, kind) for item in value):
+            return tuple(value)
+    elif not is_tuple and _matches(value, kind):
+        return float(value) if kind is float else value
+    expected = f"a tuple of {kind.__name__}" if is_tuple else kind.__name__
+    raise InputError(
+        f"`{field.name}` must be {expected}"
+        f"{' or none' if optional else ''}, got {value!r}"
+    )
+
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def _parse(key, text):
+    kind, is_tuple, optional = _kinds(_TYPES[key])
+    if optional and text.lower() == "none":
+        return None
+    try:
+        if is_tuple:
+            return tuple(kind(item) for item in text.split(",") if item)
+        if kind is bool:
+            return _BOOLEANS[text.lower()]
+        return kind(text)
+    except (ValueError, KeyError):
+        expected = f"a comma-separated list of {kind.__name__}"
+        raise InputError(
+            f"`{key}` must be {expected if is_tuple else kind.__name__}, got "
+            f"{text!r}"
+        ) from None
+
+
+def _check_keys(keys):
+    known = sorted(_TYPES)
+    for key in keys:
+        if key not in known:
+            raise InputError(
+                f"unknown configuration key {key!r}; known keys: "
+                f"{', '.join(known)}"
+            )
+
+
+# ----- presets -----------------------------------------------------------
+
+
+def quickstart():
+    """FFL of two ResNet-8 on the embedded digits.
+
+    Command: `python scripts/train.py --preset quickstart --workdir W`.
+    Cost: about 30 seconds on two CPU cores.
+    Error: fused classifier about 1 % (see docs/results.md).
+    """
+    return Config(
+        preset="quickstart",
+        dataset="digits",
+        networks=("resnet8",),
+        epochs=20,
+        batch_size=64,
+        lr_milestones=(12, 17),
+        rampup_epochs=5,
+        pad=2,
+        padding="constant",
+    )
+
+
+def quickstart_vanilla():
+    """The network of `quickstart` trained alone, for the same epochs.
+
+    Command: `python scripts/train.py --preset quickstart_vanilla
+    --workdir W`.
+    Cost: about 20 seconds on two CPU cores.
+    Error: see docs/results.md.
+    """
+    return dataclasses.replace(
+        quickstart(), preset="quickstart_vanilla", method="vanilla"
+    )
+
+
+def cifar_small():
+    """FFL of two ResNet-8 on CIFAR-100 in 20 epochs.
+
+    Command: `python scripts/train.py --preset cifar_small --workdir W`.
+    Cost: about 10 minutes on two CPU cores.
+    Error: see docs/results.md.
+    """
+    return Config(
+        preset="cifar_small",
+        dataset="cifar100",
+        networks=("resnet8",),
+        epochs=20,
+        lr_milestones=(10, 15),
+        rampup_epochs=5,
+    )
+
+
+def cifar_small_vanilla():
+    """The network of `cifar_small` trained alone, for the same epochs.
+
+    Command: `python scripts/train.py --preset cifar_small_vanilla
+    --workdir W`.
+    Cost: about 8 minutes on two CPU cores.
+    Error: see docs/results.md.
+    """
+    return dataclasses.replace(
+        cifar_small(), preset="cifar_small_vanilla", method="vanilla"
+    )
+
+
+def cifar_ffl():
+    """The paper's recipe on CIFAR against ONE and DML: 300 epochs.
+
+    Command: `python scripts/train.py --preset cifar_ffl --workdir W`, with
+    `--set networks=resnet56`, `--set networks=resnet32,wrn_16_2` or
+    `--set branches=3` and `--dataset cifar10` for the paper's other rows.
+    Cost: 4.2e15 multiply-adds for two ResNet-32 (derived: 92.3 M a forward
+    pass, three times that for a step); made for an accelerator.
+    Error: the paper's fused classifier of two ResNet-32 on CIFAR-100 has
+    25.45 ± 0.28 % (Table VI), its own number of 3 runs.
+    """
+    return Config(
+        preset="cifar_ffl", dataset="cifar100", networks=("resnet32",)
+    )
+
+
+def cifar_ffl_307():
+    """The paper's recipe on CIFAR against DualNet: 307 epochs (Table I, II).
+
+    Command: `python scripts/train.py --preset cifar_ffl_307 --workdir W`.
+    Cost: as of `cifar_ffl`.
+    Error: the paper's fused classifier of two ResNet-32 on CIFAR-100 has
+    25.56 ± 0.32 %, its sub-networks 27.06 ± 0.34 %, over 10 runs.
+    """
+    return dataclasses.replace(
+        cifar_ffl(),
+        preset="cifar_ffl_307",
+        epochs=307,
+        lr_milestones=(256,),
+    )
+
+
+def cifar_vanilla():
+    """One network alone by the recipe of `cifar_ffl`.
+
+    Command: `python scripts/train.py --preset cifar_vanilla --workdir W`.
+    Cost: 3.1e15 multiply-adds for a ResNet-32 (derived: 69.1 M a forward
+    pass).
+    Error: the paper's text implies 30.96 % for ResNet-32 on CIFAR-100.
+    """
+    return dataclasses.replace(
+        cifar_ffl(), preset="cifar_vanilla", method="vanilla"
+    )
+
+
+PRESETS = {
+    "quickstart": quickstart,
+    "quickstart_vanilla": quickstart_vanilla,
+    "cifar_small": cifar_small,
+    "cifar_small_vanilla": cifar_small_vanilla,
+    "cifar_ffl": cifar_ffl,
+    "cifar_ffl_307": cifar_ffl_307,
+    "cifar_vanilla": cifar_vanilla,
+}
+
+
+def preset(name):
+    """The configuration of a preset.
+
+    Args:
+        name: A key of `PRESETS`.
+
+    Returns:
+        `Config`.
+
+    Raises:
+        InputError: There is no such preset; the message lists the known.
+    """
+    if name not in PRESETS:
+        raise InputError(
+            f"unknown preset {name!r}; known presets: {', '.join(PRESETS)}"
+        )
+    return PRESETS[name]()

@@ -1,0 +1,200 @@
+"""Batches for `fit`, `evaluate` and `predict` from images in memory."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from keras_ffl.data.augmentation import (
+    Augmentation,
+    draw_epoch,
+    make_augment,
+    stream_seed,
+)
+from keras_ffl.errors import InputError
+from keras_ffl.labels import check_labels
+
+
+def normalize(x, info):
+    """Subtracts a data set's mean and divides by its standard deviation.
+
+    Args:
+        x: Images `(..., height, width, channels)` in 0..255 of any dtype and
+            the data set's shape; a NumPy array or a TensorFlow tensor.
+        info: `DatasetInfo`.
+
+    Returns:
+        float32 array or tensor, whichever `x` was, of the shape of `x`.
+    """
+    # TensorFlow takes three times as long to spread three values over pixels.
+    mean = np.full(info.input_shape, info.mean, "float32")
+    std = np.full(info.input_shape, info.std, "float32")
+    is_tensor = tf.is_tensor(x)
+    x = tf.cast(x, tf.float32) if is_tensor else np.asarray(x, "float32")
+    return (x - mean) / std
+
+
+def steps_per_epoch(n, batch_size, drop_remainder=False):
+    """Counts the batches in an epoch.
+
+    Args:
+        n: Integer, number of examples.
+        batch_size: Integer.
+        drop_remainder: Boolean, whether a last batch that is smaller than
+            the others is left out.
+
+    Returns:
+        Integer, what `fit` is given as `steps_per_epoch`.
+    """
+    return n // batch_size if drop_remainder else math.ceil(n / batch_size)
+
+
+def training_batches(
+    x,
+    y,
+    info,
+    batch_size,
+    seed,
+    augmentation,
+    initial_epoch=0,
+    epochs=1,
+    drop_remainder=False,
+):
+    """Makes one data set that runs through all epochs of a training.
+
+    Every epoch holds each example once. The order of epoch `e` and what is
+    done to its images depend on `seed` and `e` alone, so that a training
+    that goes on at epoch `e` sees what it would have seen without the
+    interruption. Give `fit` its `steps_per_epoch` as well: it then draws all
+    epochs from one iterator, where it would else start anew in every epoch.
+
+    Args:
+        x: uint8 images `(n, height, width, channels)`.
+        y: Integer labels `(n,)`, or one-hot or soft labels
+            `(n, num_classes)`.
+        info: `DatasetInfo`.
+        batch_size: Integer.
+        seed: Integer.
+        augmentation: `Augmentation`, or `None` for none.
+        initial_epoch: Integer, the first epoch.
+        epochs: Integer, the epoch to stop before.
+        drop_remainder: Boolean, whether to leave out an epoch's last batch
+            if it is smaller than the others.
+
+    Returns:
+        `tf.data.Dataset` of `(images, labels)`: float32
+        `(batch, height, width, channels)`, normalised, and int32 `(batch,)`
+        or float32 `(batch, num_classes)`. It has
+        `(epochs - initial_epoch) * steps_per_epoch(n, batch_size,
+        drop_remainder)` elements.
+
+    Raises:
+        InputError: If images, labels or augmentation don't fit the data set.
+
+    Example:
+
+    >>> batches = training_batches(
+    ...     x, y, info, 128, seed=0, augmentation=Augmentation(), epochs=300
+    ... )
+    >>> model.fit(
+    ...     batches,
+    ...     epochs=300,
+    ...     steps_per_epoch=steps_per_epoch(len(x), 128),
+    ...     shuffle=False,
+    ... )
+    """
+    x, y = _checked(x, y, info, batch_size)
+    n = len(x)
+    if drop_remainder and n < batch_size:
+        raise InputError(
+            f"batch_size: expected at most {n}, the number of examples, when "
+            f"the last partial batch is dropped, got {batch_size}"
+        )
+    augmentation = augmentation or Augmentation(pad=0, flip=False)
+    augment = make_augment(augmentation, info)
+    # Held by the pipeline on the host, also where there is an accelerator.
+    with tf.device("CPU:0"):
+        all_images, all_labels = tf.constant(x), tf.constant(y)
+
+    def draw(epoch):
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(n), stream_seed(seed, epoch, 0), "philox"
+        )
+        draws = draw_epoch(seed, epoch, n, augmentation)
+        indices = tf.data.Dataset.from_tensor_slices(order)
+        return indices.batch(batch_size, drop_remainder).map(
+            lambda i: (i, {k: tf.gather(draws[k], i) for k in draws})
+        )
+
+    def prepare(i, draws):
+        images, labels = augment(
+            tf.gather(all_images, i), tf.gather(all_labels, i), draws
+        )
+        return normalize(images, info), labels
+
+    batches = tf.data.Dataset.range(initial_epoch, epochs).flat_map(draw)
+    return _finished(batches, prepare)
+
+
+def evaluation_batches(x, y, info, batch_size=100, one_hot=False):
+    """Makes a data set of normalised images in their given order.
+
+    Args:
+        x: uint8 images `(n, height, width, channels)`.
+        y: Integer labels `(n,)`, or one-hot or soft labels
+            `(n, num_classes)`.
+        info: `DatasetInfo`.
+        batch_size: Integer; the last batch may be smaller.
+        one_hot: Boolean, whether integer labels become float32 rows, as
+            validation beside training on mixed labels needs them.
+
+    Returns:
+        `tf.data.Dataset` of `(images, labels)` as in `training_batches`.
+
+    Raises:
+        InputError: If images or labels don't fit the data set.
+    """
+    x, y = _checked(x, y, info, batch_size)
+
+    def prepare(images, labels):
+        if one_hot and labels.shape.rank == 1:
+            labels = tf.one_hot(labels, info.num_classes)
+        return normalize(images, info), labels
+
+    with tf.device("CPU:0"):
+        examples = tf.data.Dataset.from_tensor_slices((x, y))
+    return _finished(examples.batch(batch_size), prepare)
+
+
+def _checked(x, y, info, batch_size):
+    """Returns images and labels in the dtypes of the pipeline."""
+    x, y = np.asarray(x), np.asarray(y)
+    if x.dtype != np.uint8 or x.shape[1:] != info.input_shape or not len(x):
+        raise InputError(
+            f"x: expected uint8 images of shape {info.input_shape}, n of "
+            f"them, got an array of shape {x.shape} of {x.dtype}"
+        )
+    check_labels(y, info.num_classes, "y")
+    if len(x) != len(y):
+        raise InputError(f"y: expected {len(x)} labels, got {len(y)}")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(
+            f"batch_size: expected an integer >= 1, got {batch_size!r}"
+        )
+    if y.ndim == 2 and y.shape[1] == info.num_classes:
+        return x, y.astype("float32")
+    return x, y.reshape(-1).astype("int32")
+
+
+def _finished(batches, prepare):
+    options = tf.data.Options()
+    options.deterministic = True
+    # Every replica and worker is to see the batches of the same global order.
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.OFF
+    )
+    return (
+        batches.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE)
+        .with_options(options)
+    )

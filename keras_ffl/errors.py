@@ -1,0 +1,21 @@
+"""Errors that a user can do something about.
+
+Scripts print them as one line and exit with a non-zero status; anything else
+that is raised is a defect and keeps its traceback.
+"""
+
+
+class FFLError(Exception):
+    """Base of all errors that are meant for the user."""
+
+
+class InputError(FFLError, ValueError):
+    """Bad input: an argument, a file or a folder that a user can correct.
+
+    The message is one line that names the argument or file, what was
+    expected and what came.
+    """
+
+
+class TrainingDiverged(FFLError, RuntimeError):
+    """The loss is no finite number any more; the message says where."""

@@ -1,0 +1,118 @@
+"""Errors of every head of a trained model."""
+
+import keras
+import numpy as np
+
+from keras_ffl.models import count_multiply_adds, count_parameters
+
+
+def head_logits(model, batches, verbose=0):
+    """Logits of all heads, derived ones included.
+
+    Args:
+        model: `keras_ffl.methods.TrainingMethod`.
+        batches: `tf.data.Dataset` or array of prepared images.
+        verbose: Whether to show a progress bar, 0 or 1.
+
+    Returns:
+        Dict from head to a float array (n, classes).
+    """
+    logits = model.predict(batches, verbose=verbose)
+    derived = model.derived_heads(logits)
+    return {
+        head: np.asarray(keras.ops.convert_to_numpy(values))
+        for head, values in {**logits, **derived}.items()
+    }
+
+
+def classification_errors(y, logits):
+    """Top-1 and top-5 error and mean cross-entropy.
+
+    Args:
+        y: Integer labels (n,).
+        logits: Float array (n, classes).
+
+    Returns:
+        Dict of floats: `top1_error` and `top5_error` in percent (with fewer
+        than five classes, `top5_error` is 0), `loss` in nats.
+    """
+    y = np.asarray(y).reshape(-1)
+    logits = np.asarray(logits, np.float64)
+    own = logits[np.arange(len(y)), y]
+    largest = logits.max(axis=1)
+    log_sum = np.log(np.exp(logits - largest[:, None]).sum(axis=1))
+    # A tie counts against the network unless its own class comes first, as
+    # argmax has it.
+    earlier = np.arange(logits.shape[1]) < y[:, None]
+    rank = ((logits > own[:, None]) | ((logits == own[:, None]) & earlier)).sum(
+        axis=1
+    )
+    return {
+        "top1_error": float(100 * np.mean(rank >= 1)),
+        "top5_error": float(100 * np.mean(rank >= 5)),
+        "loss": float(np.mean(log_sum + (largest - own))),
+    }
+
+
+def evaluate_heads(model, batches, y, verbose=0):
+    """Errors and sizes of every head.
+
+    Args:
+        model: `keras_ffl.methods.TrainingMethod`.
+        batches: `tf.data.Dataset` or array of prepared images, in order.
+        y: Integer labels (n,).
+        verbose: Whether to show a progress bar, 0 or 1.
+
+    Returns:
+        Dict from head to a dict of `top1_error`, `top5_error` (percent),
+        `loss` (nats), `parameters` (trainable) and `multiply_adds` (of one
+        forward pass for one image).
+    """
+    results = {}
+    for head, logits in head_logits(model, batches, verbose).items():
+        classifier = model.classifier(head)
+        results[head] = {
+            **classification_errors(y, logits),
+            "parameters": count_parameters(classifier),
+            "multiply_adds": count_multiply_adds(classifier),
+        }
+    return results
+
+
+def format_table(rows, header):
+    """A table in plain text, columns aligned.
+
+    Args:
+        rows: List of lists of str.
+        header: List of str.
+
+    Returns:
+        Str of `len(rows) + 2` lines.
+    """
+    lines = [header, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths))
+        )
+        for line in lines
+    )
+
+
+def format_heads(heads):
+    """The results of `evaluate_heads` as a table in plain text."""
+    return format_table(
+        [
+            [
+                head,
+                f"{values['top1_error']:.2f}",
+                f"{values['top5_error']:.2f}",
+                f"{values['loss']:.4f}",
+                f"{values['parameters']:,}",
+            ]
+            for head, values in heads.items()
+        ],
+        ["head", "top-1 error %", "top-5 error %", "loss", "parameters"],
+    )

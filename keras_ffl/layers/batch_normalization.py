@@ -1,0 +1,123 @@
+"""Batch normalisation as the method uses it, on the fused kernel."""
+
+import keras
+from keras import ops
+
+from keras_ffl.errors import InputError
+
+
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation with PyTorch's conventions.
+
+    Differs from `keras.layers.BatchNormalization` in three ways: the
+    defaults (`momentum=0.9`, `epsilon=1e-5`), the moving variance, which is
+    the average of the *unbiased* batch variances, and the speed: on
+    TensorFlow, four-dimensional inputs in float32, float16 or bfloat16 go
+    through the fused kernel. Everything else (float64, other backends, other
+    ranks) takes the plain form, which gives the same numbers.
+
+    Args:
+        momentum: Float in [0, 1). Share of the old moving average that is
+            kept in one update.
+        epsilon: Float > 0, added to the variance.
+        **kwargs: Further arguments of `keras.layers.BatchNormalization`.
+            `renorm` and `synchronized` are not supported, `axis` must be the
+            last one.
+
+    Input shape:
+        Any tensor of rank >= 2 with channels last.
+
+    Output shape:
+        Same as the input.
+
+    Raises:
+        InputError: An unsupported argument of the parent class is set.
+
+    Reference:
+        Ioffe & Szegedy, 2015, https://arxiv.org/abs/1502.03167.
+    """
+
+    def __init__(self, momentum=0.9, epsilon=1e-5, **kwargs):
+        for name in ("renorm", "synchronized"):
+            if kwargs.get(name):
+                raise InputError(
+                    f"`{name}` is not supported by "
+                    f"keras_ffl.layers.BatchNormalization: expected False, "
+                    f"got {kwargs[name]}"
+                )
+        if kwargs.get("axis", -1) != -1:
+            raise InputError(
+                f"`axis` must be -1 (channels last), got {kwargs['axis']}"
+            )
+        super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
+
+    def call(self, inputs, training=None):
+        if self._uses_fused_kernel(inputs):
+            outputs, mean, variance = self._fused(inputs, training)
+        else:
+            outputs, mean, variance = self._plain(inputs, training)
+        if training and self.trainable:
+            self._update(self.moving_mean, mean)
+            self._update(self.moving_variance, variance)
+        return outputs
+
+    def _update(self, average, value):
+        old = ops.convert_to_tensor(average)
+        value = ops.cast(value, old.dtype)
+        average.assign(old * self.momentum + value * (1.0 - self.momentum))
+
+    def _uses_fused_kernel(self, inputs):
+        return (
+            keras.backend.backend() == "tensorflow"
+            and len(inputs.shape) == 4
+            and self.scale
+            and self.center
+            and keras.backend.standardize_dtype(inputs.dtype)
+            in ("float32", "float16", "bfloat16")
+        )
+
+    def _fused(self, inputs, training):
+        """Normalised inputs, batch mean and unbiased batch variance."""
+        import tensorflow as tf
+
+        statistics = {}
+        if not (training and self.trainable):
+            statistics = {
+                "mean": ops.cast(self.moving_mean, "float32"),
+                "variance": ops.cast(self.moving_variance, "float32"),
+            }
+        return tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            ops.cast(self.gamma, "float32"),
+            ops.cast(self.beta, "float32"),
+            epsilon=self.epsilon,
+            is_training=not statistics,
+            **statistics,
+        )
+
+    def _plain(self, inputs, training):
+        """What `_fused` computes, in elementary operations."""
+        dtype = keras.backend.result_type(inputs.dtype, "float32")
+        x = ops.cast(inputs, dtype)
+        if training and self.trainable:
+            axes = tuple(range(len(inputs.shape) - 1))
+            mean, variance = ops.moments(x, axes)
+            count = ops.cast(
+                ops.prod(ops.stack(ops.shape(x)[:-1])), variance.dtype
+            )
+            unbiased = variance * (count / ops.maximum(count - 1.0, 1.0))
+        else:
+            mean = ops.cast(self.moving_mean, dtype)
+            variance = ops.cast(self.moving_variance, dtype)
+            unbiased = variance
+        outputs = ops.batch_normalization(
+            x,
+            mean,
+            variance,
+            axis=-1,
+            offset=ops.cast(self.beta, dtype) if self.center else None,
+            scale=ops.cast(self.gamma, dtype) if self.scale else None,
+            epsilon=self.epsilon,
+        )
+        return ops.cast(outputs, self.compute_dtype), mean, unbiased

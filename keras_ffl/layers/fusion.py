@@ -1,0 +1,252 @@
+"""Layers that make one feature map of several."""
+
+import math
+from collections.abc import Iterable
+
+import keras
+from keras import ops
+
+from keras_ffl.errors import InputError
+from keras_ffl.layers.batch_normalization import BatchNormalization
+
+
+def _check_maps(input_shape, layer):
+    """The shapes of the feature maps as a list of 4-tuples."""
+    shapes = [
+        tuple(shape)
+        for shape in input_shape or ()
+        if isinstance(shape, Iterable)
+    ]
+    if len(shapes) < 2:
+        raise InputError(
+            f"{layer} takes a list of at least two feature maps, got the "
+            f"input shape {input_shape}"
+        )
+    for position, shape in enumerate(shapes, start=1):
+        if len(shape) != 4 or shape[-1] is None:
+            raise InputError(
+                f"{layer}: feature map {position} must be 4-D (batch, height, "
+                f"width, channels) with known channels, got shape {shape}"
+            )
+    return shapes
+
+
+def _convolution(filters, kernel_size, **kwargs):
+    return keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        use_bias=False,
+        kernel_initializer=keras.initializers.VarianceScaling(
+            2.0, "fan_out", "untruncated_normal"
+        ),
+        **kwargs,
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class FusionModule(keras.layers.Layer):
+    """Fuses the feature maps of the sub-networks into one (section III-A).
+
+    Concatenates the maps on their channels (M = sum of C_k), then a depthwise
+    convolution with one filter per channel, batch normalisation, ReLU, a
+    pointwise convolution to `filters` channels, batch normalisation, ReLU. No
+    convolution has a bias.
+
+    Maps of different height or width are first brought to the smallest
+    height and width among them: by a 3x3 "same" convolution whose stride is
+    the ratio of the sizes, rounded up, or, where that misses the size, by a
+    "valid" convolution of stride 1 whose kernel fills the gap; channels are
+    kept, batch normalisation and ReLU follow. The paper only says "a simple
+    convolution", like the regressor of FitNets.
+
+    Args:
+        filters: Int >= 1, channels N of the fused map, or None for the
+            smallest channel count among the maps (the paper's choice on
+            CIFAR).
+        kernel_size: Int >= 1, side of the depthwise convolution.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape:
+        List of n >= 2 tensors (batch, h_k, w_k, C_k). Where sizes differ,
+        they must be known.
+
+    Output shape:
+        (batch, min h_k, min w_k, filters).
+
+    Raises:
+        InputError: `filters` or `kernel_size` is no positive int, or the
+            inputs are not a list of at least two 4-D maps.
+
+    Example:
+
+    >>> maps = [keras.ops.ones((2, 8, 8, 64)), keras.ops.ones((2, 8, 8, 32))]
+    >>> FusionModule()(maps).shape
+    TensorShape([2, 8, 8, 32])
+
+    Reference:
+        Kim et al., 2019, "Feature Fusion for Online Mutual Knowledge
+        Distillation", https://arxiv.org/abs/1904.09058, figure 2.
+    """
+
+    def __init__(self, filters=None, kernel_size=3, **kwargs):
+        super().__init__(**kwargs)
+        for name, value in (("filters", filters), ("kernel_size", kernel_size)):
+            allowed = value is None and name == "filters"
+            is_int = isinstance(value, int) and not isinstance(value, bool)
+            if not allowed and (not is_int or value < 1):
+                raise InputError(
+                    f"`{name}` must be an int >= 1"
+                    f"{' or None' if name == 'filters' else ''}, got {value!r}"
+                )
+        self.filters = filters
+        self.kernel_size = kernel_size
+
+    def build(self, input_shape):
+        shapes = _check_maps(input_shape, "FusionModule")
+        size = self._smallest_size(shapes)
+        policy = self.dtype_policy
+        self.adaptations = [
+            self._adaptation(position, shape, size)
+            for position, shape in enumerate(shapes, start=1)
+        ]
+        channels = sum(shape[-1] for shape in shapes)
+        # The public code draws the depthwise kernel by the rule of the other
+        # convolutions, with M output channels; Keras' fan_out would be 9.
+        self.depthwise = keras.layers.DepthwiseConv2D(
+            self.kernel_size,
+            padding="same",
+            use_bias=False,
+            depthwise_initializer=keras.initializers.RandomNormal(
+                stddev=math.sqrt(2.0 / (self.kernel_size**2 * channels))
+            ),
+            dtype=policy,
+            name="depthwise",
+        )
+        self.depthwise_bn = BatchNormalization(
+            dtype=policy, name="depthwise_bn"
+        )
+        self.pointwise = _convolution(
+            self._output_filters(shapes), 1, dtype=policy, name="pointwise"
+        )
+        self.pointwise_bn = BatchNormalization(
+            dtype=policy, name="pointwise_bn"
+        )
+        for adaptation, shape in zip(self.adaptations, shapes):
+            for layer in adaptation:
+                layer.build(shape)
+                shape = layer.compute_output_shape(shape)
+        shape = (shapes[0][0], *size, channels)
+        self.depthwise.build(shape)
+        self.depthwise_bn.build(shape)
+        self.pointwise.build(shape)
+        self.pointwise_bn.build((*shape[:-1], self._output_filters(shapes)))
+
+    def _output_filters(self, shapes):
+        return self.filters or min(shape[-1] for shape in shapes)
+
+    def _smallest_size(self, shapes):
+        sizes = {shape[1:3] for shape in shapes}
+        if len(sizes) == 1:
+            return sizes.pop()
+        if any(None in size for size in sizes):
+            raise InputError(
+                "FusionModule: feature maps of different or unknown sizes "
+                f"need known heights and widths, got {sorted(map(str, sizes))}"
+            )
+        return tuple(min(size[axis] for size in sizes) for axis in (0, 1))
+
+    def _adaptation(self, position, shape, size):
+        """Layers that bring a map of `shape` to `size`; none if it has it."""
+        if shape[1:3] == size:
+            return []
+        strides = tuple(
+            math.ceil(old / new) for old, new in zip(shape[1:3], size)
+        )
+        reached = tuple(
+            math.ceil(old / stride) for old, stride in zip(shape[1:3], strides)
+        )
+        if reached == size:
+            arguments = dict(kernel_size=3, strides=strides, padding="same")
+        else:
+            kernel = tuple(old - new + 1 for old, new in zip(shape[1:3], size))
+            arguments = dict(kernel_size=kernel, padding="valid")
+        return [
+            _convolution(
+                shape[-1],
+                dtype=self.dtype_policy,
+                name=f"adaptation_{position}",
+                **arguments,
+            ),
+            BatchNormalization(
+                dtype=self.dtype_policy, name=f"adaptation_{position}_bn"
+            ),
+        ]
+
+    def call(self, inputs, training=None):
+        maps = []
+        for x, adaptation in zip(inputs, self.adaptations):
+            if adaptation:
+                convolution, normalization = adaptation
+                x = normalization(convolution(x), training=training)
+                x = ops.relu(x)
+            maps.append(x)
+        x = ops.concatenate(maps, axis=-1)
+        x = self.depthwise_bn(self.depthwise(x), training=training)
+        x = self.pointwise(ops.relu(x))
+        return ops.relu(self.pointwise_bn(x, training=training))
+
+    def compute_output_shape(self, input_shape):
+        shapes = _check_maps(input_shape, "FusionModule")
+        return (
+            shapes[0][0],
+            *self._smallest_size(shapes),
+            self._output_filters(shapes),
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class FeatureAverage(keras.layers.Layer):
+    """Averages feature maps of equal shape (Table II, case B).
+
+    Stands in for `FusionModule` in the ablation without a fusion module.
+
+    Args:
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape:
+        List of n >= 2 tensors (batch, h, w, C), all of one shape.
+
+    Output shape:
+        (batch, h, w, C).
+
+    Raises:
+        InputError: The inputs are not a list of at least two 4-D maps of
+            the same shape.
+
+    Reference:
+        Kim et al., 2019, https://arxiv.org/abs/1904.09058, section IV-A.
+    """
+
+    def build(self, input_shape):
+        shapes = _check_maps(input_shape, "FeatureAverage")
+        if len({shape[1:] for shape in shapes}) > 1:
+            raise InputError(
+                "FeatureAverage takes feature maps of one shape, got "
+                f"{[shape[1:] for shape in shapes]}; FusionModule takes any"
+            )
+
+    def call(self, inputs):
+        total = inputs[0]
+        for x in inputs[1:]:
+            total = total + x
+        return total / len(inputs)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape[0])

@@ -1,0 +1,117 @@
+"""Knowledge distillation between softened predictions."""
+
+import keras
+from keras import ops
+
+from keras_ffl.errors import InputError
+
+
+def check_temperature(temperature):
+    """The temperature as a float.
+
+    Raises:
+        InputError: `temperature` is no number > 0.
+    """
+    if (
+        isinstance(temperature, bool)
+        or not isinstance(temperature, (int, float))
+        or not 0 < temperature < float("inf")
+    ):
+        raise InputError(
+            f"`temperature` must be a number > 0, got {temperature!r}"
+        )
+    return float(temperature)
+
+
+def _full_precision(logits):
+    """Half-precision logits as float32; others stay as they are."""
+    logits = ops.convert_to_tensor(logits)
+    return ops.cast(logits, keras.backend.result_type(logits.dtype, "float32"))
+
+
+def distillation_kl(teacher_logits, student_logits, temperature=3.0):
+    """Divergence of the student's softened prediction from the teacher's.
+
+    `KL(s(t; T) || s(z; T)) = sum_i s_i(t; T) log(s_i(t; T) / s_i(z; T))` with
+    the softened probability `s_i(z; T) = exp(z_i/T) / sum_j exp(z_j/T)`, for
+    teacher logits t and student logits z. The teacher is a constant: no
+    gradient flows to it. The result does not carry the factor T².
+
+    Computed from log-probabilities, so that it is finite for finite logits.
+    (The public PyTorch code adds 1e-7 to the teacher's probabilities
+    instead, which moves T²·KL by about T² · classes · 1e-7.)
+
+    Args:
+        teacher_logits: Float tensor (batch, classes).
+        student_logits: Float tensor (batch, classes).
+        temperature: Float > 0, T.
+
+    Returns:
+        Float tensor (batch,), >= 0: float32 for half-precision logits, else
+        the dtype of the logits.
+
+    Raises:
+        InputError: `temperature` is no number > 0.
+
+    Reference:
+        Hinton et al., 2015, https://arxiv.org/abs/1503.02531; equations (1),
+        (4) and (5) of Kim et al., 2019, https://arxiv.org/abs/1904.09058.
+    """
+    temperature = check_temperature(temperature)
+    teacher = ops.log_softmax(
+        ops.stop_gradient(_full_precision(teacher_logits)) / temperature
+    )
+    student = ops.log_softmax(_full_precision(student_logits) / temperature)
+    return ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class DistillationKL(keras.losses.Loss):
+    """`temperature² · distillation_kl(teacher, student)`, reduced.
+
+    The factor T² keeps the gradient's size when the temperature changes, as
+    it shrinks with 1/T².
+
+    Args:
+        temperature: Float > 0.
+        reduction: As in `keras.losses.Loss`: by default the sum over the
+            batch divided by its size.
+        name: Name of the loss.
+        dtype: Dtype of the computation, by default `keras.config.floatx()`.
+
+    Call arguments:
+        y_true: Teacher logits (batch, classes), taken as constants.
+        y_pred: Student logits (batch, classes).
+        sample_weight: Optional weights (batch,).
+
+    Raises:
+        InputError: `temperature` is no number > 0.
+
+    Example:
+
+    >>> teacher = [[2.0, 1.0, -1.0], [0.0, 3.0, 1.0]]
+    >>> student = [[1.0, 0.0, 0.5], [1.0, 1.0, 1.0]]
+    >>> float(DistillationKL(temperature=3.0)(teacher, student))
+    0.66955...
+
+    Reference:
+        Hinton et al., 2015, https://arxiv.org/abs/1503.02531.
+    """
+
+    def __init__(
+        self,
+        temperature=3.0,
+        reduction="sum_over_batch_size",
+        name="distillation_kl",
+        dtype=None,
+    ):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.temperature = check_temperature(temperature)
+
+    def call(self, y_true, y_pred):
+        return self.temperature**2 * distillation_kl(
+            y_true, y_pred, self.temperature
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "temperature": self.temperature}

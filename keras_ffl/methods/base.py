@@ -1,0 +1,412 @@
+"""What all training methods share: heads, named loss terms, the ramp-up."""
+
+import keras
+from keras import ops
+
+from keras_ffl.distribution import in_strategy, num_replicas
+from keras_ffl.errors import InputError
+from keras_ffl.labels import check_labels, is_sparse
+from keras_ffl.optimizers import SGD
+from keras_ffl.schedules import rampup_weight
+
+
+def cross_entropy(y, logits):
+    """Cross-entropy of every sample.
+
+    Args:
+        y: Integer labels (batch,) or (batch, 1), or one-hot or soft labels
+            (batch, classes).
+        logits: Float tensor (batch, classes).
+
+    Returns:
+        Float tensor (batch,).
+
+    Reference:
+        Equation (2) of Kim et al., 2019, https://arxiv.org/abs/1904.09058.
+    """
+    if is_sparse(y, logits.shape[-1]):
+        y = ops.reshape(y, (-1,))
+        return keras.losses.sparse_categorical_crossentropy(
+            y, logits, from_logits=True
+        )
+    return keras.losses.categorical_crossentropy(y, logits, from_logits=True)
+
+
+def weighted_mean(values, sample_weight=None):
+    """Mean over the batch of values that may carry weights.
+
+    As Keras' losses do, the sum of the weighted values is divided by the
+    batch size, not by the sum of the weights.
+
+    Args:
+        values: Float tensor (batch,).
+        sample_weight: Optional tensor (batch,) or (batch, 1).
+
+    Returns:
+        Scalar tensor.
+    """
+    if sample_weight is not None:
+        weights = ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype)
+        values = values * weights
+    return ops.mean(values)
+
+
+class _EpochCounter(keras.callbacks.Callback):
+    """Keeps the model's own count of epochs while `fit` runs."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # A later start (`initial_epoch`, a restored backup) moves the count
+        # forward; a second `fit` goes on where the first one stopped.
+        done = int(self.model.epochs_trained.numpy())
+        self.model.epochs_trained.assign(max(done, epoch))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.epochs_trained.assign_add(1)
+
+
+class TrainingMethod(keras.Model):
+    """Base of the training methods: a functional model with several heads.
+
+    A method is a functional Keras model from an image to a dict of logits by
+    head. It says what its loss terms are; this class sums, weighs and logs
+    them, in training and evaluation alike, and gives every head its metrics.
+
+    To be implemented by subclasses:
+
+    * `supervised_terms(y, logits)`: dict from name to a per-sample tensor
+      (batch,), the terms that need labels.
+    * `distillation_terms(logits)`: dict of the terms that are multiplied by
+      the ramp-up's weight in training.
+    * `derived_heads(logits)` and `derived_head_names`: further logits that
+      are computed from the heads (an ensemble), and their names; none by
+      default.
+    * `primary_head`: name of the head that stands for the method.
+    * `get_config`, `from_config`.
+
+    Args:
+        inputs: `keras.KerasTensor` of the image.
+        outputs: Dict from head to `keras.KerasTensor` of its logits.
+        rampup_epochs: Int or float >= 0, length of the ramp-up of the
+            distillation terms in epochs; 0 for weight 1 throughout.
+        name: Name of the model.
+
+    Attributes:
+        epochs_trained: Non-trainable variable, the number of finished
+            epochs. It drives the ramp-up, is kept up by `fit`, and is saved
+            and restored with the model.
+
+    Raises:
+        InputError: `rampup_epochs` is no number >= 0.
+    """
+
+    derived_head_names = ()
+
+    def __init__(self, inputs, outputs, rampup_epochs=0, name=None):
+        if (
+            isinstance(rampup_epochs, bool)
+            or not isinstance(rampup_epochs, (int, float))
+            or not 0 <= rampup_epochs < float("inf")
+        ):
+            raise InputError(
+                f"`rampup_epochs` must be a number >= 0, got {rampup_epochs!r}"
+            )
+        super().__init__(inputs, outputs, name=name)
+        self.rampup_epochs = rampup_epochs
+        self.epochs_trained = self.add_weight(
+            name="epochs_trained",
+            shape=(),
+            dtype="int32",
+            initializer="zeros",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+        self._term_trackers = {}
+
+    # ----- heads ---------------------------------------------------------
+
+    @property
+    def num_classes(self):
+        """Number of classes, an int."""
+        return self.output[self.trained_heads[0]].shape[-1]
+
+    @property
+    def trained_heads(self):
+        """Names of the heads that are outputs of the model, a tuple."""
+        return tuple(self.output)
+
+    @property
+    def heads(self):
+        """Names of all heads, derived ones included, a tuple."""
+        return (*self.trained_heads, *self.derived_head_names)
+
+    def derived_heads(self, logits):
+        """Logits that are computed from those of the trained heads."""
+        return {}
+
+    def classifier(self, head):
+        """A plain functional model of one head, sharing the weights.
+
+        Args:
+            head: One of `heads`.
+
+        Returns:
+            `keras.Model` from the image (batch, h, w, c) to logits
+            (batch, classes). It holds only the layers that the head needs.
+
+        Raises:
+            InputError: There is no such head.
+        """
+        self._check_head(head)
+        if head in self.derived_head_names:
+            logits = self.derived_heads(self.output)[head]
+        else:
+            logits = self.output[head]
+        return keras.Model(self.input, logits, name=f"{head}_classifier")
+
+    def _check_head(self, head, known=None):
+        known = known or self.heads
+        if head not in known:
+            raise InputError(
+                f"`head` must be one of {', '.join(known)}, got {head!r}"
+            )
+
+    # ----- loss ----------------------------------------------------------
+
+    def supervised_terms(self, y, logits):
+        """Loss terms that need labels, dict from name to (batch,) tensor."""
+        raise NotImplementedError
+
+    def distillation_terms(self, logits):
+        """Loss terms under the ramp-up, dict from name to (batch,) tensor."""
+        return {}
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        """Sum of the named terms, the ramp-up applied in training.
+
+        Regularisation losses are added. Every term is logged without the
+        ramp-up's weight. Under a `tf.distribute` strategy the result is
+        divided by the number of replicas, as Keras' own losses are.
+
+        Args:
+            x: Image batch (not used).
+            y: Labels: integers (batch,) or rows (batch, classes).
+            y_pred: Dict from head to logits (batch, classes).
+            sample_weight: Optional weights (batch,). They weigh all terms of
+                a sample alike.
+            training: Bool. In evaluation the distillation's weight is 1.
+
+        Returns:
+            Scalar tensor.
+        """
+        batch_size = ops.shape(y)[0]
+        distillation = self.distillation_terms(y_pred)
+        weight = (
+            rampup_weight(self.epochs_trained, self.rampup_epochs)
+            if training
+            else ops.ones((), "float32")
+        )
+        total = 0.0
+        for name, values in self.supervised_terms(y, y_pred).items():
+            mean = weighted_mean(values, sample_weight)
+            self._track(name, mean, batch_size)
+            total = total + mean
+        for name, values in distillation.items():
+            mean = weighted_mean(values, sample_weight)
+            self._track(name, mean, batch_size)
+            total = total + ops.cast(weight, mean.dtype) * mean
+        if distillation:
+            self._track("distillation_weight", weight, batch_size)
+        for loss in self.losses:
+            total = total + ops.cast(ops.sum(loss), total.dtype)
+        return total / num_replicas()
+
+    def _track(self, name, value, batch_size):
+        self._term_trackers[name].update_state(value, sample_weight=batch_size)
+
+    def _term_names(self):
+        """Names of all logged terms, from a symbolic evaluation."""
+        classes = self.num_classes
+        logits = {
+            head: keras.KerasTensor((1, classes)) for head in self.trained_heads
+        }
+        labels = keras.KerasTensor((1, classes))
+        distillation = list(self.distillation_terms(logits))
+        return [
+            *self.supervised_terms(labels, logits),
+            *distillation,
+            *(["distillation_weight"] if distillation else []),
+        ]
+
+    # ----- training ------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer=None,
+        metrics=None,
+        weighted_metrics=None,
+        jit_compile="auto",
+        **kwargs,
+    ):
+        """Configures the model for training.
+
+        Args:
+            optimizer: A Keras optimizer or its name; None for
+                `keras_ffl.optimizers.SGD()`, the paper's.
+            metrics: List of metrics that every head gets (logged as
+                `<head>_<metric>`), or a dict from head to its metrics.
+            weighted_metrics: Likewise, weighted by `sample_weight`.
+            jit_compile: Whether to compile with XLA; "auto" does so on
+                accelerators only, because on CPUs XLA's convolutions are
+                slower.
+            **kwargs: Further arguments of `keras.Model.compile`. There is no
+                `loss`: it is the method's own.
+
+        Raises:
+            InputError: A `loss` is given, a metric names no head, or the
+                optimizer accumulates gradients within a strategy.
+        """
+        for argument in ("loss", "loss_weights"):
+            if kwargs.pop(argument, None) is not None:
+                raise InputError(
+                    f"`{argument}` is not taken: {type(self).__name__} "
+                    "brings its own loss"
+                )
+        if jit_compile == "auto" and not _has_accelerator():
+            jit_compile = False
+        super().compile(
+            optimizer=SGD() if optimizer is None else optimizer,
+            metrics=self._by_head(metrics, "metrics"),
+            weighted_metrics=self._by_head(
+                weighted_metrics, "weighted_metrics"
+            ),
+            jit_compile=jit_compile,
+            **kwargs,
+        )
+        # In float16 the given optimizer stands within a loss scale's.
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        steps = getattr(inner, "gradient_accumulation_steps", None)
+        if steps and in_strategy():
+            raise InputError(
+                "`gradient_accumulation_steps` works on one device only, got "
+                f"{steps} within a tf.distribute strategy"
+            )
+        if not self._term_trackers:
+            self._term_trackers = {
+                name: keras.metrics.Mean(name=name)
+                for name in self._term_names()
+            }
+
+    def compile_from_config(self, config):
+        """Compiles a loaded model as it was compiled when it was saved."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def _by_head(self, metrics, argument):
+        """Metrics as a dict by head, every head with objects of its own."""
+        if metrics is None:
+            return None
+        if isinstance(metrics, dict):
+            for head in metrics:
+                if head not in self.heads:
+                    raise InputError(
+                        f"`{argument}`: heads are {', '.join(self.heads)}, "
+                        f"got {head!r}"
+                    )
+            return metrics
+        if not isinstance(metrics, (list, tuple)):
+            metrics = [metrics]
+        return {head: [_copy(m) for m in metrics] for head in self.heads}
+
+    def fit(self, x=None, y=None, *args, callbacks=None, **kwargs):
+        """`keras.Model.fit` that also drives the ramp-up.
+
+        Labels that are given as an array are checked first.
+
+        Raises:
+            InputError: A label is outside the classes.
+        """
+        _check_array(y, self.num_classes, "y")
+        validation = kwargs.get("validation_data")
+        if isinstance(validation, (tuple, list)) and len(validation) > 1:
+            _check_array(validation[1], self.num_classes, "validation_data")
+        counter = _EpochCounter()
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            counter.set_model(self)
+            callbacks.callbacks.insert(0, counter)
+        elif isinstance(callbacks, keras.callbacks.Callback):
+            callbacks = [counter, callbacks]
+        else:
+            # First, so that what the others save counts the epoch as done.
+            callbacks = [counter, *(callbacks or [])]
+        return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
+
+    def train_step(self, data):
+        """One update of all trainable variables.
+
+        Args:
+            data: Batch `(x, y)` or `(x, y, sample_weight)`.
+
+        Returns:
+            Dict of the metrics' and loss terms' running means.
+        """
+        import tensorflow as tf
+
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            logits = self(x, training=True)
+            loss = self.compute_loss(x, y, logits, sample_weight, training=True)
+            scaled_loss = self.optimizer.scale_loss(loss)
+        variables = self.trainable_variables
+        gradients = tape.gradient(scaled_loss, variables)
+        self.optimizer.apply_gradients(zip(gradients, variables))
+        self._track_loss(loss, y)
+        return self.compute_metrics(x, y, logits, sample_weight)
+
+    def test_step(self, data):
+        """Loss and metrics of one batch, with distillation weight 1.
+
+        Args:
+            data: Batch `(x, y)` or `(x, y, sample_weight)`.
+
+        Returns:
+            Dict of the metrics' and loss terms' running means.
+        """
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        logits = self(x, training=False)
+        loss = self.compute_loss(x, y, logits, sample_weight, training=False)
+        self._track_loss(loss, y)
+        return self.compute_metrics(x, y, logits, sample_weight)
+
+    def _track_loss(self, loss, y):
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(
+                    loss * num_replicas(), sample_weight=ops.shape(y)[0]
+                )
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """Updates the metrics of all heads and returns all logged values."""
+        logits = {**y_pred, **self.derived_heads(y_pred)}
+        labels = {head: y for head in logits}
+        return super().compute_metrics(x, labels, logits, sample_weight)
+
+
+def _has_accelerator():
+    if keras.backend.backend() != "tensorflow":
+        return True
+    import tensorflow as tf
+
+    return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
+
+
+def _copy(metric):
+    if isinstance(metric, keras.metrics.Metric):
+        return type(metric).from_config(metric.get_config())
+    return metric
+
+
+def _check_array(y, num_classes, argument):
+    if hasattr(y, "__array__") or isinstance(y, list):
+        check_labels(y, num_classes, argument)

@@ -1,0 +1,106 @@
+"""Putting sub-networks into one graph."""
+
+import keras
+
+from keras_ffl.errors import InputError
+
+
+def check_subnetworks(subnetworks, minimum=1):
+    """Checks that models can be trained together as sub-networks.
+
+    Args:
+        subnetworks: What the user gave.
+        minimum: Int, how many there must be.
+
+    Raises:
+        InputError: There are too few, one is no functional model with the
+            outputs "features" (4-D) and "logits" (2-D), or input shapes or
+            class counts differ.
+    """
+    if not isinstance(subnetworks, (list, tuple)) or len(subnetworks) < minimum:
+        count = (
+            f"{len(subnetworks)}"
+            if isinstance(subnetworks, (list, tuple))
+            else repr(subnetworks)
+        )
+        raise InputError(
+            f"`subnetworks` must be a list of at least {minimum} models, got "
+            f"{count}"
+        )
+    for k, network in enumerate(subnetworks, start=1):
+        _check_subnetwork(network, f"sub-network {k}")
+    for what, values in (
+        ("input shape", [n.input_shape[1:] for n in subnetworks]),
+        ("class count", [n.output["logits"].shape[-1] for n in subnetworks]),
+    ):
+        if len(set(values)) > 1:
+            raise InputError(
+                f"`subnetworks` must have one {what}, got "
+                f"{', '.join(map(str, values))}"
+            )
+
+
+def _check_subnetwork(network, label):
+    outputs = getattr(network, "output", None)
+    if not isinstance(outputs, dict) or set(outputs) != {"features", "logits"}:
+        raise InputError(
+            f"`subnetworks`: {label} must be a functional keras.Model with "
+            "the outputs {'features', 'logits'} (keras_ffl.models."
+            f"as_subnetwork makes one of a classifier), got {network!r}"
+        )
+    if not isinstance(network.input, keras.KerasTensor):
+        raise InputError(
+            f"`subnetworks`: {label} must take one image tensor, got the "
+            f"inputs {network.input}"
+        )
+    for key, rank in (("features", 4), ("logits", 2)):
+        shape = tuple(outputs[key].shape)
+        if len(shape) != rank:
+            raise InputError(
+                f"`subnetworks`: '{key}' of {label} must be {rank}-D, got "
+                f"shape {shape}"
+            )
+
+
+def connect(subnetworks):
+    """One graph of all sub-networks on one image.
+
+    Sub-networks that already stand on the same image tensor (branches with a
+    shared trunk) are taken as they are, so that the trunk runs once; others
+    become nested models `subnetwork_k`.
+
+    Args:
+        subnetworks: Checked list of functional models.
+
+    Returns:
+        Tuple of the image `keras.KerasTensor` and the list of the networks'
+        outputs, each a dict of "features" and "logits".
+    """
+    image = subnetworks[0].input
+    if all(network.input is image for network in subnetworks):
+        return image, [network.output for network in subnetworks]
+    image = keras.Input(
+        subnetworks[0].input_shape[1:],
+        dtype=subnetworks[0].input.dtype,
+        name="image",
+    )
+    return image, [
+        keras.Model(network.input, network.output, name=f"subnetwork_{k}")(
+            image
+        )
+        for k, network in enumerate(subnetworks, start=1)
+    ]
+
+
+def logits_head(logits, name):
+    """Names logits and gives them full precision under any dtype policy.
+
+    Args:
+        logits: `keras.KerasTensor` (batch, classes).
+        name: Str, name of the head.
+
+    Returns:
+        `keras.KerasTensor` of the same shape.
+    """
+    dtype = keras.backend.result_type(logits.dtype, "float32")
+    return keras.layers.Activation("linear", dtype=dtype, name=name)(logits)

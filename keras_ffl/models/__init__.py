@@ -1,0 +1,19 @@
+"""Networks: from an image to a feature map and logits."""
+
+from keras_ffl.models.analysis import count_multiply_adds, count_parameters
+from keras_ffl.models.branching import build_branches
+from keras_ffl.models.networks import NETWORKS, build
+from keras_ffl.models.resnet import resnet
+from keras_ffl.models.subnetwork import as_subnetwork
+from keras_ffl.models.wide_resnet import wide_resnet
+
+__all__ = [
+    "NETWORKS",
+    "as_subnetwork",
+    "build",
+    "build_branches",
+    "count_multiply_adds",
+    "count_parameters",
+    "resnet",
+    "wide_resnet",
+]

@@ -1,0 +1,94 @@
+"""The size and the cost of a network."""
+
+import math
+
+import keras
+
+from keras_ffl.errors import InputError
+from keras_ffl.models.graph import (
+    calls,
+    calls_within,
+    has_graph,
+    layers_within,
+)
+
+CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+)
+DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
+COUNTED = (*CONVOLUTIONS, *DEPTHWISE, *SEPARABLE, keras.layers.Dense)
+
+
+def count_parameters(model):
+    """The trainable parameters of a model or layer.
+
+    Args:
+        model: Built `keras.Model` or `keras.Layer`. A weight that is used in
+            several places counts once, a frozen one not at all.
+
+    Returns:
+        Int.
+    """
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
+def count_multiply_adds(model):
+    """The multiply-adds of one forward pass for one image.
+
+    Counts the products in convolutions (plain, depthwise, separable) and
+    dense layers, padding included; biases, normalisation, activations,
+    pooling and transposed convolutions count nothing. A layer counts as often
+    as it is called, in nested models and in layers made of layers too.
+
+    Args:
+        model: Functional or built Sequential `keras.Model` whose images have
+            a known size.
+
+    Returns:
+        Int.
+
+    Raises:
+        InputError: `model` is of another kind, or the size of its images is
+            not known.
+    """
+    if not has_graph(model):
+        raise InputError(
+            "`model` must be a functional or a built Sequential keras.Model, "
+            f"got {type(model).__name__}"
+        )
+    return _total(calls(model))
+
+
+def _total(some_calls):
+    return sum(_multiply_adds(call) for call in some_calls)
+
+
+def _multiply_adds(call):
+    layer = call.layer
+    if isinstance(layer, COUNTED):
+        return _products(layer, call.outputs[0].shape[1:])
+    if any(isinstance(inner, COUNTED) for inner in layers_within(layer)):
+        return _total(calls_within(call))
+    return 0
+
+
+def _products(layer, output_shape):
+    """Products of one counted layer for an output without its batch."""
+    if None in output_shape:
+        raise InputError(
+            f"`model` must have images of known size: the output of layer "
+            f"'{layer.name}' is {(None, *output_shape)}"
+        )
+    outputs = math.prod(output_shape)
+    if isinstance(layer, SEPARABLE):
+        positions = outputs // layer.filters
+        return positions * (
+            math.prod(layer.depthwise_kernel.shape)
+            + math.prod(layer.pointwise_kernel.shape)
+        )
+    if isinstance(layer, DEPTHWISE):
+        return outputs * math.prod(layer.kernel.shape[:-2])
+    return outputs * math.prod(layer.kernel.shape[:-1])

@@ -1,0 +1,112 @@
+"""What an architecture is, and how networks and branches come from one."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import keras
+
+from keras_ffl.models.checks import check_image_shape, check_int
+from keras_ffl.models.components import classifier
+
+Stage = Callable[[keras.KerasTensor, str], keras.KerasTensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A network without its image size and classes.
+
+    Attributes:
+        name: Default name of its models.
+        stem: Function of a KerasTensor and a prefix for the names of the
+            layers that it adds; gives the KerasTensor that it ends in.
+        stages: The stages after the stem, functions like it, in order. The
+            last one ends in the feature map before pooling.
+    """
+
+    name: str
+    stem: Stage
+    stages: tuple[Stage, ...]
+
+    def models(
+        self, num_classes, input_shape, prefixes, separate_stages, name=None
+    ):
+        """One model per prefix, all in one graph behind one image.
+
+        Stem and first stages are built once and without a prefix, the last
+        `separate_stages` stages and the classifier once per prefix.
+
+        Args:
+            num_classes: Int >= 2, m.
+            input_shape: (height, width, channels), ints >= 1.
+            prefixes: Strings that begin the names of the separate layers,
+                each empty or ending in an underscore.
+            separate_stages: Int, 0 to the number of stages.
+            name: Name of the models, or None for the architecture's. The
+                prefix is put behind it.
+
+        Returns:
+            List of functional `keras.Model`s that share their first layers
+            and their input, each from images (batch, height, width, channels)
+            to `{"features": (batch, h, w, C), "logits": (batch, m)}`.
+        """
+        num_classes = check_int("num_classes", num_classes, least=2)
+        image = keras.Input(
+            check_image_shape(input_shape),
+            # float64 images would lose their precision in a float32 input.
+            dtype=keras.config.dtype_policy().variable_dtype,
+            name="image",
+        )
+        shared = len(self.stages) - separate_stages
+        trunk = self.stem(image, "")
+        for stage in self.stages[:shared]:
+            trunk = stage(trunk, "")
+
+        models = []
+        for prefix in prefixes:
+            features = trunk
+            for stage in self.stages[shared:]:
+                features = stage(features, prefix)
+            logits = classifier(features, num_classes, prefix)
+            model_name = f"{name or self.name}_{prefix}".rstrip("_")
+            outputs = {"features": features, "logits": logits}
+            models.append(keras.Model(image, outputs, name=model_name))
+        return models
+
+    def network(self, num_classes, input_shape, name=None):
+        """The network alone; arguments and result as in `models`."""
+        (model,) = self.models(
+            num_classes, input_shape, [""], separate_stages=0, name=name
+        )
+        return model
+
+
+def stages_of(block, widths, blocks):
+    """Stages of equal blocks; all but the first halve height and width.
+
+    Args:
+        block: Function `(x, filters, strides, name)` that adds one block to
+            the KerasTensor `x`.
+        widths: Ints, the `filters` of each stage.
+        blocks: Ints >= 1, the blocks of each stage.
+
+    Returns:
+        Tuple of `Stage`s whose layers are named `stage<i>_block<j>_...`.
+    """
+    return tuple(
+        functools.partial(
+            _add_blocks,
+            block=block,
+            filters=filters,
+            strides=1 if index == 1 else 2,
+            names=[f"stage{index}_block{j}" for j in range(1, count + 1)],
+        )
+        for index, (filters, count) in enumerate(zip(widths, blocks), start=1)
+    )
+
+
+def _add_blocks(x, prefix, *, block, filters, strides, names):
+    for name in names:
+        x = block(x, filters, strides, f"{prefix}{name}")
+        strides = 1
+    return x

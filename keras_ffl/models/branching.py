@@ -1,0 +1,56 @@
+"""Sub-networks of one architecture that share their first stages."""
+
+from keras_ffl.models.checks import check_int
+from keras_ffl.models.networks import find_architecture
+
+
+def build_branches(
+    name, branches, num_classes, input_shape=(32, 32, 3), separate_stages=1
+):
+    """Sub-networks of the same architecture on a shared trunk (case 1).
+
+    Stem and first stages are the same layers in every sub-network; the last
+    `separate_stages` stages (for a wide residual network with the batch
+    normalisation and ReLU after them) and the classifier are each branch's
+    own. Each sub-network taken alone is the whole network of that name, with
+    its weights in the same order.
+
+    All of them hang in one graph behind one image, and layer names are unique
+    in it (`stem_conv`, `stage1_block1_conv1`, `branch2_stage3_block1_bn2`,
+    `branch2_classifier`), so that a model over their outputs computes the
+    trunk once:
+
+    >>> first, second = build_branches("resnet32", 2, num_classes=100)
+    >>> both = keras.Model(first.input, [first.output, second.output])
+
+    Args:
+        name: A key of `NETWORKS`.
+        branches: Int n >= 2.
+        num_classes: Int >= 2, m.
+        input_shape: (height, width, channels), ints >= 1.
+        separate_stages: Int from 1 to the number of stages (3 for the
+            networks for small images; 3 leaves only the stem shared).
+
+    Returns:
+        List of n functional `keras.Model`s, named `<name>_branch<k>`, from
+        float images (batch, height, width, channels) to `{"features":
+        (batch, h, w, C), "logits": (batch, m)}`.
+
+    Raises:
+        InputError: The name is unknown or an argument is out of its range.
+
+    Reference:
+        Kim et al., 2019, "Feature Fusion for Online Mutual Knowledge
+        Distillation", https://arxiv.org/abs/1904.09058, section III.
+    """
+    architecture = find_architecture(name)
+    branches = check_int("branches", branches, least=2)
+    separate_stages = check_int(
+        "separate_stages", separate_stages, 1, len(architecture.stages)
+    )
+    return architecture.models(
+        num_classes,
+        input_shape,
+        prefixes=[f"branch{k}_" for k in range(1, branches + 1)],
+        separate_stages=separate_stages,
+    )

@@ -1,0 +1,47 @@
+"""Checks of the arguments that the builders share."""
+
+import numbers
+
+from keras_ffl.errors import InputError
+
+
+def is_int(value):
+    """Whether `value` is a whole number (Python's or NumPy's), not a bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def check_int(argument, value, least, most=None):
+    """`value` as an int in [least, most], or an InputError."""
+    if not is_int(value) or value < least or (most and value > most):
+        bounds = f">= {least}" if most is None else f"from {least} to {most}"
+        raise InputError(f"`{argument}` must be an int {bounds}, got {value!r}")
+    return int(value)
+
+
+def check_depth(depth, step, offset):
+    """The blocks of one stage of a network of `step * n + offset` layers."""
+    if (
+        not is_int(depth)
+        or depth < step + offset
+        or (depth - offset) % step != 0
+    ):
+        examples = ", ".join(str(step * n + offset) for n in (1, 2, 3))
+        raise InputError(
+            f"`depth` must be {step}n+{offset} with n >= 1 ({examples}, ...), "
+            f"got {depth!r}"
+        )
+    return (int(depth) - offset) // step
+
+
+def check_image_shape(input_shape):
+    """`input_shape` as a tuple of three ints >= 1, or an InputError."""
+    if (
+        not isinstance(input_shape, (tuple, list))
+        or len(input_shape) != 3
+        or not all(is_int(size) and size >= 1 for size in input_shape)
+    ):
+        raise InputError(
+            "`input_shape` must be (height, width, channels), three ints "
+            f">= 1, got {input_shape!r}"
+        )
+    return tuple(int(size) for size in input_shape)

@@ -1,0 +1,89 @@
+"""The layers that every network is made of."""
+
+import math
+
+import keras
+
+from keras_ffl.layers.batch_normalization import BatchNormalization
+
+
+def convolution(x, filters, kernel_size, strides, name):
+    """A square convolution without bias, padded alike on all sides.
+
+    With strides, "same" padding would put the odd row and column at the
+    bottom and right. Half the kernel size on each side, as the reference
+    networks have it, keeps the kernel centred on the pixels that the strided
+    1x1 shortcut reads; without strides the two are the same thing.
+
+    Args:
+        x: KerasTensor (batch, height, width, channels).
+        filters: Int, output channels.
+        kernel_size: Odd int.
+        strides: Int.
+        name: Name of the layer.
+
+    Returns:
+        KerasTensor (batch, ceil(height / strides), ceil(width / strides),
+        filters).
+    """
+    padding = "same"
+    if strides > 1:
+        padding = "valid"
+        if kernel_size > 1:
+            x = keras.layers.ZeroPadding2D(
+                kernel_size // 2,
+                data_format="channels_last",
+                name=f"{name}_padding",
+            )(x)
+    return keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding=padding,
+        use_bias=False,
+        kernel_initializer=keras.initializers.VarianceScaling(
+            2.0, "fan_out", "untruncated_normal"
+        ),
+        data_format="channels_last",
+        name=name,
+    )(x)
+
+
+def normalization(x, name):
+    """Batch normalisation with the method's constants."""
+    return BatchNormalization(name=name)(x)
+
+
+def relu(x, name):
+    """The rectifier as a layer with a name."""
+    return keras.layers.Activation("relu", name=name)(x)
+
+
+def classifier(features, num_classes, prefix=""):
+    """Global average pooling and a dense layer: logits of a feature map.
+
+    Kernel and bias are drawn from uniform(-b, b), b = 1 / sqrt(channels).
+    Under a half-precision policy both layers compute in float32.
+
+    Args:
+        features: KerasTensor (batch, height, width, channels).
+        num_classes: Int, m.
+        prefix: Start of the layer names `pooling` and `classifier`.
+
+    Returns:
+        KerasTensor (batch, m), unbounded logits.
+    """
+    compute_dtype = keras.config.dtype_policy().compute_dtype
+    half = compute_dtype in ("float16", "bfloat16")
+    dtype = "float32" if half else None
+    bound = 1.0 / math.sqrt(features.shape[-1])
+    pooled = keras.layers.GlobalAveragePooling2D(
+        data_format="channels_last", dtype=dtype, name=f"{prefix}pooling"
+    )(features)
+    return keras.layers.Dense(
+        num_classes,
+        kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
+        bias_initializer=keras.initializers.RandomUniform(-bound, bound),
+        dtype=dtype,
+        name=f"{prefix}classifier",
+    )(pooled)

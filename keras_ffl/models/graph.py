@@ -1,0 +1,96 @@
+"""The calls that a model's graph is made of.
+
+Keras publishes the layers of a functional model, but not how often and on
+what each of them is called, nor the layers inside a layer. This is the one
+module that reads the attributes which know it.
+"""
+
+import dataclasses
+
+import keras
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of a layer in a graph.
+
+    Attributes:
+        layer: The `keras.Layer` (or bare Keras operation) that is called.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        inputs: List of the KerasTensors among them.
+        outputs: List of the KerasTensors that it gives.
+    """
+
+    layer: keras.Operation
+    args: tuple
+    kwargs: dict
+    inputs: list
+    outputs: list
+
+
+def has_graph(model):
+    """Whether a model is functional or a Sequential that is built."""
+    return isinstance(model, keras.Function) or (
+        isinstance(model, keras.Sequential) and hasattr(model, "inputs")
+    )
+
+
+def calls(model):
+    """The calls in a model's own graph, those inside its layers aside.
+
+    Args:
+        model: Functional or built Sequential `keras.Model`, or a
+            `keras.Function`.
+
+    Returns:
+        List of `Call`s, each behind those that it needs, input layers aside.
+    """
+    function = keras.Function(model.inputs, model.outputs)
+    by_depth = sorted(function._nodes_by_depth.items(), reverse=True)
+    return [
+        Call(
+            node.operation,
+            node.arguments.args,
+            node.arguments.kwargs,
+            node.input_tensors,
+            node.output_tensors,
+        )
+        for _, nodes in by_depth
+        for node in nodes
+        if not node.is_input
+    ]
+
+
+def calls_within(call):
+    """The calls that a layer makes of its own layers in one call.
+
+    Args:
+        call: `Call` of a layer whose `call` method works on KerasTensors: a
+            nested model, or a layer written in layers and `keras.ops`.
+
+    Returns:
+        List of `Call`s, at the sizes of this call.
+    """
+    args, kwargs = keras.tree.map_structure(_detached, (call.args, call.kwargs))
+    inputs = [
+        leaf
+        for leaf in keras.tree.flatten((args, kwargs))
+        if isinstance(leaf, keras.KerasTensor)
+    ]
+    outputs = call.layer.call(*args, **kwargs)
+    return calls(keras.Function(inputs, outputs))
+
+
+def layers_within(layer):
+    """All layers inside a layer, at any depth; empty for a bare operation."""
+    if not isinstance(layer, keras.Layer):
+        return []
+    return layer._flatten_layers(include_self=False)
+
+
+def _detached(leaf):
+    """A KerasTensor without the history of its graph; others as they are."""
+    if isinstance(leaf, keras.KerasTensor):
+        return keras.KerasTensor(leaf.shape, leaf.dtype)
+    return leaf

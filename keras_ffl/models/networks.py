@@ -1,0 +1,47 @@
+"""The networks by name."""
+
+from keras_ffl.errors import InputError
+from keras_ffl.models.resnet import resnet_architecture
+from keras_ffl.models.wide_resnet import wide_resnet_architecture
+
+NETWORKS = {
+    "resnet8": resnet_architecture(8),
+    "resnet14": resnet_architecture(14),
+    "resnet20": resnet_architecture(20),
+    "resnet32": resnet_architecture(32),
+    "resnet44": resnet_architecture(44),
+    "resnet56": resnet_architecture(56),
+    "resnet110": resnet_architecture(110),
+    "wrn_16_2": wide_resnet_architecture(16, 2),
+    "wrn_40_2": wide_resnet_architecture(40, 2),
+    "wrn_28_10": wide_resnet_architecture(28, 10),
+}
+"""The `Architecture` of each known name."""
+
+
+def build(name, num_classes, input_shape=(32, 32, 3)):
+    """The network of a known name.
+
+    Args:
+        name: A key of `NETWORKS`, such as `"resnet32"` or `"wrn_16_2"`.
+        num_classes: Int >= 2, m.
+        input_shape: (height, width, channels), ints >= 1.
+
+    Returns:
+        Functional `keras.Model` from float images (batch, height, width,
+        channels) to `{"features": (batch, h, w, C), "logits": (batch, m)}`,
+        as `resnet` and `wide_resnet` describe it.
+
+    Raises:
+        InputError: The name is unknown or an argument is out of its range.
+    """
+    return find_architecture(name).network(num_classes, input_shape)
+
+
+def find_architecture(name):
+    """The `Architecture` of a known name, or an InputError that lists all."""
+    if not isinstance(name, str) or name not in NETWORKS:
+        raise InputError(
+            f"`name` must be one of {', '.join(NETWORKS)}, got {name!r}"
+        )
+    return NETWORKS[name]

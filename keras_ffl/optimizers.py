@@ -1,0 +1,144 @@
+"""Stochastic gradient descent as the method's recipe means it."""
+
+import sys
+
+import keras
+from keras import ops
+
+from keras_ffl.errors import InputError
+
+
+def set_decay_group(variables, group):
+    """Puts variables into a weight decay group of `SGD`.
+
+    Models do this for the variables whose decay differs (the fusion module
+    and the fused classifier are the group "fusion"). The optimizer looks at
+    it once, when it is built.
+
+    Args:
+        variables: Iterable of `keras.Variable`.
+        group: Str, the group's name.
+    """
+    for variable in variables:
+        variable.decay_group = group
+
+
+def _is_between(value, low, high):
+    return isinstance(value, (int, float)) and low <= value <= high
+
+
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class SGD(keras.optimizers.Optimizer):
+    """SGD with momentum and weight decay inside the gradient.
+
+    One update of a weight w with gradient g, buffer b and rate lr:
+
+        g <- g + decay · w
+        b <- momentum · b + g
+        w <- w - lr · (g + momentum · b)      (nesterov)
+        w <- w - lr · b                       (otherwise)
+
+    That is PyTorch's form and the recipe of the paper. It differs from
+    `keras.optimizers.SGD` in two ways: the decay is an L2 term of the
+    gradient instead of being decoupled from it, and the rate multiplies the
+    step instead of the buffer, so that a drop of the rate acts at once. The
+    decay is added once an update, after clipping and after gradients are
+    accumulated or summed over replicas, to every trainable variable (batch
+    norm and biases too).
+
+    Args:
+        learning_rate: Float, `keras.optimizers.schedules` schedule or
+            callable.
+        momentum: Float in [0, 1].
+        nesterov: Whether to use Nesterov's form.
+        weight_decay: Float >= 0, the decay of every variable that is in no
+            group of `weight_decay_groups`.
+        weight_decay_groups: Dict from group name to its decay; see
+            `set_decay_group`. The default is the paper's
+            `{"fusion": 1e-5}`.
+        **kwargs: Further arguments of `keras.optimizers.Optimizer`, such as
+            `clipnorm`, `global_clipnorm`, `gradient_accumulation_steps`.
+
+    Raises:
+        InputError: `momentum` or a decay is no number or out of range.
+
+    Reference:
+        Sutskever et al., 2013; appendix A of Kim et al., 2019,
+        https://arxiv.org/abs/1904.09058.
+    """
+
+    def __init__(
+        self,
+        learning_rate=0.1,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=1e-4,
+        weight_decay_groups=None,
+        name="sgd",
+        **kwargs,
+    ):
+        if isinstance(learning_rate, int):
+            learning_rate = float(learning_rate)
+        if not _is_between(momentum, 0, 1):
+            raise InputError(f"`momentum` must be in [0, 1], got {momentum!r}")
+        if weight_decay_groups is None:
+            weight_decay_groups = {"fusion": 1e-5}
+        decays = {"weight_decay": weight_decay, **weight_decay_groups}
+        for key, value in decays.items():
+            if not _is_between(value, 0, sys.float_info.max):
+                raise InputError(
+                    "`weight_decay` and the values of `weight_decay_groups` "
+                    f"must be numbers >= 0, got {key}={value!r}"
+                )
+        # The parent's own `weight_decay` is decoupled from the gradient.
+        super().__init__(
+            learning_rate=learning_rate, weight_decay=None, name=name, **kwargs
+        )
+        self.momentum = momentum
+        self.nesterov = nesterov
+        self.l2 = weight_decay
+        self.l2_groups = dict(weight_decay_groups)
+
+    def build(self, variables):
+        if self.built:
+            return
+        super().build(variables)
+        self.momentums = self.add_optimizer_variables(variables, "momentum")
+        self._decays = [
+            self.l2_groups.get(getattr(variable, "decay_group", None), self.l2)
+            for variable in variables
+        ]
+
+    def decay_of(self, variable):
+        """The weight decay of a variable that the optimizer was built with.
+
+        Args:
+            variable: `keras.Variable`.
+
+        Returns:
+            Float >= 0.
+        """
+        return self._decays[self._get_variable_index(variable)]
+
+    def update_step(self, gradient, variable, learning_rate):
+        index = self._get_variable_index(variable)
+        gradient = ops.cast(gradient, variable.dtype)
+        if self._decays[index]:
+            weight = ops.convert_to_tensor(variable)
+            gradient = gradient + self._decays[index] * weight
+        buffer = ops.convert_to_tensor(self.momentums[index])
+        buffer = self.momentum * buffer + gradient
+        self.assign(self.momentums[index], buffer)
+        step = gradient + self.momentum * buffer if self.nesterov else buffer
+        self.assign_sub(
+            variable, ops.cast(learning_rate, variable.dtype) * step
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "momentum": self.momentum,
+            "nesterov": self.nesterov,
+            "weight_decay": self.l2,
+            "weight_decay_groups": dict(self.l2_groups),
+        }

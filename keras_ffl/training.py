@@ -1,0 +1,275 @@
+"""A run from its configuration to its results.
+
+The only module that knows all the others: data, method, optimizer and
+callbacks come together here.
+"""
+
+import contextlib
+import importlib.metadata
+import time
+
+import keras
+
+import keras_ffl
+from keras_ffl import data
+from keras_ffl.callbacks import Checkpoints, StopOnDivergence
+from keras_ffl.evaluation import evaluate_heads
+from keras_ffl.layers import FeatureAverage, FusionModule
+from keras_ffl.methods import FeatureFusionModel, VanillaModel
+from keras_ffl.models import build, count_multiply_adds, count_parameters
+from keras_ffl.optimizers import SGD
+from keras_ffl.schedules import Cosine, Steps
+from keras_ffl.visualization import plot_curves
+from keras_ffl.workdir import Workdir
+
+_PACKAGES = ("tensorflow", "keras", "numpy")
+
+
+def train(config, workdir, verbose=1):
+    """Trains, evaluates and documents a run; goes on where it stopped.
+
+    Args:
+        config: `keras_ffl.config.Config`.
+        workdir: Path of the run's folder. If it holds a run of the same
+            configuration, the run is taken up after its last checkpoint.
+        verbose: Whether to show progress bars, 0 or 1.
+
+    Returns:
+        Dict, the content of `metrics.json`.
+
+    Raises:
+        InputError: The configuration, the data or the folder is no good.
+        TrainingDiverged: The loss became NaN or infinite.
+    """
+    with _settings(config):
+        return _train(config, Workdir(workdir), verbose)
+
+
+@contextlib.contextmanager
+def _settings(config):
+    """The global settings of a run; the dtype policy is put back after."""
+    keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.dtype_policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _train(config, folder, verbose):
+    folder.check(config)
+    dataset, holdout = load_data(config)
+    model, done = folder.load_checkpoint()
+    if model is None:
+        model = build_model(config, dataset.info)
+    elif verbose:
+        print(f"{folder.path}: going on after epoch {done}", flush=True)
+    folder.start(config, dataset.info)
+    folder.cut_history(done)
+    if done < config.epochs:
+        started = time.monotonic()
+        _fit(model, config, folder, dataset, holdout, done, verbose)
+        seconds = (time.monotonic() - started) / (config.epochs - done)
+    elif folder.metrics.exists():
+        return folder.read_metrics()
+    else:
+        seconds = None
+    metrics = _results(model, config, folder, dataset, seconds, verbose)
+    folder.write_metrics(metrics)
+    return metrics
+
+
+# ----- parts of a run ----------------------------------------------------
+
+
+def load_data(config):
+    """The data set of a configuration and its held-out part.
+
+    Args:
+        config: `keras_ffl.config.Config`.
+
+    Returns:
+        Tuple of a `keras_ffl.data.Dataset`, whose training split lacks the
+        held-out part, and the held-out `(images, labels)` or None.
+
+    Raises:
+        InputError: The data set is unknown or can't be loaded.
+    """
+    dataset = data.load(config.dataset, config.data_dir)
+    if not config.holdout:
+        return dataset, None
+    dataset, x, y = data.split_holdout(dataset, config.holdout)
+    return dataset, (x, y)
+
+
+def build_model(config, info):
+    """The compiled model of a configuration.
+
+    Args:
+        config: `keras_ffl.config.Config`.
+        info: `keras_ffl.data.DatasetInfo`.
+
+    Returns:
+        Compiled `keras_ffl.methods.TrainingMethod`.
+
+    Raises:
+        InputError: A network is unknown or the options don't fit together.
+    """
+    model = _METHODS[config.method](config, info.num_classes, info.input_shape)
+    model.compile(
+        optimizer=SGD(
+            learning_rate=config.learning_rate,
+            momentum=config.momentum,
+            nesterov=config.nesterov,
+            weight_decay=config.weight_decay,
+            weight_decay_groups={"fusion": config.fusion_weight_decay},
+            global_clipnorm=config.global_clipnorm,
+            gradient_accumulation_steps=config.gradient_accumulation_steps,
+        ),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def _feature_fusion(config, num_classes, input_shape):
+    options = dict(
+        rampup_epochs=config.rampup_epochs,
+        temperature=config.temperature,
+        use_ekd=config.use_ekd,
+        use_fkd=config.use_fkd,
+        fusion=FeatureAverage(name="feature_average")
+        if config.fusion == "average"
+        else FusionModule(config.fusion_filters, name="fusion_module"),
+    )
+    names = config.networks
+    if len(names) == 1 and config.separate_stages:
+        return FeatureFusionModel.from_branches(
+            names[0],
+            config.branches,
+            num_classes=num_classes,
+            input_shape=input_shape,
+            separate_stages=config.separate_stages,
+            **options,
+        )
+    if len(names) == 1:
+        names = names * config.branches
+    networks = [build(name, num_classes, input_shape) for name in names]
+    return FeatureFusionModel(networks, **options)
+
+
+def _vanilla(config, num_classes, input_shape):
+    return VanillaModel(build(config.networks[0], num_classes, input_shape))
+
+
+_METHODS = {"ffl": _feature_fusion, "vanilla": _vanilla}
+
+
+def _augmentation(config, info):
+    return data.Augmentation(
+        pad=config.pad,
+        padding=config.padding,
+        flip=info.flip if config.flip is None else config.flip,
+        cutout=config.cutout,
+        randaugment=config.randaugment,
+        mixup=config.mixup,
+        cutmix=config.cutmix,
+    )
+
+
+def _learning_rate(config):
+    if config.lr_schedule == "cosine":
+        return Cosine(config.learning_rate, config.epochs)
+    return Steps(config.learning_rate, config.lr_milestones, config.lr_factor)
+
+
+def _fit(model, config, folder, dataset, holdout, done, verbose):
+    info = dataset.info
+    augmentation = _augmentation(config, info)
+    train_batches = data.training_batches(
+        dataset.x_train,
+        dataset.y_train,
+        info,
+        config.batch_size,
+        config.seed,
+        augmentation,
+        initial_epoch=done,
+        epochs=config.epochs,
+    )
+    steps = data.steps_per_epoch(len(dataset.x_train), config.batch_size)
+    x, y = holdout or (dataset.x_test, dataset.y_test)
+    validation = data.evaluation_batches(
+        x, y, info, config.eval_batch_size, one_hot=augmentation.mixes_labels
+    )
+    monitor = _monitored_accuracy(model)
+    best = [row[monitor] for row in folder.read_history()]
+    model.fit(
+        train_batches,
+        steps_per_epoch=steps,
+        initial_epoch=done,
+        epochs=config.epochs,
+        validation_data=validation,
+        shuffle=False,  # The batches come shuffled.
+        verbose=verbose,
+        callbacks=[
+            keras.callbacks.LearningRateScheduler(_learning_rate(config)),
+            StopOnDivergence(steps),
+            # The history is written before the checkpoint: what is ahead of
+            # the checkpoint when a run dies is cut off when it goes on.
+            keras.callbacks.CSVLogger(folder.history, append=True),
+            keras.callbacks.TensorBoard(folder.logs, write_graph=False),
+            Checkpoints(
+                folder,
+                monitor,
+                best=max(best, default=None),
+                keep=config.keep_checkpoints,
+            ),
+        ],
+    )
+
+
+def _monitored_accuracy(model):
+    """Name under which `fit` logs the accuracy that decides what is best."""
+    if len(model.heads) == 1:
+        return "val_accuracy"
+    return f"val_{model.primary_head}_accuracy"
+
+
+def _results(model, config, folder, dataset, seconds, verbose):
+    """The content of `metrics.json`, of the last epoch's model."""
+    batches = data.evaluation_batches(
+        dataset.x_test, dataset.y_test, dataset.info, config.eval_batch_size
+    )
+    history = folder.read_history()
+    if history:
+        plot_curves(history, folder.curves)
+    monitor = _monitored_accuracy(model)
+    best = max(history, key=lambda row: row[monitor], default=None)
+    return {
+        "heads": evaluate_heads(model, batches, dataset.y_test, verbose),
+        "best": best
+        and {
+            "head": model.primary_head,
+            "split": "holdout" if config.holdout else "test",
+            "epoch": int(best["epoch"]) + 1,
+            "top1_error": 100 * (1 - best[monitor]),
+        },
+        "split": "test",
+        "epoch": config.epochs,
+        "steps": int(model.optimizer.iterations),
+        "seed": config.seed,
+        "method": config.method,
+        "dataset": config.dataset,
+        "networks": list(config.networks),
+        "parameters": count_parameters(model),
+        "multiply_adds": count_multiply_adds(model),
+        "seconds_per_epoch": seconds,
+        "versions": {
+            "keras_ffl": keras_ffl.__version__,
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        },
+    }

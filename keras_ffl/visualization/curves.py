@@ -1,0 +1,33 @@
+"""Training curves of a run."""
+
+import re
+
+
+def plot_curves(history, path):
+    """Plots the loss terms and the error of every head over the epochs.
+
+    Args:
+        history: List of dicts, the rows of `history.csv`.
+        path: Path of the PNG file.
+    """
+    from matplotlib.figure import Figure
+
+    epochs = [row["epoch"] + 1 for row in history]
+    figure = Figure(figsize=(12, 4.5), layout="tight")
+    left, right = figure.subplots(1, 2)
+    for name in history[0]:
+        values = [row[name] for row in history]
+        if re.fullmatch(r"loss|ce_.*|ekd|fkd", name):
+            left.plot(epochs, values, label=name)
+        match = re.fullmatch(r"val_(?:(.*)_)?accuracy", name)
+        if match:
+            errors = [100 * (1 - value) for value in values]
+            right.plot(epochs, errors, label=match[1] or "network")
+    left.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    right.set(xlabel="epoch", ylabel="top-1 error (%), evaluation")
+    if max(max(line.get_ydata()) for line in right.lines) > 10:
+        right.set_yscale("log")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=100)

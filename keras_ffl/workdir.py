@@ -1,0 +1,284 @@
+"""The folder of a run: configuration, history, checkpoints, results."""
+
+import csv
+import json
+import os
+import pathlib
+import re
+import uuid
+
+import keras
+from absl import logging
+
+from keras_ffl.config import Config
+from keras_ffl.data import DatasetInfo
+from keras_ffl.errors import InputError
+
+# What may change when a run is taken up again.
+_FREE = ("epochs", "data_dir")
+
+
+def _write_json(path, value):
+    """Writes a JSON file so that readers see the old or the new one."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def _read_json(path):
+    try:
+        return json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{path} can't be read as JSON: {str(error).splitlines()[0]}"
+        ) from error
+
+
+class Workdir:
+    """A run's folder.
+
+    Holds `config.json`, `dataset.json` (what is needed to prepare an image),
+    `history.csv` (one row an epoch), `checkpoints/epoch_NNNN.keras` (named
+    by the number of finished epochs), `checkpoints/best.keras`, `logs/`
+    (TensorBoard), `curves.png`, `metrics.json`, and what is exported.
+
+    Args:
+        path: Path of the folder. It needs not exist.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.history = self.path / "history.csv"
+        self.metrics = self.path / "metrics.json"
+        self.curves = self.path / "curves.png"
+        self.logs = self.path / "logs"
+        self.checkpoints = self.path / "checkpoints"
+        self.best = self.checkpoints / "best.keras"
+
+    # ----- opening -------------------------------------------------------
+
+    @property
+    def started(self):
+        """Whether a run has been started in the folder."""
+        return (self.path / "config.json").exists()
+
+    def check(self, config):
+        """Checks that a run may be started or taken up.
+
+        The folder is made if it isn't there; nothing in it is changed.
+
+        Args:
+            config: `keras_ffl.config.Config` of the run.
+
+        Raises:
+            InputError: The folder can't be written, or a run of another
+                configuration is in it (the message names the difference).
+        """
+        self._check_writable()
+        if not self.started:
+            return
+        old, new = self.config().to_dict(), config.to_dict()
+        differences = [
+            f"{key} is {old[key]!r}, asked for {new[key]!r}"
+            for key in old
+            if key not in (*_FREE, "preset") and old[key] != new[key]
+        ]
+        if new["epochs"] < old["epochs"]:
+            differences.append(
+                f"epochs is {old['epochs']}, asked for fewer: {new['epochs']}"
+            )
+        if new["epochs"] > old["epochs"] and new["lr_schedule"] == "cosine":
+            differences.append(
+                f"epochs is {old['epochs']}, asked for {new['epochs']}, which "
+                "would change the rate of a cosine schedule in finished epochs"
+            )
+        if differences:
+            raise InputError(
+                f"{self.path} holds a run of another configuration: "
+                f"{'; '.join(differences)}"
+            )
+
+    def _check_writable(self):
+        probe = self.path / f".{uuid.uuid4().hex}"
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise InputError(
+                f"workdir {self.path} can't be written: {error.strerror}"
+            ) from error
+
+    def start(self, config, info):
+        """Writes what describes the run.
+
+        Args:
+            config: `keras_ffl.config.Config`.
+            info: `keras_ffl.data.DatasetInfo`.
+        """
+        _write_json(self.path / "config.json", config.to_dict())
+        _write_json(self.path / "dataset.json", info.to_dict())
+
+    def config(self):
+        """The `keras_ffl.config.Config` of the run.
+
+        Raises:
+            InputError: There is no run in the folder.
+        """
+        if not self.started:
+            raise InputError(f"{self.path} holds no run (no config.json)")
+        return Config.from_dict(_read_json(self.path / "config.json"))
+
+    def dataset_info(self):
+        """The `keras_ffl.data.DatasetInfo` of the run.
+
+        Raises:
+            InputError: It is not there or can't be read.
+        """
+        return DatasetInfo.from_dict(_read_json(self.path / "dataset.json"))
+
+    # ----- checkpoints ---------------------------------------------------
+
+    def checkpoint_files(self):
+        """Checkpoints by number of finished epochs, a dict, newest first."""
+        found = {}
+        for path in self.checkpoints.glob("epoch_*.keras"):
+            match = re.fullmatch(r"epoch_(\d+)\.keras", path.name)
+            if match:
+                found[int(match[1])] = path
+        return dict(sorted(found.items(), reverse=True))
+
+    def save_checkpoint(self, model, epochs, keep):
+        """Saves a model after an epoch and drops old checkpoints.
+
+        Args:
+            model: Compiled Keras model.
+            epochs: Int, number of finished epochs.
+            keep: Int, how many checkpoints stay.
+        """
+        self._save(model, self.checkpoints / f"epoch_{epochs:04d}.keras")
+        for path in list(self.checkpoint_files().values())[keep:]:
+            path.unlink()
+
+    def save_best(self, model):
+        """Saves a model as the best one."""
+        self._save(model, self.best)
+
+    def _save(self, model, path):
+        # A reader, or a later run after a crash, finds whole files only.
+        temporary = path.with_name(f"unfinished_{path.name}")
+        model.save(temporary)
+        os.replace(temporary, path)
+
+    def load_checkpoint(self):
+        """The newest checkpoint that can be read.
+
+        A damaged one is passed over with a warning.
+
+        Returns:
+            Tuple of the compiled model and its number of finished epochs, or
+            (None, 0) if there is no checkpoint.
+
+        Raises:
+            InputError: There are checkpoints, but none can be read.
+        """
+        files = self.checkpoint_files()
+        for epochs, path in files.items():
+            model = self._try_to_load(path)
+            if model is not None:
+                return model, epochs
+        if files:
+            raise InputError(
+                f"no checkpoint in {self.checkpoints} can be read; delete "
+                "the folder to start again"
+            )
+        return None, 0
+
+    def _try_to_load(self, path):
+        # Whatever Keras, h5py or zipfile raise, the file is of no use.
+        try:
+            return keras.models.load_model(path)
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            logging.warning(
+                "checkpoint %s is damaged (%s); trying the one before",
+                path,
+                reason,
+            )
+            return None
+
+    def load_model(self, checkpoint="last"):
+        """A trained model of the run.
+
+        Args:
+            checkpoint: "last" or "best".
+
+        Returns:
+            Compiled `keras_ffl.methods.TrainingMethod`.
+
+        Raises:
+            InputError: There is no such checkpoint or it can't be read.
+        """
+        self.config()
+        if checkpoint not in ("last", "best"):
+            raise InputError(
+                f"`checkpoint` must be last or best, got {checkpoint!r}"
+            )
+        model = None
+        if checkpoint == "last":
+            model, _ = self.load_checkpoint()
+        elif self.best.exists():
+            model = self._try_to_load(self.best)
+        if model is None:
+            raise InputError(
+                f"{self.checkpoints} holds no readable {checkpoint} checkpoint"
+            )
+        return model
+
+    # ----- history -------------------------------------------------------
+
+    def read_history(self):
+        """Rows of `history.csv`: a list of dicts from column to float."""
+        if not self.history.exists():
+            return []
+        with self.history.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        # A line that was being written when the run died is left out.
+        return [
+            {key: float(value) for key, value in row.items()}
+            for row in rows
+            if None not in row and all(row.values())
+        ]
+
+    def cut_history(self, epochs):
+        """Drops the rows of epochs that are going to be run again.
+
+        Args:
+            epochs: Int, number of finished epochs.
+        """
+        rows = [row for row in self.read_history() if row["epoch"] < epochs]
+        if not rows:
+            self.history.unlink(missing_ok=True)
+            return
+        temporary = self.history.with_suffix(".tmp")
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(
+                {**row, "epoch": int(row["epoch"])} for row in rows
+            )
+        os.replace(temporary, self.history)
+
+    # ----- results -------------------------------------------------------
+
+    def write_metrics(self, metrics):
+        """Writes `metrics.json`."""
+        _write_json(self.metrics, metrics)
+
+    def read_metrics(self):
+        """The content of `metrics.json`.
+
+        Raises:
+            InputError: It is not there or can't be read.
+        """
+        return _read_json(self.metrics)

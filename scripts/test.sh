@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Makes the environment if there is none and runs all checks. Arguments go to
+# pytest:
+#
+#   bash scripts/test.sh
+#   bash scripts/test.sh tests/losses -k temperature
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+
+environment test
+cd "$root"
+"$python" -m ruff check .
+"$python" -m ruff format --check .
+"$python" -m pytest "$@"

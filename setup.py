@@ -1,0 +1,63 @@
+"""Installation of keras_ffl; the tools' settings are in pyproject.toml."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+
+# Read from the text: importing the package would need what is installed here.
+VERSION = re.search(
+    r'^__version__ = "(.+)"$',
+    (ROOT / "keras_ffl" / "__init__.py").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)[1]
+
+# Minor versions are pinned where the package leans on behaviour that was
+# measured on these and that no public contract promises.
+INSTALL = [
+    "tensorflow~=2.21.0",
+    "keras~=3.15.1",
+    "keras-cv~=0.9.0",
+    "tensorflow-datasets~=4.9.10",
+    "absl-py>=2.1,<3",
+    # Imported directly; with the minor version, because a deprecation in the
+    # next one is an error in the tests.
+    "numpy~=2.4.0",
+    # tensorflow-datasets prepares data with it and does not declare it.
+    "importlib_resources>=6",
+    # Carries the digits, the data set that needs no download, and splits by
+    # class.
+    "scikit-learn>=1.5,<2",
+    # Shows progress while tensorflow-datasets is read.
+    "tqdm>=4.66,<5",
+    # Draws curves.png.
+    "matplotlib>=3.9,<4",
+    # Writes the logs of a run; TensorFlow 2.21 does not bring it.
+    "tensorboard~=2.21.0",
+]
+
+EXTRAS = {
+    # The formatter's style changes with ruff's minor version.
+    "test": ["pytest>=8.3,<10", "ruff~=0.17.6"],
+    # An independent implementation to compare with, in marked tests and the
+    # benchmark.
+    "torch": ["torch>=2.6,<3"],
+}
+
+setup(
+    name="keras-ffl",
+    version=VERSION,
+    description="Feature Fusion Learning for Keras",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The keras_ffl authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["keras_ffl", "keras_ffl.*"]),
+    # TensorFlow 2.21 has no wheels for Python 3.14.
+    python_requires=">=3.11,<3.14",
+    install_requires=INSTALL,
+    extras_require=EXTRAS,
+)

@@ -1,0 +1,43 @@
+"""What all tests share: a known state before each, and the shared data."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# The expected values hold for float32 on a CPU; set the variable yourself to
+# test on a GPU.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import keras  # noqa: E402
+import pytest  # noqa: E402
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("torch"):
+        pytest.importorskip("torch")
+
+
+@pytest.fixture(autouse=True)
+def known_state():
+    """Names of layers, seeds and the dtype policy as in a new process."""
+    # Collecting garbage before every test would take longer than most tests.
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("float32")
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of data sets and photos that are too large for the repository.
+
+    It is named by the environment variable KERAS_FFL_DATA and is, without
+    it, `shared/data` beside the repository.
+    """
+    beside = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = pathlib.Path(os.environ.get("KERAS_FFL_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no data in {folder}; set KERAS_FFL_DATA to its folder")
+    return folder

@@ -1,0 +1,232 @@
+"""Every bad input is one InputError that names the argument."""
+
+import keras
+import numpy as np
+import pytest
+from builders import (
+    CLASSES,
+    branches,
+    compiled,
+    data,
+    ffl,
+    separate,
+    subnetwork,
+)
+
+from keras_ffl import FeatureFusionModel, VanillaModel
+from keras_ffl.errors import InputError
+
+
+def rejected(message):
+    return pytest.raises(InputError, match=message)
+
+
+def functional(features, logits=None):
+    """A model whose outputs come from functions of a small feature map."""
+    image = keras.Input((4, 4, 2))
+    x = keras.layers.Conv2D(3, 3, padding="same")(image)
+    pooled = keras.layers.GlobalAveragePooling2D()(x)
+    outputs = {
+        "features": features(x),
+        "logits": logits(x) if logits else keras.layers.Dense(CLASSES)(pooled),
+    }
+    return keras.Model(image, outputs)
+
+
+class Subclassed(keras.Model):
+    def call(self, inputs):
+        return {"features": inputs, "logits": inputs[:, 0, 0]}
+
+
+@pytest.mark.parametrize("networks", [[], [None]], ids=["none", "one"])
+def test_too_few_subnetworks(networks):
+    networks = [subnetwork() for _ in networks]
+    message = f"`subnetworks` must be a list of at least 2 .* {len(networks)}$"
+    with rejected(message):
+        ffl(networks)
+
+
+def test_a_bare_subnetwork():
+    with rejected(
+        "`subnetworks` must be a list of at least 2 models, got <Fun"
+    ):
+        ffl(subnetwork())
+
+
+def test_class_counts():
+    with rejected("`subnetworks` must have one class count, got 3, 4"):
+        ffl([subnetwork(), subnetwork(classes=4, name="other")])
+
+
+def test_input_shapes():
+    with rejected(r"have one input shape, got \(4, 4, 2\), \(5, 4, 2\)"):
+        ffl([subnetwork(), subnetwork(image=(5, 4, 2), name="other")])
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Subclassed,
+        lambda: keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]),
+        lambda: keras.layers.Dense(3),
+        lambda: keras.Model(*[keras.Input((4, 4, 2))] * 2),
+        lambda: "resnet8",
+        lambda: None,
+    ],
+    ids=["subclassed", "sequential", "layer", "no dict", "string", "none"],
+)
+def test_no_subnetwork(network):
+    message = "sub-network 2 must be a functional keras.Model with the outputs"
+    with rejected(message):
+        ffl([subnetwork(), network()])
+
+
+def test_a_called_subclassed_model():
+    model = Subclassed()
+    model(keras.Input((4, 4, 3)))
+    with rejected("sub-network 1 must be a functional keras.Model"):
+        ffl([model, subnetwork()])
+
+
+def test_other_outputs():
+    network = subnetwork()
+    more = keras.Model(network.input, {**network.output, "more": network.input})
+    with rejected(
+        "sub-network 1 must be .* the outputs {'features', 'logits'}"
+    ):
+        ffl([more, subnetwork(name="other")])
+
+
+def test_a_model_of_several_inputs():
+    network, mask = subnetwork(), keras.Input((1,))
+    several = keras.Model([network.input, mask], network.output)
+    with rejected("sub-network 1 must take one image tensor, got"):
+        ffl([several, subnetwork(name="other")])
+
+
+def test_feature_map_of_another_rank():
+    flat = functional(lambda x: keras.layers.Reshape((16, 3))(x))
+    message = r"'features' of sub-network 2 must be 4-D, got .*None, 16, 3\)"
+    with rejected(message):
+        ffl([subnetwork(), flat])
+
+
+def test_logits_of_another_rank():
+    spatial = functional(lambda x: x, logits=lambda x: x)
+    message = r"'logits' of sub-network 2 must be 2-D, got .*None, 4, 4, 3\)"
+    with rejected(message):
+        ffl([subnetwork(), spatial])
+
+
+@pytest.mark.parametrize("fusion", ["average", lambda maps: maps[0], 3])
+def test_fusion_that_is_no_layer(fusion):
+    with rejected("`fusion` must be a Keras layer over a list of feature maps"):
+        ffl(fusion=fusion)
+
+
+def test_fusion_of_another_rank():
+    class Pooled(keras.layers.Layer):
+        def call(self, inputs):
+            return keras.ops.mean(inputs[0] + inputs[1], axis=(1, 2))
+
+    with rejected(r"`fusion` must give a 4-D feature map, got .*\(None, 3\)"):
+        ffl(fusion=Pooled())
+
+
+@pytest.mark.parametrize("value", [-1, "80", None, True, float("inf"), [80]])
+def test_rampup_epochs(value):
+    with rejected("`rampup_epochs` must be a number >= 0, got "):
+        ffl(rampup_epochs=value)
+
+
+@pytest.mark.parametrize("value", [0, -3.0, "3", None, True])
+def test_temperature(value):
+    with rejected("`temperature` must be a number > 0, got "):
+        ffl(temperature=value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "resnet9"}, "resnet9"),
+        ({"branches": 1}, "`branches` must be an int >= 2, got 1"),
+        ({"num_classes": 1}, "`num_classes` must be an int >= 2, got 1"),
+        ({"input_shape": (8, 8)}, "`input_shape` must be"),
+        ({"separate_stages": 4}, "`separate_stages` must be"),
+    ],
+)
+def test_branches_of_a_network(arguments, message):
+    good = {
+        "name": "resnet8",
+        "num_classes": 3,
+        "rampup_epochs": 0,
+        "input_shape": (8, 8, 3),
+    }
+    with rejected(message):
+        FeatureFusionModel.from_branches(**{**good, **arguments})
+
+
+@pytest.mark.parametrize("argument", ["loss", "loss_weights"])
+def test_a_loss_of_the_user(argument):
+    message = f"`{argument}` is not taken: FeatureFusionModel brings its own"
+    with rejected(message):
+        ffl().compile("sgd", **{argument: "mse"})
+
+
+@pytest.mark.parametrize("argument", ["metrics", "weighted_metrics"])
+def test_metrics_of_an_unknown_head(argument):
+    heads = "fused, sub_1, sub_2, ensemble, got 'sub_3'"
+    with rejected(f"`{argument}`: heads are {heads}"):
+        ffl().compile("sgd", **{argument: {"sub_3": ["accuracy"]}})
+
+
+def with_label(y, label):
+    y = y.copy()
+    y[2] = label
+    return y
+
+
+BAD_LABELS = {
+    "too large": (lambda y: with_label(y, CLASSES), "label 3 at index 2"),
+    "negative": (lambda y: with_label(y, -1), "label -1 at index 2"),
+    "column": (lambda y: with_label(y, 7)[:, None], "label 7 at index 2"),
+    "other classes": (lambda y: np.eye(CLASSES + 1)[y], r"shape \(8, 4\)"),
+    "no distribution": (lambda y: 2 * np.eye(CLASSES)[y], "sum 1, row 0"),
+    "fractions": (lambda y: y + 0.5, "integer labels"),
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), BAD_LABELS.values(), ids=BAD_LABELS.keys()
+)
+@pytest.mark.parametrize("make", ["array", "tensor"])
+def test_labels_in_fit(change, message, make):
+    model = compiled()
+    x, y = data()
+    bad = change(y)
+    if make == "tensor":
+        bad = keras.ops.convert_to_tensor(bad)
+    before = model.get_weights()
+    with rejected(f"`y`.*{message}"):
+        model.fit(x, bad, verbose=0)
+    with rejected(f"`validation_data`.*{message}"):
+        model.fit(x, y, verbose=0, validation_data=(x, bad))
+    with rejected(f"`validation_data`.*{message}"):
+        model.fit(x, y, validation_data=(x, bad, np.ones(8)), verbose=0)
+    for old, new in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("network", [None, "resnet8", [1]])
+def test_vanilla_network(network):
+    with rejected("sub-network 1 must be a functional keras.Model"):
+        VanillaModel(network)
+
+
+def test_errors_are_value_errors():
+    assert issubclass(InputError, ValueError)
+
+
+@pytest.mark.parametrize("make", [branches, separate])
+def test_good_input_is_taken(make):
+    assert isinstance(ffl(make()), FeatureFusionModel)

@@ -1,0 +1,188 @@
+"""Plain models of one head or feature map, and export."""
+
+import keras
+import numpy as np
+import pytest
+from builders import CLASSES, branches, compiled, data, ffl, separate
+
+from keras_ffl import VanillaModel
+from keras_ffl.errors import InputError
+from keras_ffl.layers import FeatureAverage
+from keras_ffl.models import build, build_branches, count_parameters
+
+HEADS = ("fused", "sub_1", "sub_2", "ensemble")
+MAKERS = [branches, separate]
+
+
+def moved(model):
+    """Moving statistics and weights that no initializer gives."""
+    x, y = data()
+    compiled(model, run_eagerly=True).fit(x, y, verbose=0)
+    return model
+
+
+def outputs_of(model, x):
+    outputs = {k: np.asarray(z) for k, z in model(x).items()}
+    subs = [z for head, z in outputs.items() if head.startswith("sub_")]
+    return {**outputs, "ensemble": np.mean(subs, axis=0)}
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_names(make):
+    model = ffl(make(3))
+    assert model.trained_heads == ("fused", "sub_1", "sub_2", "sub_3")
+    assert model.heads == ("fused", "sub_1", "sub_2", "sub_3", "ensemble")
+    assert model.primary_head == "fused"
+    assert model.output_names == ["fused", "sub_1", "sub_2", "sub_3"]
+    assert (model.branches, model.num_classes) == (3, CLASSES)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_classifiers_give_the_model_s_logits(make):
+    model = moved(ffl(make()))
+    x, _ = data(5, seed=1)
+    expected = outputs_of(model, x)
+    for head in HEADS:
+        network = model.classifier(head)
+        assert type(network) is keras.Model or not isinstance(
+            network, type(model)
+        )
+        assert network.output_shape == (None, CLASSES)
+        np.testing.assert_allclose(network(x), expected[head], rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_classifiers_share_the_weights(make):
+    model = ffl(make())
+    own = set(map(id, model.weights))
+    for head in HEADS:
+        weights = set(map(id, model.classifier(head).weights))
+        assert weights and weights < own
+    one, two = (
+        set(map(id, model.classifier(head).weights)) for head in HEADS[1:3]
+    )
+    shared = 2 if make is branches else 0
+    assert len(one & two) == shared
+    assert set(map(id, model.classifier("ensemble").weights)) == one | two
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_feature_extractors(make):
+    model = moved(ffl(make()))
+    x, _ = data(5, seed=1)
+    expected = outputs_of(model, x)
+    for head, dense in (
+        ("fused", "fused_classifier"),
+        ("sub_1", None),
+        ("sub_2", None),
+    ):
+        network = model.feature_extractor(head)
+        features = np.asarray(network(x))
+        assert features.ndim == 4
+        if dense is None:
+            k = int(head[-1])
+            dense_layer = _dense_layers(model.subnetworks[k - 1])[-1]
+        else:
+            dense_layer = model.get_layer(dense)
+        logits = features.mean(axis=(1, 2)) @ dense_layer.kernel.numpy()
+        np.testing.assert_allclose(
+            logits + dense_layer.bias.numpy(),
+            expected[head],
+            rtol=1e-5,
+            atol=1e-6,
+        )
+
+
+def _dense_layers(model):
+    return [
+        layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, keras.layers.Dense)
+    ]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_subnetworks_are_what_came_in(make):
+    networks = make()
+    model = moved(ffl(networks))
+    x, _ = data(5, seed=1)
+    assert len(model.subnetworks) == 2
+    for network, given in zip(model.subnetworks, networks):
+        assert count_parameters(network) == count_parameters(given)
+        for key in ("features", "logits"):
+            np.testing.assert_allclose(
+                network(x)[key], given(x)[key], rtol=1e-6
+            )
+
+
+@pytest.mark.parametrize("separate_stages", [1, 2])
+def test_a_branch_is_a_vanilla_network(separate_stages):
+    subnetworks = build_branches("resnet8", 2, 10, (8, 8, 3), separate_stages)
+    model = ffl(subnetworks)
+    vanilla = build("resnet8", 10, (8, 8, 3))
+    network = model.classifier("sub_2")
+    assert count_parameters(network) == count_parameters(vanilla)
+    vanilla.set_weights(network.get_weights())
+    x, _ = data(2, image=(8, 8, 3))
+    np.testing.assert_allclose(
+        network(x), vanilla(x)["logits"], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_ensemble_classifier_saves_and_loads(tmp_path):
+    network = ffl().classifier("ensemble")
+    network.save(tmp_path / "ensemble.keras")
+    loaded = keras.saving.load_model(tmp_path / "ensemble.keras")
+    x, _ = data(3)
+    np.testing.assert_array_equal(loaded(x), network(x))
+
+
+def test_training_goes_on_in_the_parts():
+    model = ffl(fusion=FeatureAverage())
+    network = model.classifier("sub_1")
+    x, _ = data(3)
+    before = np.asarray(network(x))
+    moved(model)
+    assert np.abs(np.asarray(network(x)) - before).max() > 1e-4
+
+
+@pytest.mark.parametrize("head", ["sub_3", "sub_0", "teacher", None])
+def test_unknown_head(head):
+    model = ffl()
+    known = "`head` must be one of fused, sub_1, sub_2"
+    with pytest.raises(InputError, match=f"{known}, ensemble, got {head!r}"):
+        model.classifier(head)
+    with pytest.raises(InputError, match=f"{known}, got {head!r}"):
+        model.feature_extractor(head)
+
+
+def test_the_ensemble_has_no_feature_map():
+    with pytest.raises(InputError, match="got 'ensemble'"):
+        ffl().feature_extractor("ensemble")
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_export(make, tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    model = moved(ffl(make()))
+    model.export(tmp_path / "saved_model", verbose=False)
+    served = tf.saved_model.load(str(tmp_path / "saved_model"))
+    x, _ = data(3, seed=1)
+    logits = served.serve(x)
+    expected = model(x)
+    assert set(logits) == {"fused", "sub_1", "sub_2"}
+    for head, values in expected.items():
+        np.testing.assert_allclose(logits[head], values, rtol=1e-5, atol=1e-6)
+
+
+def test_vanilla_heads():
+    network = separate()[0]
+    model = VanillaModel(network)
+    x, _ = data(3)
+    assert model.heads == ("vanilla",)
+    np.testing.assert_allclose(
+        model.classifier("vanilla")(x), network(x)["logits"], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        model.feature_extractor()(x), network(x)["features"], rtol=1e-6
+    )

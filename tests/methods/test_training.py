@@ -1,0 +1,302 @@
+"""Training through `fit`: data, precision, updates, compilation."""
+
+import keras
+import numpy as np
+import pytest
+from builders import (
+    CLASSES,
+    PlainFusion,
+    branches,
+    compiled,
+    data,
+    ffl,
+    separate,
+    subnetwork,
+)
+
+from keras_ffl import FeatureFusionModel, as_subnetwork
+from keras_ffl.layers import BatchNormalization, FeatureAverage
+from keras_ffl.optimizers import SGD
+
+tf = pytest.importorskip("tensorflow")
+
+
+def same_start(**kwargs):
+    """A model that begins with the same weights at every call."""
+    keras.utils.set_random_seed(7)
+    return ffl(**kwargs)
+
+
+def eager(model, **kwargs):
+    return compiled(model, run_eagerly=True, **kwargs)
+
+
+def fit(model, x, y=None, **kwargs):
+    kwargs = {"shuffle": False, "verbose": 0, **kwargs}
+    return model.fit(x, y, **kwargs).history
+
+
+def assert_same_weights(one, other, **tolerance):
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, **(tolerance or {"atol": 1e-7}))
+
+
+def test_learns():
+    model = compiled(optimizer=SGD(0.05), metrics=["accuracy"])
+    rng = np.random.default_rng(0)
+    y = np.arange(24) % CLASSES
+    x = rng.normal(size=(24, 4, 4, 2)).astype("float32") * 0.1
+    x[:, :, :, 0] += y[:, None, None]
+    history = fit(model, x, y, epochs=40)
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+    for head in ("fused", "sub_1", "sub_2", "ensemble"):
+        assert history[f"{head}_accuracy"][-1] > 0.9
+
+
+def test_arrays_and_tf_data_and_steps_per_execution():
+    x, y = data(10)
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    reference = eager(same_start())
+    expected = fit(reference, x, y, batch_size=4, epochs=2)
+    for arguments, options in (
+        ({"x": dataset}, {}),
+        ({"x": dataset}, {"steps_per_execution": 3}),
+        ({"x": x, "y": y, "batch_size": 4}, {"steps_per_execution": 2}),
+    ):
+        model = compiled(same_start(), **options)
+        history = fit(model, epochs=2, **arguments)
+        assert set(history) == set(expected)
+        for name, values in expected.items():
+            assert history[name] == pytest.approx(values, rel=1e-5), name
+        assert_same_weights(model, reference, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_of_an_unknown_width_from_a_generator():
+    x, y = data(4)
+
+    def samples():
+        yield x, np.eye(CLASSES, dtype="float32")[y]
+
+    dataset = tf.data.Dataset.from_generator(
+        samples,
+        output_signature=(
+            tf.TensorSpec((None, 4, 4, 2)),
+            tf.TensorSpec((None, None)),
+        ),
+    )
+    history = fit(compiled(same_start()), dataset)
+    expected = fit(eager(same_start()), x, y, batch_size=4)
+    assert history["loss"] == pytest.approx(expected["loss"], rel=1e-5)
+
+
+def test_class_weight_weighs_all_terms():
+    x, y = data()
+    class_weight = {0: 0.5, 1: 2.0, 2: 0.0}
+    weights = np.array([class_weight[label] for label in y])
+    by_class, by_sample = eager(same_start()), eager(same_start())
+    one = fit(by_class, x, y, class_weight=class_weight)
+    two = fit(by_sample, x, y, sample_weight=weights)
+    for name in ("loss", "ce_fused", "ce_sub_1", "ekd", "fkd"):
+        assert one[name] == pytest.approx(two[name], rel=1e-6)
+    assert_same_weights(by_class, by_sample)
+    unweighted = fit(eager(same_start()), x, y)
+    assert one["fkd"] != pytest.approx(unweighted["fkd"], rel=1e-3)
+
+
+def test_samples_of_weight_zero_change_nothing():
+    x, y = data()
+    options = dict(fusion=PlainFusion(), subnetworks=branches(normalize=False))
+    start = ffl(**options).get_weights()
+    weights = np.where(y == 0, 0.0, 1.0)
+    models = []
+    for labels in (y, np.where(y == 0, 1, y)):
+        fusion, networks = PlainFusion(), branches(normalize=False)
+        model = eager(ffl(fusion=fusion, subnetworks=networks))
+        model.set_weights(start)
+        fit(model, x, labels, sample_weight=weights)
+        models.append(model)
+    assert 0 < (y == 0).sum() < len(y)
+    assert_same_weights(*models)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    model = compiled(
+        FeatureFusionModel.from_branches(
+            "resnet8",
+            num_classes=CLASSES,
+            rampup_epochs=2,
+            input_shape=(8, 8, 3),
+        ),
+        optimizer=SGD(0.01),
+        metrics=["accuracy"],
+    )
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (policy == "mixed_float16")
+    x, y = data(image=(8, 8, 3))
+    before = model.get_weights()
+    history = fit(model, x, y, epochs=3)
+    assert all(np.isfinite(values).all() for values in history.values())
+    for head, logits in model.predict(x, verbose=0).items():
+        assert logits.dtype == "float32", head
+    features = model.get_layer("branch1_stage3_block1_relu2").output
+    assert features.dtype == policy.removeprefix("mixed_")
+    assert {w.dtype for w in model.trainable_weights} == {"float32"}
+    moved = [
+        np.abs(new - old).max() > 0
+        for new, old in zip(model.get_weights(), before)
+    ]
+    assert all(moved)
+    assert history["loss"][-1] < history["ce_fused"][0] * 4
+
+
+def test_clipping():
+    model = eager(
+        ffl(), optimizer=keras.optimizers.SGD(1.0, global_clipnorm=0.01)
+    )
+    before = [v.numpy() for v in model.trainable_variables]
+    fit(model, *data())
+    change = [
+        ((v.numpy() - old) ** 2).sum()
+        for v, old in zip(model.trainable_variables, before)
+    ]
+    assert np.sqrt(sum(change)) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_accumulated_gradients_equal_a_larger_batch():
+    x, y = data(16)
+    keras.utils.set_random_seed(3)
+    options = {"weight_decay": 0.1, "learning_rate": 0.1}
+    models = []
+    for batch_size, more in ((8, {}), (4, {"gradient_accumulation_steps": 2})):
+        keras.utils.set_random_seed(3)
+        model = ffl(branches(normalize=False), fusion=PlainFusion())
+        compiled(model, optimizer=SGD(**options, **more))
+        fit(model, x, y, batch_size=batch_size, epochs=2)
+        models.append(model)
+    assert_same_weights(*models, rtol=1e-5, atol=1e-6)
+
+
+def test_xla_computes_the_same():
+    x, y = data()
+    models = [
+        compiled(same_start(rampup_epochs=3), jit_compile=jit_compile)
+        for jit_compile in (True, False)
+    ]
+    histories = [fit(model, x, y, epochs=2) for model in models]
+    assert models[0].jit_compile is True
+    for name, values in histories[1].items():
+        assert histories[0][name] == pytest.approx(values, rel=1e-4), name
+    assert_same_weights(*models, rtol=1e-4, atol=1e-5)
+
+
+def test_xla_is_left_out_on_a_cpu_by_default():
+    if any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU")):
+        pytest.skip("there is an accelerator")
+    assert compiled().jit_compile is False
+    assert compiled(jit_compile=True).jit_compile is True
+
+
+def test_the_default_optimizer_is_the_paper_s():
+    model = ffl()
+    model.compile()
+    optimizer = model.optimizer
+    assert isinstance(optimizer, SGD)
+    config = optimizer.get_config()
+    assert config["learning_rate"] == pytest.approx(0.1)
+    assert (config["momentum"], config["nesterov"]) == (0.9, True)
+    optimizer.build(model.trainable_variables)
+    decays = {v.path: optimizer.decay_of(v) for v in model.trainable_variables}
+    for path, decay in decays.items():
+        of_fusion = path.startswith(("fusion_module/", "fused_classifier/"))
+        assert decay == (1e-5 if of_fusion else 1e-4), path
+    assert sorted(decays.values()).count(1e-5) == 8
+
+
+def test_rate_can_drop_under_a_scheduler():
+    model = compiled(optimizer=SGD(0.1))
+    rates = keras.callbacks.LearningRateScheduler(lambda epoch: 0.5**epoch)
+    history = fit(model, *data(), epochs=3, callbacks=[rates])
+    assert history["learning_rate"] == [1.0, 0.5, 0.25]
+
+
+def classifier_with_batch_normalization():
+    image = keras.Input((4, 4, 2))
+    x = keras.layers.Conv2D(4, 3, padding="same")(image)
+    x = keras.layers.BatchNormalization()(x)
+    x = BatchNormalization()(x)
+    x = keras.layers.ReLU(name="features")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Dense(CLASSES)(x))
+
+
+@pytest.mark.parametrize("fusion", [None, FeatureAverage])
+def test_a_frozen_subnetwork_does_not_move(fusion):
+    frozen = as_subnetwork(
+        classifier_with_batch_normalization(), "features", trainable=False
+    )
+    trained = subnetwork(4)
+    model = eager(
+        ffl([frozen, trained], fusion=fusion and fusion()),
+        optimizer=SGD(0.1),
+    )
+    assert not set(map(id, frozen.weights)) & set(
+        map(id, model.trainable_weights)
+    )
+    before, others = frozen.get_weights(), trained.get_weights()
+    x, y = data()
+    fit(model, x, y, epochs=2)
+    for old, new in zip(before, frozen.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    moved = [
+        np.abs(old - new).max() > 0
+        for old, new in zip(others, trained.get_weights(), strict=True)
+    ]
+    assert all(moved)
+    # Its logits in training are those of inference.
+    np.testing.assert_array_equal(
+        model(x, training=True)["sub_1"], model(x, training=False)["sub_1"]
+    )
+
+
+def test_sub_networks_of_different_map_sizes():
+    networks = [subnetwork(3), subnetwork(5, strides=2, name="small")]
+    model = eager(ffl(networks))
+    history = fit(model, *data())
+    assert np.isfinite(history["loss"]).all()
+    assert model.fusion.output.shape == (None, 2, 2, 3)
+
+
+def test_separate_networks_are_trained_as_well():
+    networks = separate(3)
+    model = eager(ffl(networks))
+    before = [network.get_weights() for network in networks]
+    fit(model, *data())
+    for network, values in zip(networks, before):
+        for old, new in zip(values, network.get_weights()):
+            assert np.abs(old - new).max() > 0
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_gradient_accumulation_is_refused_under_a_strategy(policy):
+    keras.config.set_dtype_policy(policy)
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        model = ffl()
+        optimizer = SGD(gradient_accumulation_steps=4)
+        message = "`gradient_accumulation_steps` .* one device only, got 4"
+        with pytest.raises(ValueError, match=message):
+            model.compile(optimizer)
+        model.compile(SGD())
+
+
+def test_one_device_strategy_trains_the_same():
+    x, y = data()
+    reference = compiled(same_start())
+    expected = fit(reference, x, y)
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        model = compiled(same_start())
+    history = fit(model, x, y)
+    for name, values in expected.items():
+        assert history[name] == pytest.approx(values, rel=1e-5), name
+    assert_same_weights(model, reference, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,179 @@
+"""The networks against the same ones in torch's standard layers."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ffl.models import resnet, wide_resnet
+
+torch = pytest.importorskip("torch", reason="the torch extra is not installed")
+nn = torch.nn
+
+pytestmark = pytest.mark.torch
+
+
+class PostActivation(nn.Module):
+    def __init__(self, channels, filters, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, filters, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(filters)
+        self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(filters)
+        self.shortcut_conv = self.shortcut_bn = nn.Identity()
+        if stride != 1 or channels != filters:
+            self.shortcut_conv = nn.Conv2d(
+                channels, filters, 1, stride, bias=False
+            )
+            self.shortcut_bn = nn.BatchNorm2d(filters)
+
+    def forward(self, x):
+        y = torch.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        return torch.relu(y + self.shortcut_bn(self.shortcut_conv(x)))
+
+
+class PreActivation(nn.Module):
+    def __init__(self, channels, filters, stride):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, filters, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(filters)
+        self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
+        self.changes = stride != 1 or channels != filters
+        if self.changes:
+            self.shortcut_conv = nn.Conv2d(
+                channels, filters, 1, stride, bias=False
+            )
+
+    def forward(self, x):
+        y = torch.relu(self.bn1(x))
+        shortcut = self.shortcut_conv(y) if self.changes else x
+        y = self.conv1(y)
+        return self.conv2(torch.relu(self.bn2(y))) + shortcut
+
+
+class Network(nn.Module):
+    def __init__(self, block, widths, blocks, num_classes):
+        super().__init__()
+        self.stem_conv = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.wide = block is PreActivation
+        if self.wide:
+            self.final_bn = nn.BatchNorm2d(widths[-1])
+        else:
+            self.stem_bn = nn.BatchNorm2d(16)
+        channels = 16
+        self.blocks = nn.ModuleDict()
+        for stage, filters in enumerate(widths, start=1):
+            for index in range(1, blocks + 1):
+                stride = 2 if stage > 1 and index == 1 else 1
+                self.blocks[f"stage{stage}_block{index}"] = block(
+                    channels, filters, stride
+                )
+                channels = filters
+        self.classifier = nn.Linear(channels, num_classes)
+
+    def forward(self, x):
+        x = self.stem_conv(x)
+        if not self.wide:
+            x = torch.relu(self.stem_bn(x))
+        for block in self.blocks.values():
+            x = block(x)
+        if self.wide:
+            x = torch.relu(self.final_bn(x))
+        return x, self.classifier(x.mean((2, 3)))
+
+
+def _pairs(model, network):
+    """(Keras layer, torch module) for everything with weights, by name."""
+    modules = {
+        name.replace("blocks.", "").replace(".", "_"): module
+        for name, module in network.named_modules()
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.Linear))
+    }
+    layers = {layer.name: layer for layer in model.layers if layer.weights}
+    assert layers.keys() == modules.keys()
+    return [(layers[name], modules[name]) for name in layers]
+
+
+def _draw_normalization(model, rng):
+    """Scales, offsets and moving statistics that are far from one and zero."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            size = layer.gamma.shape
+            layer.set_weights(
+                [
+                    rng.uniform(0.5, 1.5, size),
+                    rng.normal(0, 0.3, size),
+                    rng.normal(0, 0.5, size),
+                    rng.uniform(0.5, 2.0, size),
+                ]
+            )
+
+
+def _copy_weights(pairs):
+    for layer, module in pairs:
+        weights = [torch.from_numpy(w.copy()) for w in layer.get_weights()]
+        with torch.no_grad():
+            if isinstance(module, nn.Conv2d):
+                module.weight.copy_(weights[0].permute(3, 2, 0, 1))
+            elif isinstance(module, nn.Linear):
+                module.weight.copy_(weights[0].T)
+                module.bias.copy_(weights[1])
+            else:
+                module.weight.copy_(weights[0])
+                module.bias.copy_(weights[1])
+                module.running_mean.copy_(weights[2])
+                module.running_var.copy_(weights[3])
+
+
+def _networks(kind, input_shape):
+    if kind == "resnet20":
+        model = resnet(20, 10, input_shape)
+        network = Network(PostActivation, (16, 32, 64), 3, 10)
+    else:
+        model = wide_resnet(16, 2, 10, input_shape)
+        network = Network(PreActivation, (32, 64, 128), 2, 10)
+    return model, network
+
+
+def _compare(kind, size, training, dtype, rtol):
+    rng = np.random.default_rng(1)
+    model, network = _networks(kind, (*size, 3))
+    _draw_normalization(model, rng)
+    network = network.to(getattr(torch, dtype)).train(training)
+    pairs = _pairs(model, network)
+    _copy_weights(pairs)
+    images = rng.normal(size=(3, *size, 3)).astype(dtype)
+
+    outputs = model(images, training=training)
+    with torch.no_grad():
+        features, logits = network(
+            torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        )
+    features = features.permute(0, 2, 3, 1).numpy()
+    for name, expected in (("features", features), ("logits", logits.numpy())):
+        actual = keras.ops.convert_to_numpy(outputs[name])
+        assert actual.dtype == dtype
+        np.testing.assert_allclose(
+            actual, expected, rtol=rtol, atol=rtol * np.abs(expected).max()
+        )
+    assert np.ptp(logits.numpy(), axis=0).min() > 1e-3
+    return pairs
+
+
+@pytest.mark.parametrize("kind", ["resnet20", "wrn_16_2"])
+@pytest.mark.parametrize("training", [False, True])
+def test_same_outputs_in_float64(kind, training):
+    keras.config.set_dtype_policy("float64")
+    pairs = _compare(kind, (11, 18), training, "float64", rtol=1e-9)
+    for layer, module in pairs:
+        if isinstance(module, nn.BatchNorm2d):
+            _, _, mean, variance = layer.get_weights()
+            np.testing.assert_allclose(mean, module.running_mean, rtol=1e-7)
+            np.testing.assert_allclose(variance, module.running_var, rtol=1e-7)
+
+
+@pytest.mark.parametrize("kind", ["resnet20", "wrn_16_2"])
+@pytest.mark.parametrize("training", [False, True])
+def test_same_outputs_in_float32(kind, training):
+    _compare(kind, (32, 32), training, "float32", rtol=1e-4)

@@ -1,0 +1,129 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_ffl.errors import InputError
+from keras_ffl.layers import FusionModule
+from keras_ffl.models import (
+    build,
+    build_branches,
+    count_multiply_adds,
+    count_parameters,
+)
+
+
+def _image(*shape):
+    return keras.Input(shape)
+
+
+def _count(image, *layers):
+    x = image
+    for layer in layers:
+        x = layer(x)
+    return count_multiply_adds(keras.Model(image, x))
+
+
+def test_resnet32():
+    assert count_multiply_adds(build("resnet32", 100)) == 69_130_496
+
+
+def test_feature_fusion_of_two_resnet32():
+    models = build_branches("resnet32", 2, 100)
+    fused = FusionModule()([model.output["features"] for model in models])
+    pooled = keras.layers.GlobalAveragePooling2D()(fused)
+    outputs = [keras.layers.Dense(100)(pooled)]
+    outputs += [model.output["logits"] for model in models]
+    model = keras.Model(models[0].input, outputs)
+    assert count_multiply_adds(model) == 92_285_696
+    assert count_parameters(model) == 849_148
+
+
+def test_each_kind_of_layer():
+    conv = keras.layers.Conv2D(6, (3, 5), strides=2, padding="same", groups=2)
+    assert _count(_image(8, 10, 4), conv) == (4 * 5) * 6 * (3 * 5 * 2)
+
+    depthwise = keras.layers.DepthwiseConv2D(3, depth_multiplier=2)
+    assert _count(_image(8, 8, 4), depthwise) == 6 * 6 * 8 * 9
+
+    separable = keras.layers.SeparableConv2D(5, 3, depth_multiplier=2)
+    assert _count(_image(8, 8, 4), separable) == 6 * 6 * (8 * 9 + 8 * 5)
+
+    assert _count(_image(7), keras.layers.Dense(3)) == 21
+    assert _count(_image(4, 5, 7), keras.layers.Dense(3)) == 4 * 5 * 21
+    assert _count(_image(9, 2), keras.layers.Conv1D(3, 3)) == 7 * 3 * 6
+
+    free = [
+        keras.layers.Conv2DTranspose(3, 3),
+        keras.layers.BatchNormalization(),
+        keras.layers.ReLU(),
+        keras.layers.GlobalAveragePooling2D(),
+    ]
+    assert _count(_image(8, 8, 4), *free) == 0
+
+
+def test_channels_first_counts_alike():
+    conv = keras.layers.Conv2D(6, 3, data_format="channels_first")
+    assert _count(_image(4, 8, 10), conv) == (6 * 8) * 6 * 9 * 4
+
+
+def test_a_layer_counts_as_often_as_it_is_called():
+    image = _image(8, 8, 3)
+    conv = keras.layers.Conv2D(3, 3, padding="same")
+    once = 64 * 3 * 27
+    outputs = conv(conv(image))
+    conv(image)
+    assert count_multiply_adds(keras.Model(image, outputs)) == 2 * once
+
+
+def test_nested_models_count_at_the_size_of_their_call():
+    inner = keras.Sequential(
+        [
+            keras.Input((None, None, 3)),
+            keras.layers.Conv2D(4, 1),
+            keras.layers.Conv2D(3, 1),
+        ]
+    )
+    image = _image(5, 6, 3)
+    middle = keras.Model(image, inner(inner(image)))
+    outer = keras.Sequential([_image(5, 6, 3), middle, keras.layers.Dense(2)])
+    assert count_multiply_adds(outer) == 30 * (2 * (12 + 12) + 6)
+
+
+def test_counting_leaves_the_model_as_it_is(run):
+    inner = build("resnet8", 3, (8, 8, 3))
+    image = _image(8, 8, 3)
+    model = keras.Model(image, inner(image)["logits"])
+    images = np.random.default_rng(0).normal(size=(2, 8, 8, 3))
+    before = run(model, images)
+    config = model.to_json()
+    assert count_multiply_adds(model) == count_multiply_adds(inner)
+    assert model.to_json() == config
+    np.testing.assert_array_equal(run(model, images), before)
+
+
+def test_parameters_leave_out_what_is_frozen():
+    model = keras.Sequential(
+        [
+            _image(4, 4, 3),
+            keras.layers.Conv2D(5, 3),
+            keras.layers.BatchNormalization(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
+    )
+    assert count_parameters(model) == (135 + 5) + (5 + 5) + (2 * 2 * 5 + 1) * 2
+    model.layers[0].trainable = False
+    assert count_parameters(model) == 10 + 42
+    model.trainable = False
+    assert count_parameters(model) == 0
+
+
+def test_unknown_size():
+    with pytest.raises(InputError, match="`model` must have images of known"):
+        _count(_image(None, None, 3), keras.layers.Conv2D(4, 1, name="conv"))
+
+
+def test_model_without_a_graph():
+    model = keras.Sequential([keras.layers.Dense(3)])
+    with pytest.raises(InputError, match="functional or a built Sequential"):
+        count_multiply_adds(model)

@@ -1,0 +1,37 @@
+import pytest
+
+from keras_ffl.errors import InputError
+from keras_ffl.models import NETWORKS, build
+
+
+def test_known_names():
+    assert list(NETWORKS) == [
+        "resnet8",
+        "resnet14",
+        "resnet20",
+        "resnet32",
+        "resnet44",
+        "resnet56",
+        "resnet110",
+        "wrn_16_2",
+        "wrn_40_2",
+        "wrn_28_10",
+    ]
+    for name, architecture in NETWORKS.items():
+        assert architecture.name == name
+
+
+@pytest.mark.parametrize("name", ["resnet14", "wrn_16_2"])
+def test_builds_the_network_of_that_name(name):
+    model = build(name, 5, (16, 16, 1))
+    assert model.name == name
+    assert model.input_shape == (None, 16, 16, 1)
+    assert model.output["logits"].shape == (None, 5)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "ResNet32", "", None, ["a"]])
+def test_unknown_name_lists_the_known_ones(name):
+    with pytest.raises(
+        InputError, match="`name` must be one of resnet8, .*wrn_28_10, got"
+    ):
+        build(name, 10)

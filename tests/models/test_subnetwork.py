@@ -1,0 +1,330 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_ffl.errors import InputError
+from keras_ffl.models import as_subnetwork
+
+SHAPE = (8, 8, 3)
+
+
+def _images(count=4):
+    return np.random.default_rng(0).normal(size=(count, *SHAPE))
+
+
+def _layers(activation=None, **kwargs):
+    return [
+        keras.layers.Conv2D(6, 3, name="conv"),
+        keras.layers.BatchNormalization(name="bn"),
+        keras.layers.ReLU(name="map"),
+        keras.layers.GlobalAveragePooling2D(name="pool"),
+        keras.layers.Dense(5, activation, name="dense", **kwargs),
+    ]
+
+
+def _chain(layers, shape=SHAPE, name="mine"):
+    image = keras.Input(shape, name="image")
+    x = image
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(image, x, name=name)
+
+
+def _shaken(model):
+    """`model` with moving statistics that are no longer 0 and 1."""
+    rng = np.random.default_rng(1)
+    model.set_weights(
+        [
+            weight + rng.uniform(0.1, 0.5, weight.shape)
+            for weight in model.get_weights()
+        ]
+    )
+    return model
+
+
+def _unregistered_loss(labels, outputs):
+    return keras.ops.mean(outputs, axis=-1)
+
+
+def _softmax(logits):
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def _expected(run, model, feature_layer="map"):
+    features = keras.Model(
+        model.inputs[0], model.get_layer(feature_layer).output
+    )
+    return (
+        run(features, _images()),
+        run(model, _images()),
+    )
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_features_and_logits(kind, run):
+    layers = _layers()
+    if kind == "functional":
+        model = _chain(layers)
+    else:
+        model = keras.Sequential([keras.Input(SHAPE), *layers], name="mine")
+    _shaken(model)
+    subnetwork = as_subnetwork(model, "map")
+    assert subnetwork.name == "mine"
+    assert subnetwork.output["features"].shape == (None, 6, 6, 6)
+    assert subnetwork.output["logits"].shape == (None, 5)
+    outputs = run(subnetwork, _images())
+    features, logits = _expected(run, model)
+    np.testing.assert_array_equal(outputs["features"], features)
+    np.testing.assert_array_equal(outputs["logits"], logits)
+
+
+ENDINGS = {
+    "dense": lambda: _layers("softmax"),
+    "activation": lambda: [
+        *_layers(),
+        keras.layers.Activation("softmax", name="end"),
+    ],
+    "layer": lambda: [*_layers(), keras.layers.Softmax(name="end")],
+    "dense_and_linear": lambda: [
+        *_layers("softmax"),
+        keras.layers.Activation("linear", name="end"),
+    ],
+    "convolution_and_reshape": lambda: [
+        *_layers()[:3],
+        keras.layers.GlobalAveragePooling2D(keepdims=True),
+        keras.layers.Conv2D(5, 1, activation="softmax"),
+        keras.layers.Flatten(),
+    ],
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_softmax_becomes_logits(kind, ending, run):
+    layers = ENDINGS[ending]()
+    if kind == "functional":
+        model = _chain(layers)
+    else:
+        model = keras.Sequential([keras.Input(SHAPE), *layers])
+    subnetwork = as_subnetwork(_shaken(model), "map", name="other")
+    assert subnetwork.name == "other"
+    outputs = run(subnetwork, _images())
+    features, probabilities = _expected(run, model)
+    np.testing.assert_array_equal(outputs["features"], features)
+    assert np.abs(outputs["logits"].sum(-1) - 1).min() > 1e-2
+    np.testing.assert_allclose(
+        _softmax(outputs["logits"]), probabilities, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_original_stays_as_it_is(ending):
+    model = _chain(ENDINGS[ending]())
+    model.compile("sgd", _unregistered_loss)
+    config, weights = model.to_json(), model.get_weights()
+    subnetwork = as_subnetwork(model, "map", trainable=False)
+    _shaken(subnetwork)
+    assert model.to_json() == config
+    assert model.trainable and len(model.trainable_weights) == 6
+    for before, after in zip(weights, model.get_weights()):
+        np.testing.assert_array_equal(before, after)
+    assert not {id(layer) for layer in model.layers} & {
+        id(layer) for layer in subnetwork.layers
+    }
+
+
+@pytest.mark.parametrize(
+    "application, feature_layer",
+    [
+        # The first ends in a dense layer, the second in a convolution,
+        # a reshape and an activation.
+        (keras.applications.MobileNetV2, "out_relu"),
+        (keras.applications.MobileNet, "conv_pw_13_relu"),
+    ],
+)
+def test_keras_application(application, feature_layer, run):
+    model = application(
+        input_shape=(32, 32, 3), alpha=0.1, weights=None, classes=4
+    )
+    subnetwork = as_subnetwork(model, feature_layer)
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, 3))
+    outputs = run(subnetwork, images)
+    channels = model.get_layer(feature_layer).output.shape[-1]
+    assert outputs["features"].shape == (2, 1, 1, channels)
+    np.testing.assert_allclose(
+        _softmax(outputs["logits"]),
+        run(model, images),
+        rtol=1e-5,
+    )
+
+
+def test_frozen():
+    subnetwork = as_subnetwork(_shaken(_chain(_layers())), "map", False)
+    assert subnetwork.trainable_weights == []
+    before = subnetwork.get_weights()
+    inference = subnetwork(_images())["features"]
+    training = subnetwork(_images(), training=True)["features"]
+    np.testing.assert_array_equal(training, inference)
+    for old, new in zip(before, subnetwork.get_weights()):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_trainable_keeps_what_the_model_has_frozen():
+    model = _chain(_layers())
+    model.get_layer("conv").trainable = False
+    subnetwork = as_subnetwork(model, "map")
+    names = [weight.path for weight in subnetwork.trainable_weights]
+    assert names == ["bn/gamma", "bn/beta", "dense/kernel", "dense/bias"]
+    before = subnetwork.get_layer("bn").get_weights()[2]
+    subnetwork(_images(), training=True)
+    assert np.abs(subnetwork.get_layer("bn").get_weights()[2] - before).max()
+
+
+def test_adapted_normalization(run):
+    normalization = keras.layers.Normalization()
+    normalization.adapt(_images(100) * 3 + 2)
+    model = _chain([normalization, *_layers()])
+    outputs = run(as_subnetwork(model, "map"), _images())
+    features, logits = _expected(run, model)
+    np.testing.assert_array_equal(outputs["features"], features)
+    np.testing.assert_array_equal(outputs["logits"], logits)
+
+
+def _nested():
+    backbone = _chain(_layers()[:3], name="backbone")
+    image = keras.Input(SHAPE)
+    x = keras.layers.GlobalAveragePooling2D()(backbone(image))
+    outputs = keras.layers.Dense(5, activation="softmax")(x)
+    return _shaken(keras.Model(image, outputs, name="whole")), backbone
+
+
+def test_nested_model_as_feature_layer(run):
+    model, backbone = _nested()
+    backbone.trainable = False
+    subnetwork = as_subnetwork(model, "backbone")
+    outputs = run(subnetwork, _images())
+    np.testing.assert_array_equal(outputs["features"], run(backbone, _images()))
+    np.testing.assert_allclose(
+        _softmax(outputs["logits"]),
+        run(model, _images()),
+        rtol=1e-5,
+    )
+    assert len(subnetwork.trainable_weights) == 2
+    assert subnetwork.get_layer("backbone") is not backbone
+
+
+def test_saves_and_loads(tmp_path, run):
+    subnetwork = as_subnetwork(_shaken(_chain(_layers("softmax"))), "map")
+    expected = run(subnetwork, _images())
+    subnetwork.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    outputs = run(loaded, _images())
+    for key in ("features", "logits"):
+        np.testing.assert_array_equal(outputs[key], expected[key])
+
+
+@pytest.mark.parametrize("end", ["activation", "softmax", "dense"])
+def test_float32_end_of_a_half_precision_model(end, run):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    if end == "dense":
+        layer = keras.layers.Activation("linear", dtype="float32")
+        layers = [*_layers("softmax"), layer]
+    elif end == "softmax":
+        layers = [*_layers(), keras.layers.Softmax(dtype="float32")]
+    else:
+        layer = keras.layers.Activation("softmax", dtype="float32")
+        layers = [*_layers(), layer]
+    subnetwork = as_subnetwork(_chain(layers), "map")
+    assert subnetwork.output["features"].dtype == "bfloat16"
+    assert subnetwork.output["logits"].dtype == "float32"
+    logits = run(subnetwork, _images())["logits"]
+    assert np.abs(logits.sum(-1) - 1).min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "end, message",
+    [
+        (lambda: _layers("sigmoid"), "'dense' with activation sigmoid"),
+        (
+            lambda: [*_layers(), keras.layers.Activation("tanh", name="end")],
+            "'end' with activation tanh",
+        ),
+        (
+            lambda: [*_layers("sigmoid"), keras.layers.Dropout(0.5)],
+            "'dense' with activation sigmoid",
+        ),
+        (
+            lambda: [*_layers(), keras.layers.ReLU(name="end")],
+            "the activation layer 'end'",
+        ),
+        (
+            lambda: [*_layers()[:-1], _chain([_layers()[-1]], (6,), "head")],
+            "the nested model 'head'",
+        ),
+        (
+            lambda: [*_layers(), keras.ops.softmax],
+            "the bare operation 'softmax",
+        ),
+        (
+            lambda: [
+                keras.layers.Identity(name="map"),
+                keras.layers.Flatten(),
+            ],
+            "nothing classifies",
+        ),
+    ],
+)
+def test_bad_ending(end, message):
+    model = _chain(end())
+    with pytest.raises(
+        InputError, match=f"`model` must end in logits .*{message}"
+    ):
+        as_subnetwork(model, "map")
+
+
+@pytest.mark.parametrize(
+    "feature_layer, problem",
+    [
+        ("nothing", "there is no layer 'nothing' in 'mine'"),
+        (None, "there is no layer None"),
+        ("pool", r"'pool' gives shape \(None, 6\)"),
+        ("image", "there is no layer 'image'"),
+    ],
+)
+def test_bad_feature_layer(feature_layer, problem):
+    with pytest.raises(InputError) as caught:
+        as_subnetwork(_chain(_layers()), feature_layer)
+    caught.match("`feature_layer` must name a layer with one 4-D output")
+    caught.match(problem)
+    caught.match("from the last: map, bn, conv$")
+
+
+def test_feature_layer_inside_a_nested_model():
+    model, _ = _nested()
+    with pytest.raises(InputError, match="'map' lies inside 'backbone', only"):
+        as_subnetwork(model, "map")
+
+
+def test_feature_layer_that_is_called_twice():
+    conv = keras.layers.Conv2D(3, 1, name="map")
+    layers = [conv, conv, *_layers()[3:]]
+    with pytest.raises(InputError, match="'map' is called 2 times"):
+        as_subnetwork(_chain(layers), "map")
+
+
+def test_bad_model():
+    with pytest.raises(InputError, match="functional or a built Sequential"):
+        as_subnetwork(keras.Sequential(_layers()), "map")
+    with pytest.raises(InputError, match="functional or a built .* got int"):
+        as_subnetwork(3, "map")
+
+    model = _chain(_layers())
+    two = keras.Model(model.input, [model.output, model.output])
+    with pytest.raises(InputError, match="one output, 'two' has 2"):
+        two.name = "two"
+        as_subnetwork(two, "map")
+
+    maps = _chain(_layers()[:3])
+    with pytest.raises(InputError, match=r"\(batch, classes\), the output of"):
+        as_subnetwork(maps, "map")

@@ -1,0 +1,148 @@
+"""The scripts as a user starts them, each in a process of its own."""
+
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ffl.workdir import Workdir
+
+SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
+
+# 1,437 training images: six steps an epoch.
+SMALL = [
+    "--preset=quickstart",
+    "--deterministic",
+    "--set=epochs=4",
+    "--set=batch_size=256",
+    "--set=lr_milestones=3",
+]
+
+
+def command(script, *arguments):
+    return [sys.executable, str(SCRIPTS / script), *map(str, arguments)]
+
+
+def run(script, *arguments):
+    return subprocess.run(
+        command(script, *arguments), capture_output=True, text=True
+    )
+
+
+def weights(workdir, epochs):
+    path = Workdir(workdir).checkpoint_files()[epochs]
+    model = keras.models.load_model(path)
+    return model.get_weights() + [
+        keras.ops.convert_to_numpy(v) for v in model.optimizer.variables
+    ]
+
+
+def kill_within_epoch(workdir, epoch):
+    """Starts training and kills it (-9) in the middle of an epoch."""
+    with subprocess.Popen(
+        command("train.py", *SMALL, f"--workdir={workdir}"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        printed = b""
+        middle = re.compile(rb"Epoch %d/4.*\b3/6\b" % epoch, re.DOTALL)
+        while not middle.search(printed):
+            read = process.stdout.read1(4096)
+            assert read, printed.decode()
+            printed += read
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    result = run("train.py", *SMALL, f"--workdir={whole}")
+    assert result.returncode == 0, result.stderr
+    assert "fused" in result.stdout and "top-1 error %" in result.stdout
+
+    kill_within_epoch(cut, 3)
+    assert list(Workdir(cut).checkpoint_files()) == [2, 1]
+    assert not Workdir(cut).metrics.exists()
+    result = run("train.py", *SMALL, f"--workdir={cut}")
+    assert result.returncode == 0, result.stderr
+
+    # Finished epochs are not run again.
+    assert re.findall(r"Epoch (\d)/4", result.stdout) == ["3", "4"]
+    assert Workdir(cut).read_metrics()["steps"] == 4 * 6
+    rows = Workdir(cut).read_history()
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3]
+    assert rows == Workdir(whole).read_history()
+    for a, b in zip(weights(whole, 4), weights(cut, 4), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert (
+        Workdir(whole).read_metrics()["heads"]
+        == Workdir(cut).read_metrics()["heads"]
+    )
+
+    # The other scripts work on the same folder.
+    result = run("evaluate.py", f"--workdir={cut}", "--json")
+    assert result.returncode == 0, result.stderr
+    heads = json.loads(result.stdout)
+    expected = Workdir(cut).read_metrics()["heads"]
+    for head, values in expected.items():
+        assert heads[head]["top1_error"] == values["top1_error"]
+        assert heads[head]["loss"] == pytest.approx(values["loss"], rel=1e-4)
+    result = run(
+        "export.py",
+        f"--workdir={cut}",
+        "--head=sub_1",
+        f"--output={tmp_path / 'models'}",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "sub_1: 77,754 parameters" in result.stdout
+    assert (tmp_path / "models/sub_1/saved_model.pb").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("train.py", ["--preset=fast"], "unknown preset 'fast'; known"),
+        ("train.py", ["--set=epoch=3"], "unknown configuration key 'epoch'"),
+        ("train.py", ["--set=networks=vgg"], "vgg"),
+        ("train.py", ["--dataset=mnist"], "'mnist'"),
+        ("train.py", ["stray"], "unexpected argument 'stray'"),
+        (
+            "train.py",
+            ["--dataset=cifar100", "--data_dir=nowhere"],
+            "nowhere",
+        ),
+        ("evaluate.py", [], "holds no run"),
+        ("export.py", ["--output=o"], "dataset.json"),
+    ],
+)
+def test_bad_input_is_one_line(script, arguments, message, tmp_path):
+    workdir = tmp_path / "run"
+    result = run(script, *arguments, f"--workdir={workdir}")
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and message in last
+    assert "Traceback" not in result.stderr
+    assert not Workdir(workdir).started
+
+
+def test_missing_workdir_flag():
+    result = run("train.py")
+    assert result.returncode == 1
+    assert "--workdir" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_quickstart_from_end_to_end(tmp_path):
+    result = run("quickstart.py", f"--workdir={tmp_path}")
+    assert result.returncode == 0, result.stderr
+    errors = Workdir(tmp_path / "quickstart").read_metrics()["heads"]
+    assert errors["fused"]["top1_error"] <= 1.5
+    assert "what to do next" in result.stdout
+    again = run("quickstart.py", f"--workdir={tmp_path}")
+    assert again.returncode == 0 and "Epoch" not in again.stdout

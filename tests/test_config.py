@@ -1,0 +1,98 @@
+"""Configuration: presets, text assignments, errors."""
+
+import dataclasses
+import json
+
+import pytest
+
+from keras_ffl.config import PRESETS, Config, preset
+from keras_ffl.errors import InputError
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_name_themselves_and_survive_json(name):
+    config = preset(name)
+    assert config.preset == name
+    assert PRESETS[name].__doc__
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_recipes_of_the_paper():
+    one = preset("cifar_ffl")
+    assert (one.epochs, one.lr_milestones, one.batch_size) == (
+        300,
+        (150, 225),
+        128,
+    )
+    assert (one.learning_rate, one.lr_factor, one.momentum) == (0.1, 0.1, 0.9)
+    assert (one.weight_decay, one.fusion_weight_decay) == (1e-4, 1e-5)
+    assert (one.rampup_epochs, one.temperature, one.pad) == (80, 3, 4)
+    assert (one.padding, one.eval_batch_size) == ("reflect", 100)
+    dualnet = preset("cifar_ffl_307")
+    assert (dualnet.epochs, dualnet.lr_milestones) == (307, (256,))
+
+
+def test_unknown_preset_lists_the_known():
+    with pytest.raises(InputError, match="'fast'.*quickstart.*cifar_ffl"):
+        preset("fast")
+
+
+def test_assignments_are_parsed_by_type():
+    config = Config().updated(
+        [
+            "networks=resnet32,wrn_16_2",
+            "lr_milestones=3,5",
+            "learning_rate=1e-2",
+            "use_ekd=false",
+            "fusion_filters=none",
+            "epochs=7",
+            "data_dir=/a=b",
+        ]
+    )
+    assert config.networks == ("resnet32", "wrn_16_2")
+    assert config.lr_milestones == (3, 5)
+    assert config.learning_rate == 0.01
+    assert config.use_ekd is False
+    assert config.fusion_filters is None
+    assert config.epochs == 7
+    assert config.data_dir == "/a=b"
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("epochs", "key=value.*'epochs'"),
+        ("epoch=3", "'epoch'; known keys:.*batch_size.*epochs"),
+        ("epochs=three", "`epochs` must be int, got 'three'"),
+        ("epochs=0", "`epochs` must be between 1 and"),
+        ("epochs=none", "`epochs` must be int, got 'none'"),
+        ("lr_milestones=1,x", "`lr_milestones` must be a comma-separated"),
+        ("use_ekd=maybe", "`use_ekd` must be bool, got 'maybe'"),
+        ("temperature=0", "`temperature` must be between"),
+        ("holdout=1", "`holdout` must be between"),
+        ("learning_rate=nan", "`learning_rate` must be between"),
+        ("fusion=sum", "`fusion` must be one of module, average, got 'sum'"),
+        ("method=magic", "`method` must be one of ffl, vanilla"),
+        ("networks=", "`networks` must name at least one"),
+        ("branches=1", "`branches` must be at least 2"),
+    ],
+)
+def test_bad_assignments(assignment, message):
+    with pytest.raises(InputError, match=message):
+        Config().updated([assignment])
+
+
+def test_wrong_types_in_python():
+    with pytest.raises(InputError, match="`epochs` must be int, got 2.5"):
+        Config(epochs=2.5)
+    with pytest.raises(InputError, match="`networks` must be a tuple of str"):
+        Config(networks="resnet8")
+    with pytest.raises(InputError, match="`deterministic` must be bool"):
+        Config(deterministic=1)
+    with pytest.raises(InputError, match="one network for method vanilla"):
+        Config(method="vanilla", networks=("resnet8", "resnet14"))
+
+
+def test_every_field_is_documented():
+    for field in dataclasses.fields(Config):
+        assert f"        {field.name}: " in Config.__doc__

@@ -1,0 +1,64 @@
+"""Errors of heads against a plain NumPy computation."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ffl import FeatureFusionModel
+from keras_ffl.evaluation import (
+    classification_errors,
+    evaluate_heads,
+    format_heads,
+)
+
+
+def test_errors_of_known_logits():
+    logits = np.array([[3.0, 1, 0, -1, -2, -3, -4]] * 3)
+    result = classification_errors([0, 1, 6], logits)
+    assert result["top1_error"] == pytest.approx(100 * 2 / 3)
+    assert result["top5_error"] == pytest.approx(100 / 3)
+    log_sum = np.log(np.exp(logits[0]).sum())
+    assert result["loss"] == pytest.approx(log_sum - (3 + 1 - 4) / 3)
+
+
+def test_errors_against_sorting():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(500, 20))
+    y = random.integers(0, 20, 500)
+    order = np.argsort(-logits, axis=1)
+    result = classification_errors(y, logits)
+    assert result["top1_error"] == pytest.approx(
+        100 * np.mean(order[:, 0] != y)
+    )
+    assert result["top5_error"] == pytest.approx(
+        100 * np.mean((order[:, :5] != y[:, None]).all(axis=1))
+    )
+
+
+def test_ties_and_huge_logits():
+    # All alike: argmax takes the first class.
+    result = classification_errors([0, 3], np.full((2, 10), 1e30))
+    assert result["top1_error"] == 50
+    assert result["loss"] == pytest.approx(np.log(10))
+
+
+def test_all_heads_of_a_model():
+    model = FeatureFusionModel.from_branches(
+        "resnet8", num_classes=4, input_shape=(8, 8, 1), rampup_epochs=0
+    )
+    random = np.random.default_rng(0)
+    x = random.normal(size=(30, 8, 8, 1)).astype("float32")
+    y = random.integers(0, 4, 30)
+    results = evaluate_heads(model, x, y)
+    assert list(results) == ["fused", "sub_1", "sub_2", "ensemble"]
+    for head, values in results.items():
+        logits = model.classifier(head).predict(x, verbose=0)
+        error = 100 * np.mean(np.argmax(logits, axis=1) != y)
+        assert values["top1_error"] == pytest.approx(error)
+        probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+        loss = -np.log(probabilities[np.arange(30), y]).mean()
+        assert values["loss"] == pytest.approx(loss, rel=1e-5)
+    assert results["sub_1"]["parameters"] == results["sub_2"]["parameters"]
+    assert results["fused"]["parameters"] > results["ensemble"]["parameters"]
+    lines = format_heads(results).splitlines()
+    assert len(lines) == 6 and lines[2].startswith("fused")

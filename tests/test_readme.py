@@ -1,0 +1,62 @@
+"""The README's code runs as it is printed."""
+
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+README = pathlib.Path(__file__).parents[1] / "README.md"
+
+
+def block(start):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    return next(code for code in blocks if code.startswith(start))
+
+
+def make_network():
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(16, 3, strides=2)(image)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.ReLU(name="last_relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Dense(3, activation="softmax")(x))
+
+
+@pytest.fixture
+def batches():
+    random = np.random.default_rng(0)
+    y = random.integers(0, 3, 90)
+    # Rows, columns or nothing, under noise.
+    x = random.normal(size=(90, 8, 8, 1)) * 0.3
+    x[y == 0, ::2] += 2
+    x[y == 1, :, ::2] += 2
+    data = tf.data.Dataset.from_tensor_slices((x.astype("float32"), y))
+    return data.batch(30)
+
+
+# Keras warns of its own default for every tf.data.Dataset.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
+def test_own_network_and_data(batches, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "make_network": make_network,
+        "train_batches": batches,
+        "test_batches": batches,
+    }
+    exec(block("import keras_ffl"), names)
+    better = keras.models.load_model("better.keras")
+    assert better.count_params() == make_network().count_params()
+    logits = better.predict(batches, verbose=0)
+    labels = np.concatenate([y for _, y in batches])
+    assert np.mean(np.argmax(logits, axis=1) == labels) > 0.9
+    history = names["model"].history.history
+    assert history["val_fused_accuracy"][-1] > 0.9
+
+
+def test_branches():
+    names = {}
+    exec("import keras_ffl\n" + block("model = keras_ffl"), names)
+    assert names["model"].heads == ("fused", "sub_1", "sub_2", "ensemble")

@@ -1,0 +1,169 @@
+"""Runs in this process: what they write, and what they refuse."""
+
+import dataclasses
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ffl import InputError, TrainingDiverged, data, training
+from keras_ffl.config import Config
+from keras_ffl.layers import FeatureAverage
+from keras_ffl.workdir import Workdir
+
+SMALL = Config(
+    preset="quickstart",
+    dataset="digits",
+    networks=("resnet8",),
+    epochs=2,
+    batch_size=256,
+    lr_milestones=(1,),
+    rampup_epochs=2,
+    pad=2,
+)
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    """The digits, but a few hundred of them."""
+    digits = data.load("digits")
+    few = dataclasses.replace(
+        digits,
+        x_train=digits.x_train[:300],
+        y_train=digits.y_train[:300],
+        x_test=digits.x_test[:100],
+        y_test=digits.y_test[:100],
+    )
+    monkeypatch.setattr(data, "load", lambda name, data_dir=None: few)
+    return few
+
+
+def changed(**values):
+    return dataclasses.replace(SMALL, **values)
+
+
+def test_a_run_and_its_folder(few_digits, tmp_path):
+    metrics = training.train(SMALL, tmp_path, verbose=0)
+    folder = Workdir(tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
+    assert set(metrics["heads"]) == {"fused", "sub_1", "sub_2", "ensemble"}
+    for values in metrics["heads"].values():
+        assert 0 <= values["top5_error"] <= values["top1_error"] <= 100
+        assert math.isfinite(values["loss"])
+    # Two batches an epoch: 256 and the remaining 44.
+    assert (metrics["epoch"], metrics["steps"]) == (2, 4)
+    assert metrics["seed"] == 0
+    assert metrics["parameters"] == 146_510
+
+    rows = folder.read_history()
+    assert [row["epoch"] for row in rows] == [0, 1]
+    np.testing.assert_allclose(
+        [row["learning_rate"] for row in rows], [0.1, 0.01], rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        [row["distillation_weight"] for row in rows],
+        [math.exp(-5), math.exp(-1.25)],
+        rtol=1e-6,
+    )
+    error = 100 * (1 - rows[-1]["val_fused_accuracy"])
+    assert metrics["heads"]["fused"]["top1_error"] == pytest.approx(
+        error, abs=1e-4
+    )
+    best = max(rows, key=lambda row: row["val_fused_accuracy"])
+    assert metrics["best"] == {
+        "head": "fused",
+        "split": "test",
+        "epoch": best["epoch"] + 1,
+        "top1_error": 100 * (1 - best["val_fused_accuracy"]),
+    }
+    assert list(folder.checkpoint_files()) == [2, 1]
+    assert folder.best.exists()
+    assert folder.curves.read_bytes().startswith(b"\x89PNG")
+    assert list(folder.logs.rglob("events.*"))
+
+    # Finished: nothing is trained again, and more epochs go on from here.
+    assert training.train(SMALL, tmp_path, verbose=0) == metrics
+    more = training.train(changed(epochs=3), tmp_path, verbose=0)
+    assert (more["epoch"], more["steps"]) == (3, 6)
+    assert [row["epoch"] for row in folder.read_history()] == [0, 1, 2]
+    with pytest.raises(InputError, match="temperature is 3.0, asked for 5.0"):
+        training.train(changed(epochs=3, temperature=5.0), tmp_path, 0)
+
+
+def test_holdout_is_what_best_is_chosen_by(few_digits, tmp_path):
+    config = changed(holdout=0.2, epochs=1)
+    metrics = training.train(config, tmp_path, verbose=0)
+    assert metrics["best"]["split"] == "holdout"
+    assert metrics["split"] == "test"
+    # 240 of 300 images are left for training: one batch.
+    assert metrics["steps"] == 1
+
+
+def test_vanilla_and_mixed_labels(few_digits, tmp_path):
+    with pytest.warns(UserWarning, match="mixup"):
+        metrics = training.train(
+            changed(method="vanilla", mixup=0.2, epochs=1), tmp_path, 0
+        )
+    assert list(metrics["heads"]) == ["vanilla"]
+    assert metrics["best"]["head"] == "vanilla"
+    assert metrics["heads"]["vanilla"]["parameters"] == metrics["parameters"]
+
+
+def test_a_diverging_run_keeps_its_last_good_checkpoint(few_digits, tmp_path):
+    training.train(changed(epochs=1), tmp_path, verbose=0)
+    folder = Workdir(tmp_path)
+    good = folder.checkpoint_files()[1].read_bytes()
+    best = folder.best.read_bytes()
+
+    model, _ = folder.load_checkpoint()
+    model.get_layer("stem_conv").kernel.assign_add(
+        np.full((3, 3, 1, 16), np.nan)
+    )
+    config = changed(epochs=3)
+    dataset, holdout = training.load_data(config)
+    with pytest.raises(TrainingDiverged, match="nan in epoch 2, step 1 of 2"):
+        training._fit(model, config, folder, dataset, holdout, 1, 0)
+    assert list(folder.checkpoint_files()) == [1]
+    assert folder.checkpoint_files()[1].read_bytes() == good
+    assert folder.best.read_bytes() == best
+
+
+def test_models_of_configurations():
+    info = data.DatasetInfo(
+        "toy", 10, (16, 16, 3), tuple("0123456789"), (0,) * 3, (1,) * 3, False
+    )
+
+    def model(**values):
+        return training.build_model(changed(**values), info)
+
+    assert model().heads == ("fused", "sub_1", "sub_2", "ensemble")
+    assert len(model(branches=3).heads) == 5
+    shared, separate = model(), model(separate_stages=0)
+    assert shared.count_params() < separate.count_params()
+    mixed = model(networks=("resnet8", "wrn_16_2"), fusion_filters=32)
+    assert mixed.fusion.output.shape[-1] == 32
+    assert isinstance(model(fusion="average").fusion, FeatureAverage)
+    ablated = model(use_ekd=False, temperature=2.0)
+    assert (ablated.use_ekd, ablated.temperature) == (False, 2.0)
+    optimizer = model(weight_decay=1e-3, fusion_weight_decay=1e-6).optimizer
+    assert (optimizer.l2, optimizer.l2_groups) == (1e-3, {"fusion": 1e-6})
+    with pytest.raises(InputError, match="resnet9.*resnet8"):
+        model(networks=("resnet9",))
+
+
+def test_the_dtype_policy_is_put_back(few_digits, tmp_path):
+    config = changed(dtype_policy="mixed_bfloat16", epochs=1)
+    metrics = training.train(config, tmp_path, verbose=0)
+    assert math.isfinite(metrics["heads"]["fused"]["loss"])
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_bad_input_leaves_no_run_behind(tmp_path):
+    with pytest.raises(InputError, match="resnet9"):
+        training.train(changed(networks=("resnet9",)), tmp_path / "a", 0)
+    with pytest.raises(InputError, match="mnist.*digits"):
+        training.train(changed(dataset="mnist"), tmp_path / "b", 0)
+    assert not Workdir(tmp_path / "a").started
+    assert not Workdir(tmp_path / "b").started

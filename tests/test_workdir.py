@@ -1,0 +1,146 @@
+"""The folder of a run."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ffl import InputError, data
+from keras_ffl.config import Config
+from keras_ffl.workdir import Workdir
+
+INFO = data.DatasetInfo("toy", 2, (4, 4, 1), ("a", "b"), (1.0,), (2.0,), False)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = Workdir(tmp_path / "run")
+    folder.check(Config())
+    folder.start(Config(), INFO)
+    return folder
+
+
+def model_of(value):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.set_weights([np.full((1, 1), value), np.zeros(1)])
+    return model
+
+
+def value_of(model):
+    return float(model.get_weights()[0][0, 0])
+
+
+def test_configuration_and_data_set_come_back(folder):
+    assert folder.config() == Config()
+    assert folder.dataset_info() == INFO
+
+
+def test_more_epochs_and_another_data_dir_are_fine(folder):
+    folder.check(dataclasses.replace(Config(), epochs=400, data_dir="x"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"temperature": 4.0}, "temperature is 3.0, asked for 4.0"),
+        ({"seed": 1, "pad": 0}, "pad is 4, asked for 0; seed is 0"),
+        ({"epochs": 10}, "epochs is 300, asked for fewer: 10"),
+    ],
+)
+def test_other_configurations_are_refused(folder, change, message):
+    before = (folder.path / "config.json").read_text()
+    with pytest.raises(InputError, match=message):
+        folder.check(dataclasses.replace(Config(), **change))
+    assert (folder.path / "config.json").read_text() == before
+
+
+def test_a_cosine_schedule_can_not_be_made_longer(tmp_path):
+    folder = Workdir(tmp_path)
+    config = Config(lr_schedule="cosine", epochs=3)
+    folder.start(config, INFO)
+    with pytest.raises(InputError, match="cosine"):
+        folder.check(dataclasses.replace(config, epochs=4))
+
+
+def test_a_workdir_that_can_not_be_written(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="file/run can't be written"):
+        Workdir(tmp_path / "file" / "run").check(Config())
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_damaged_json_is_named(folder):
+    (folder.path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="config.json can't be read as JSON"):
+        folder.config()
+
+
+def test_a_folder_without_a_run(tmp_path):
+    with pytest.raises(InputError, match="holds no run"):
+        Workdir(tmp_path).load_model()
+
+
+def test_checkpoints_are_rotated(folder):
+    assert folder.load_checkpoint() == (None, 0)
+    for epoch in (1, 2, 3):
+        folder.save_checkpoint(model_of(epoch), epoch, keep=2)
+    assert list(folder.checkpoint_files()) == [3, 2]
+    model, epochs = folder.load_checkpoint()
+    assert (value_of(model), epochs) == (3, 3)
+    assert not list(folder.checkpoints.glob("unfinished*"))
+
+
+def test_a_truncated_checkpoint_is_passed_over(folder, caplog):
+    for epoch in (1, 2):
+        folder.save_checkpoint(model_of(epoch), epoch, keep=2)
+    newest = folder.checkpoint_files()[2]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    model, epochs = folder.load_checkpoint()
+    assert (value_of(model), epochs) == (1, 1)
+    assert "epoch_0002.keras is damaged" in caplog.text
+
+    oldest = folder.checkpoint_files()[1]
+    oldest.write_bytes(b"")
+    with pytest.raises(InputError, match="no checkpoint in .* can be read"):
+        folder.load_checkpoint()
+
+
+def test_best_and_last_model(folder):
+    folder.save_checkpoint(model_of(2), 2, keep=2)
+    with pytest.raises(InputError, match="no readable best checkpoint"):
+        folder.load_model("best")
+    folder.save_best(model_of(1))
+    assert value_of(folder.load_model("best")) == 1
+    assert value_of(folder.load_model("last")) == 2
+    with pytest.raises(InputError, match="last or best, got 'first'"):
+        folder.load_model("first")
+
+
+def test_history_is_cut_to_the_checkpoint(folder):
+    folder.history.write_text("epoch,loss\n0,3.0\n1,2.0\n2,1.5\n3,1.")
+    folder.cut_history(2)
+    assert folder.history.read_text().split() == [
+        "epoch,loss",
+        "0,3.0",
+        "1,2.0",
+    ]
+    assert folder.read_history() == [
+        {"epoch": 0.0, "loss": 3.0},
+        {"epoch": 1.0, "loss": 2.0},
+    ]
+    folder.cut_history(0)
+    assert folder.read_history() == []
+    assert not folder.history.exists()
+
+
+def test_a_half_written_row_is_left_out(folder):
+    folder.history.write_text("epoch,loss,error\n0,3.0,1\n1,2.0")
+    assert folder.read_history() == [{"epoch": 0.0, "loss": 3.0, "error": 1.0}]
+
+
+def test_metrics(folder):
+    folder.write_metrics({"epoch": 3})
+    assert json.loads(folder.metrics.read_text()) == {"epoch": 3}
+    assert folder.read_metrics() == {"epoch": 3}
