@@ -3,12 +3,16 @@
 import math
 
 import keras
+import numpy as np
 
 from keras_ffl.errors import TrainingDiverged
 
 
 class StopOnDivergence(keras.callbacks.Callback):
-    """Ends training with an error when the loss is NaN or infinite.
+    """Ends training with an error when loss or weights are NaN or infinite.
+
+    The loss is looked at after every step, the weights after every epoch: a
+    ReLU can turn NaN into 0, and then the loss looks well.
 
     Unlike `keras.callbacks.TerminateOnNaN` it raises, so that nothing that
     comes after the epoch (checkpoints above all) sees the broken weights.
@@ -17,7 +21,7 @@ class StopOnDivergence(keras.callbacks.Callback):
         steps_per_epoch: Int, steps of a full epoch, for the message.
 
     Raises:
-        TrainingDiverged: With the epoch and the step.
+        TrainingDiverged: With the epoch and the step, or the weight.
     """
 
     def __init__(self, steps_per_epoch):
@@ -36,6 +40,16 @@ class StopOnDivergence(keras.callbacks.Callback):
                 f"{batch + 1} of {self.steps_per_epoch}; the last checkpoint "
                 "before it is kept. A smaller learning_rate may help"
             )
+
+    def on_epoch_end(self, epoch, logs=None):
+        for weight in self.model.weights:
+            values = keras.ops.convert_to_numpy(weight.value)
+            if not np.isfinite(values).all():
+                raise TrainingDiverged(
+                    f"{weight.path} is not finite after epoch {epoch + 1}, "
+                    f"step {self.steps_per_epoch}; the last checkpoint before "
+                    "it is kept. A smaller learning_rate may help"
+                )
 
 
 class Checkpoints(keras.callbacks.Callback):

@@ -48,8 +48,8 @@ def classification_errors(y, logits):
         axis=1
     )
     return {
-        "top1_error": float(100 * np.mean(rank >= 1)),
-        "top5_error": float(100 * np.mean(rank >= 5)),
+        "top1_error": 100 * int(np.sum(rank >= 1)) / len(y),
+        "top5_error": 100 * int(np.sum(rank >= 5)) / len(y),
         "loss": float(np.mean(log_sum + (largest - own))),
     }
 

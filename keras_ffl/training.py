@@ -206,30 +206,31 @@ def _fit(model, config, folder, dataset, holdout, done, verbose):
         x, y, info, config.eval_batch_size, one_hot=augmentation.mixes_labels
     )
     monitor = _monitored_accuracy(model)
-    best = [row[monitor] for row in folder.read_history()]
-    model.fit(
-        train_batches,
-        steps_per_epoch=steps,
-        initial_epoch=done,
-        epochs=config.epochs,
-        validation_data=validation,
-        shuffle=False,  # The batches come shuffled.
-        verbose=verbose,
-        callbacks=[
-            keras.callbacks.LearningRateScheduler(_learning_rate(config)),
-            StopOnDivergence(steps),
-            # The history is written before the checkpoint: what is ahead of
-            # the checkpoint when a run dies is cut off when it goes on.
-            keras.callbacks.CSVLogger(folder.history, append=True),
-            keras.callbacks.TensorBoard(folder.logs, write_graph=False),
-            Checkpoints(
-                folder,
-                monitor,
-                best=max(best, default=None),
-                keep=config.keep_checkpoints,
-            ),
-        ],
-    )
+    best = max((row[monitor] for row in folder.read_history()), default=None)
+    history = keras.callbacks.CSVLogger(folder.history, append=True)
+    try:
+        model.fit(
+            train_batches,
+            steps_per_epoch=steps,
+            initial_epoch=done,
+            epochs=config.epochs,
+            validation_data=validation,
+            shuffle=False,  # The batches come shuffled.
+            verbose=verbose,
+            callbacks=[
+                keras.callbacks.LearningRateScheduler(_learning_rate(config)),
+                StopOnDivergence(steps),
+                # The history is written before the checkpoint: what is ahead
+                # of it when a run dies is cut off when the run goes on.
+                history,
+                keras.callbacks.TensorBoard(folder.logs, write_graph=False),
+                Checkpoints(folder, monitor, best, config.keep_checkpoints),
+            ],
+        )
+    finally:
+        # Keras closes the file only when training comes to its end.
+        if history.csv_file:
+            history.csv_file.close()
 
 
 def _monitored_accuracy(model):
@@ -256,7 +257,7 @@ def _results(model, config, folder, dataset, seconds, verbose):
             "head": model.primary_head,
             "split": "holdout" if config.holdout else "test",
             "epoch": int(best["epoch"]) + 1,
-            "top1_error": 100 * (1 - best[monitor]),
+            "top1_error": round(100 * (1 - best[monitor]), 4),
         },
         "split": "test",
         "epoch": config.epochs,

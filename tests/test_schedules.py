@@ -74,8 +74,6 @@ def test_bad_epochs_of_cosine():
         Cosine(0.1, 0)
 
 
-# Keras' own callback reads the rate in a way that NumPy 2 deprecates.
-@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept")
 @pytest.mark.parametrize("schedule", [Steps(0.1, (1, 2)), Cosine(0.1, 3)])
 def test_under_the_learning_rate_scheduler(schedule):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])

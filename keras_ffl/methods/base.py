@@ -255,7 +255,8 @@ class TrainingMethod(keras.Model):
             optimizer: A Keras optimizer or its name; None for
                 `keras_ffl.optimizers.SGD()`, the paper's.
             metrics: List of metrics that every head gets (logged as
-                `<head>_<metric>`), or a dict from head to its metrics.
+                `<head>_<metric>`, by a method of one head as `<metric>`), or
+                a dict from head to its metrics.
             weighted_metrics: Likewise, weighted by `sample_weight`.
             jit_compile: Whether to compile with XLA; "auto" does so on
                 accelerators only, because on CPUs XLA's convolutions are
@@ -298,6 +299,19 @@ class TrainingMethod(keras.Model):
                 for name in self._term_names()
             }
 
+    def get_compile_config(self):
+        """The arguments of `compile`, with the optimizer that trains.
+
+        In float16 that is the given one within a loss scale's. It is saved as
+        such, so that the file loads under any dtype policy.
+        """
+        config = super().get_compile_config()
+        if config:
+            config["optimizer"] = keras.saving.serialize_keras_object(
+                self.optimizer
+            )
+        return config
+
     def compile_from_config(self, config):
         """Compiles a loaded model as it was compiled when it was saved."""
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -333,8 +347,10 @@ class TrainingMethod(keras.Model):
             _check_array(validation[1], self.num_classes, "validation_data")
         counter = _EpochCounter()
         if isinstance(callbacks, keras.callbacks.CallbackList):
-            counter.set_model(self)
-            callbacks.callbacks.insert(0, counter)
+            present = callbacks.callbacks
+            if not any(isinstance(each, _EpochCounter) for each in present):
+                counter.set_model(self)
+                present.insert(0, counter)
         elif isinstance(callbacks, keras.callbacks.Callback):
             callbacks = [counter, callbacks]
         else:

@@ -52,7 +52,7 @@ def saved_and_loaded(model, folder, **kwargs):
     return keras.saving.load_model(folder / "model.keras", **kwargs)
 
 
-def assert_same(one, other, exact=True):
+def assert_same(one, other):
     """Weights in order, optimizer and all outputs."""
     for a, b in zip(one.weights, other.weights, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy(), err_msg=a.path)
@@ -240,20 +240,23 @@ def test_learning_rate_schedule_and_metric_objects(tmp_path):
     assert one == two
 
 
-def test_half_precision(tmp_path):
+@pytest.mark.parametrize("policy", ["mixed_float16", "float32"])
+def test_half_precision_under_any_policy(policy, tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     model = compiled(optimizer=SGD(0.05), run_eagerly=True)
     step(model, 2)
-    # The policy is the file's, not that of the process that loads it.
-    keras.config.set_dtype_policy("float32")
+    keras.config.set_dtype_policy(policy)
     loaded = saved_and_loaded(model, tmp_path)
-    scaled = keras.optimizers.LossScaleOptimizer
-    assert isinstance(model.optimizer, scaled)
-    policies = [
-        [layer.dtype_policy.name for layer in m.layers] for m in (model, loaded)
-    ]
-    assert policies[0] == policies[1]
+    for one in (model, loaded):
+        scaled = keras.optimizers.LossScaleOptimizer
+        assert isinstance(one.optimizer, scaled)
+        assert isinstance(one.optimizer.inner_optimizer, SGD)
+        assert one.fusion.compute_dtype == "float16"
+        assert one.get_layer("net_1_conv").compute_dtype == "float16"
+        assert one.get_layer("fused_classifier").compute_dtype == "float32"
     assert_same(model, loaded)
+    assert_same_optimizer(model, loaded)
+    assert step(model, 1).history == step(loaded, 1).history
 
 
 def test_loaded_without_compiling(tmp_path):
@@ -274,7 +277,8 @@ def test_a_loaded_model_saves_and_exports_again(tmp_path):
     assert_same(model, twice)
     twice.export(tmp_path / "saved_model", verbose=False)
     x, _ = data(5, seed=1)
-    logits = tf.saved_model.load(str(tmp_path / "saved_model")).serve(x)
+    served = tf.saved_model.load(str(tmp_path / "saved_model"))
+    logits = served.serve(x)
     np.testing.assert_allclose(
         logits["fused"], model(x)["fused"], rtol=1e-5, atol=1e-6
     )

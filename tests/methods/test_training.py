@@ -14,7 +14,7 @@ from builders import (
     subnetwork,
 )
 
-from keras_ffl import FeatureFusionModel, as_subnetwork
+from keras_ffl import as_subnetwork
 from keras_ffl.layers import BatchNormalization, FeatureAverage
 from keras_ffl.optimizers import SGD
 
@@ -83,7 +83,7 @@ def test_rows_of_an_unknown_width_from_a_generator():
             tf.TensorSpec((None, 4, 4, 2)),
             tf.TensorSpec((None, None)),
         ),
-    )
+    ).apply(tf.data.experimental.assert_cardinality(1))
     history = fit(compiled(same_start()), dataset)
     expected = fit(eager(same_start()), x, y, batch_size=4)
     assert history["loss"] == pytest.approx(expected["loss"], rel=1e-5)
@@ -122,25 +122,16 @@ def test_samples_of_weight_zero_change_nothing():
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(policy):
     keras.config.set_dtype_policy(policy)
-    model = compiled(
-        FeatureFusionModel.from_branches(
-            "resnet8",
-            num_classes=CLASSES,
-            rampup_epochs=2,
-            input_shape=(8, 8, 3),
-        ),
-        optimizer=SGD(0.01),
-        metrics=["accuracy"],
-    )
+    model = compiled(optimizer=SGD(0.01), metrics=["accuracy"])
     scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert scaled == (policy == "mixed_float16")
-    x, y = data(image=(8, 8, 3))
+    x, y = data()
     before = model.get_weights()
     history = fit(model, x, y, epochs=3)
     assert all(np.isfinite(values).all() for values in history.values())
     for head, logits in model.predict(x, verbose=0).items():
         assert logits.dtype == "float32", head
-    features = model.get_layer("branch1_stage3_block1_relu2").output
+    features = model.feature_extractor("sub_1").output
     assert features.dtype == policy.removeprefix("mixed_")
     assert {w.dtype for w in model.trainable_weights} == {"float32"}
     moved = [
@@ -148,7 +139,6 @@ def test_mixed_precision(policy):
         for new, old in zip(model.get_weights(), before)
     ]
     assert all(moved)
-    assert history["loss"][-1] < history["ce_fused"][0] * 4
 
 
 def test_clipping():
@@ -166,13 +156,12 @@ def test_clipping():
 
 def test_accumulated_gradients_equal_a_larger_batch():
     x, y = data(16)
-    keras.utils.set_random_seed(3)
     options = {"weight_decay": 0.1, "learning_rate": 0.1}
     models = []
     for batch_size, more in ((8, {}), (4, {"gradient_accumulation_steps": 2})):
         keras.utils.set_random_seed(3)
         model = ffl(branches(normalize=False), fusion=PlainFusion())
-        compiled(model, optimizer=SGD(**options, **more))
+        compiled(model, SGD(**options, **more), run_eagerly=not more)
         fit(model, x, y, batch_size=batch_size, epochs=2)
         models.append(model)
     assert_same_weights(*models, rtol=1e-5, atol=1e-6)
@@ -215,7 +204,7 @@ def test_the_default_optimizer_is_the_paper_s():
 
 
 def test_rate_can_drop_under_a_scheduler():
-    model = compiled(optimizer=SGD(0.1))
+    model = eager(ffl(), optimizer=SGD(0.1))
     rates = keras.callbacks.LearningRateScheduler(lambda epoch: 0.5**epoch)
     history = fit(model, *data(), epochs=3, callbacks=[rates])
     assert history["learning_rate"] == [1.0, 0.5, 0.25]
@@ -292,7 +281,7 @@ def test_gradient_accumulation_is_refused_under_a_strategy(policy):
 
 def test_one_device_strategy_trains_the_same():
     x, y = data()
-    reference = compiled(same_start())
+    reference = eager(same_start())
     expected = fit(reference, x, y)
     with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
         model = compiled(same_start())

@@ -1,6 +1,7 @@
 """The scripts as a user starts them, each in a process of its own."""
 
 import json
+import os
 import pathlib
 import re
 import signal
@@ -49,9 +50,10 @@ def kill_within_epoch(workdir, epoch):
         command("train.py", *SMALL, f"--workdir={workdir}"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
     ) as process:
         printed = b""
-        middle = re.compile(rb"Epoch %d/4.*\b3/6\b" % epoch, re.DOTALL)
+        middle = re.compile(rb"Epoch %d/4.*[^0-9]3/6" % epoch, re.DOTALL)
         while not middle.search(printed):
             read = process.stdout.read1(4096)
             assert read, printed.decode()
