@@ -38,7 +38,8 @@ class StopOnDivergence(keras.callbacks.Callback):
             raise TrainingDiverged(
                 f"the loss is {loss} in epoch {self.epoch + 1}, step "
                 f"{batch + 1} of {self.steps_per_epoch}; the last checkpoint "
-                "before it is kept. A smaller learning_rate may help"
+                "before it is kept. A smaller learning_rate, in another "
+                "workdir, may help"
             )
 
     def on_epoch_end(self, epoch, logs=None):
@@ -48,7 +49,8 @@ class StopOnDivergence(keras.callbacks.Callback):
                 raise TrainingDiverged(
                     f"{weight.path} is not finite after epoch {epoch + 1}, "
                     f"step {self.steps_per_epoch}; the last checkpoint before "
-                    "it is kept. A smaller learning_rate may help"
+                    "it is kept. A smaller learning_rate, in another workdir, "
+                    "may help"
                 )
 
 
@@ -73,5 +75,5 @@ class Checkpoints(keras.callbacks.Callback):
         value = float(logs[self.monitor])
         if self.best is None or value > self.best:
             self.best = value
-            self.workdir.save_best(self.model)
+            self.workdir.save_best(self.model, epoch + 1)
         self.workdir.save_checkpoint(self.model, epoch + 1, self.keep)

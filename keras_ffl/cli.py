@@ -24,6 +24,11 @@ def run(main):
             main()
         except FFLError as error:
             _fail(error)
+        except OSError as error:
+            # A full disk or a file that may not be written.
+            _fail(f"{error.filename or 'input or output'}: {error.strerror}")
+        except KeyboardInterrupt:
+            _fail("interrupted; the same command goes on")
 
     logging.set_verbosity(logging.WARNING)
     app.run(guarded)

@@ -16,14 +16,20 @@ def num_replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def in_strategy():
-    """Whether the code runs in the scope of a `tf.distribute` strategy.
+def in_strategy(model):
+    """Whether a model is trained by a `tf.distribute` strategy.
+
+    Args:
+        model: `keras.Model`.
 
     Returns:
-        Bool.
+        Bool, true in a strategy's scope and for a model that was made there.
     """
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
 
-    return tf.distribute.has_strategy()
+    made_in = model.distribute_strategy
+    return tf.distribute.has_strategy() or (
+        made_in is not tf.distribute.get_strategy()
+    )

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_ffl.errors import InputError
 from keras_ffl.models import count_multiply_adds, count_parameters
 
 
@@ -32,12 +33,17 @@ def classification_errors(y, logits):
         y: Integer labels (n,).
         logits: Float array (n, classes).
 
+    Raises:
+        InputError: A logit is NaN or infinite.
+
     Returns:
         Dict of floats: `top1_error` and `top5_error` in percent (with fewer
         than five classes, `top5_error` is 0), `loss` in nats.
     """
     y = np.asarray(y).reshape(-1)
     logits = np.asarray(logits, np.float64)
+    if not np.isfinite(logits).all():
+        raise InputError("`logits` must be finite, got NaN or infinity")
     own = logits[np.arange(len(y)), y]
     largest = logits.max(axis=1)
     log_sum = np.log(np.exp(logits - largest[:, None]).sum(axis=1))

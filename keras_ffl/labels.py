@@ -18,7 +18,7 @@ def check_labels(y, num_classes, argument="y"):
         InputError: A label is outside the classes, a row is no distribution,
             or the shape or dtype is another one.
     """
-    y = np.asarray(y)
+    y = _as_numbers(y, argument)
     if y.ndim == 2 and y.shape[1] == num_classes and num_classes > 1:
         off = np.nonzero(
             ~((y >= 0).all(axis=1) & (np.abs(y.sum(axis=1) - 1) < 1e-3))
@@ -48,6 +48,21 @@ def check_labels(y, num_classes, argument="y"):
             f"`{argument}`: labels must be in 0..{num_classes - 1}, label "
             f"{y[outside[0]]} at index {outside[0]} is outside"
         )
+
+
+def _as_numbers(y, argument):
+    try:
+        y = np.asarray(y)
+    except ValueError as error:
+        raise InputError(
+            f"`{argument}` must be an array of labels, got rows of different "
+            "lengths"
+        ) from error
+    if y.dtype.kind not in "iuf":
+        raise InputError(
+            f"`{argument}` must hold integer labels, got dtype {y.dtype}"
+        )
+    return y
 
 
 def is_sparse(y, num_classes):

@@ -67,18 +67,19 @@ def _train(config, folder, verbose):
     model, done = folder.load_checkpoint()
     if model is None:
         model = build_model(config, dataset.info)
-    elif verbose:
-        print(f"{folder.path}: going on after epoch {done}", flush=True)
+    arguments = _fit_arguments(config, dataset, holdout, done)
+    # From here on the folder belongs to this configuration.
     folder.start(config, dataset.info)
-    folder.cut_history(done)
-    if done < config.epochs:
-        started = time.monotonic()
-        _fit(model, config, folder, dataset, holdout, done, verbose)
-        seconds = (time.monotonic() - started) / (config.epochs - done)
-    elif folder.metrics.exists():
+    folder.cut_to(done)
+    if done == config.epochs and folder.finished(done):
         return folder.read_metrics()
-    else:
-        seconds = None
+    seconds = None
+    if done < config.epochs:
+        if done and verbose:
+            print(f"{folder.path}: going on after epoch {done}", flush=True)
+        started = time.monotonic()
+        _fit(model, config, folder, arguments, verbose)
+        seconds = (time.monotonic() - started) / (config.epochs - done)
     metrics = _results(model, config, folder, dataset, seconds, verbose)
     folder.write_metrics(metrics)
     return metrics
@@ -187,7 +188,8 @@ def _learning_rate(config):
     return Steps(config.learning_rate, config.lr_milestones, config.lr_factor)
 
 
-def _fit(model, config, folder, dataset, holdout, done, verbose):
+def _fit_arguments(config, dataset, holdout, done):
+    """What `fit` is given besides its callbacks and the learning rate's."""
     info = dataset.info
     augmentation = _augmentation(config, info)
     train_batches = data.training_batches(
@@ -205,27 +207,43 @@ def _fit(model, config, folder, dataset, holdout, done, verbose):
     validation = data.evaluation_batches(
         x, y, info, config.eval_batch_size, one_hot=augmentation.mixes_labels
     )
+    return {
+        "x": train_batches,
+        "steps_per_epoch": steps,
+        "initial_epoch": done,
+        "epochs": config.epochs,
+        "validation_data": validation,
+        "shuffle": False,  # The batches come shuffled.
+        "callbacks": [
+            keras.callbacks.LearningRateScheduler(_learning_rate(config)),
+            StopOnDivergence(steps),
+        ],
+    }
+
+
+def _fit(model, config, folder, arguments, verbose):
     monitor = _monitored_accuracy(model)
-    best = max((row[monitor] for row in folder.read_history()), default=None)
+    best = _best_row(folder)
     history = keras.callbacks.CSVLogger(folder.history, append=True)
     try:
         model.fit(
-            train_batches,
-            steps_per_epoch=steps,
-            initial_epoch=done,
-            epochs=config.epochs,
-            validation_data=validation,
-            shuffle=False,  # The batches come shuffled.
+            **{
+                **arguments,
+                "callbacks": [
+                    *arguments["callbacks"],
+                    # The history is written before the checkpoint: what is
+                    # ahead of it when a run dies is cut off when it goes on.
+                    history,
+                    keras.callbacks.TensorBoard(folder.logs, write_graph=False),
+                    Checkpoints(
+                        folder,
+                        monitor,
+                        best and best[monitor],
+                        config.keep_checkpoints,
+                    ),
+                ],
+            },
             verbose=verbose,
-            callbacks=[
-                keras.callbacks.LearningRateScheduler(_learning_rate(config)),
-                StopOnDivergence(steps),
-                # The history is written before the checkpoint: what is ahead
-                # of it when a run dies is cut off when the run goes on.
-                history,
-                keras.callbacks.TensorBoard(folder.logs, write_graph=False),
-                Checkpoints(folder, monitor, best, config.keep_checkpoints),
-            ],
         )
     finally:
         # Keras closes the file only when training comes to its end.
@@ -240,6 +258,13 @@ def _monitored_accuracy(model):
     return f"val_{model.primary_head}_accuracy"
 
 
+def _best_row(folder):
+    """The row of the history that the best checkpoint belongs to, or None."""
+    epochs = folder.best_epochs()
+    rows = {int(row["epoch"]) + 1: row for row in folder.read_history()}
+    return rows.get(epochs)
+
+
 def _results(model, config, folder, dataset, seconds, verbose):
     """The content of `metrics.json`, of the last epoch's model."""
     batches = data.evaluation_batches(
@@ -249,7 +274,7 @@ def _results(model, config, folder, dataset, seconds, verbose):
     if history:
         plot_curves(history, folder.curves)
     monitor = _monitored_accuracy(model)
-    best = max(history, key=lambda row: row[monitor], default=None)
+    best = _best_row(folder)
     return {
         "heads": evaluate_heads(model, batches, dataset.y_test, verbose),
         "best": best

@@ -27,20 +27,23 @@ def _write_json(path, value):
 
 def _read_json(path):
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(
             f"{path} can't be read as JSON: {str(error).splitlines()[0]}"
         ) from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} must hold a JSON object, got {value!r}")
+    return value
 
 
 class Workdir:
     """A run's folder.
 
     Holds `config.json`, `dataset.json` (what is needed to prepare an image),
-    `history.csv` (one row an epoch), `checkpoints/epoch_NNNN.keras` (named
-    by the number of finished epochs), `checkpoints/best.keras`, `logs/`
-    (TensorBoard), `curves.png`, `metrics.json`, and what is exported.
+    `history.csv` (one row an epoch), `checkpoints/epoch_NNNN.keras` and
+    `checkpoints/best_NNNN.keras` (named by the number of finished epochs),
+    `logs/` (TensorBoard), `curves.png`, `metrics.json`, and what is exported.
 
     Args:
         path: Path of the folder. It needs not exist.
@@ -53,7 +56,6 @@ class Workdir:
         self.curves = self.path / "curves.png"
         self.logs = self.path / "logs"
         self.checkpoints = self.path / "checkpoints"
-        self.best = self.checkpoints / "best.keras"
 
     # ----- opening -------------------------------------------------------
 
@@ -76,6 +78,11 @@ class Workdir:
         """
         self._check_writable()
         if not self.started:
+            if self.checkpoint_files():
+                raise InputError(
+                    f"{self.path} holds checkpoints but no config.json, so "
+                    "nobody can say whose they are; take another folder"
+                )
             return
         old, new = self.config().to_dict(), config.to_dict()
         differences = [
@@ -141,12 +148,19 @@ class Workdir:
 
     def checkpoint_files(self):
         """Checkpoints by number of finished epochs, a dict, newest first."""
+        return self._numbered("epoch")
+
+    def _numbered(self, kind):
         found = {}
-        for path in self.checkpoints.glob("epoch_*.keras"):
-            match = re.fullmatch(r"epoch_(\d+)\.keras", path.name)
+        for path in self.checkpoints.glob(f"{kind}_*.keras"):
+            match = re.fullmatch(rf"{kind}_(\d+)\.keras", path.name)
             if match:
                 found[int(match[1])] = path
         return dict(sorted(found.items(), reverse=True))
+
+    def best_epochs(self):
+        """Number of finished epochs of the best checkpoint, or None."""
+        return next(iter(self._numbered("best")), None)
 
     def save_checkpoint(self, model, epochs, keep):
         """Saves a model after an epoch and drops old checkpoints.
@@ -160,9 +174,18 @@ class Workdir:
         for path in list(self.checkpoint_files().values())[keep:]:
             path.unlink()
 
-    def save_best(self, model):
-        """Saves a model as the best one."""
-        self._save(model, self.best)
+    def save_best(self, model, epochs):
+        """Saves a model as the best one, in place of the one before.
+
+        Args:
+            model: Compiled Keras model.
+            epochs: Int, number of finished epochs.
+        """
+        path = self.checkpoints / f"best_{epochs:04d}.keras"
+        self._save(model, path)
+        for other in self._numbered("best").values():
+            if other != path:
+                other.unlink()
 
     def _save(self, model, path):
         # A reader, or a later run after a crash, finds whole files only.
@@ -182,30 +205,30 @@ class Workdir:
         Raises:
             InputError: There are checkpoints, but none can be read.
         """
-        files = self.checkpoint_files()
-        for epochs, path in files.items():
-            model = self._try_to_load(path)
-            if model is not None:
-                return model, epochs
-        if files:
+        reasons = []
+        for epochs, path in self.checkpoint_files().items():
+            try:
+                return self._load(path), epochs
+            except InputError as error:
+                reasons.append(str(error))
+                logging.warning("%s; trying the one before", error)
+        if reasons:
             raise InputError(
-                f"no checkpoint in {self.checkpoints} can be read; delete "
-                "the folder to start again"
+                f"no checkpoint can be read: {'; '.join(reasons)}. Another "
+                "workdir starts anew"
             )
         return None, 0
 
-    def _try_to_load(self, path):
-        # Whatever Keras, h5py or zipfile raise, the file is of no use.
+    def _load(self, path):
+        # Whatever Keras, h5py or zipfile raise, the file can't be used here.
         try:
             return keras.models.load_model(path)
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            logging.warning(
-                "checkpoint %s is damaged (%s); trying the one before",
-                path,
-                reason,
-            )
-            return None
+            text = str(error).strip().splitlines() or [""]
+            raise InputError(
+                f"checkpoint {path} is damaged or of another version "
+                f"({type(error).__name__}: {text[0]})"
+            ) from error
 
     def load_model(self, checkpoint="last"):
         """A trained model of the run.
@@ -227,12 +250,10 @@ class Workdir:
         model = None
         if checkpoint == "last":
             model, _ = self.load_checkpoint()
-        elif self.best.exists():
-            model = self._try_to_load(self.best)
+        elif self.best_epochs() is not None:
+            model = self._load(self._numbered("best")[self.best_epochs()])
         if model is None:
-            raise InputError(
-                f"{self.checkpoints} holds no readable {checkpoint} checkpoint"
-            )
+            raise InputError(f"{self.checkpoints} holds no checkpoint yet")
         return model
 
     # ----- history -------------------------------------------------------
@@ -250,12 +271,16 @@ class Workdir:
             if None not in row and all(row.values())
         ]
 
-    def cut_history(self, epochs):
-        """Drops the rows of epochs that are going to be run again.
+    def cut_to(self, epochs):
+        """Drops what is known of epochs that are going to be run again.
 
         Args:
             epochs: Int, number of finished epochs.
         """
+        for kind in ("epoch", "best"):
+            for finished, path in self._numbered(kind).items():
+                if finished > epochs:
+                    path.unlink()
         rows = [row for row in self.read_history() if row["epoch"] < epochs]
         if not rows:
             self.history.unlink(missing_ok=True)
@@ -270,6 +295,12 @@ class Workdir:
         os.replace(temporary, self.history)
 
     # ----- results -------------------------------------------------------
+
+    def finished(self, epochs):
+        """Whether `metrics.json` tells the result of so many epochs."""
+        return self.metrics.exists() and (
+            self.read_metrics().get("epoch") == epochs
+        )
 
     def write_metrics(self, metrics):
         """Writes `metrics.json`."""

@@ -11,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import flags  # noqa: E402
 
 from keras_ffl import cli  # noqa: E402
-from keras_ffl.export import export_head  # noqa: E402
+from keras_ffl.export import check_output, export_head  # noqa: E402
 from keras_ffl.models import count_parameters  # noqa: E402
 from keras_ffl.workdir import Workdir  # noqa: E402
 
@@ -28,11 +28,14 @@ _OUTPUT = flags.DEFINE_string(
 def main():
     """Exports and prints what was written."""
     folder = Workdir(_WORKDIR.value)
-    info = folder.dataset_info()
     model = folder.load_model(_CHECKPOINT.value)
+    info = folder.dataset_info()
     heads = model.heads if _HEAD.value == "all" else [_HEAD.value]
-    for head in heads:
-        path = pathlib.Path(_OUTPUT.value) / head
+    paths = [pathlib.Path(_OUTPUT.value) / head for head in heads]
+    for head, path in zip(heads, paths):
+        model.check_head(head)
+        check_output(path)
+    for head, path in zip(heads, paths):
         export_head(model, head, info, path)
         parameters = count_parameters(model.classifier(head))
         print(f"{path}: {parameters:,} parameters")

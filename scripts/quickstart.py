@@ -79,7 +79,7 @@ def _print_next_steps(folder):
     print(f"""
 === what to do next
 your own network and data, in ten lines of Python: README.md
-CIFAR-100, in less than an hour on a laptop:
+CIFAR-100, 20 epochs:
   {start}/train.py --preset=cifar_small --workdir=runs/cifar_small
 this run's heads again, and one of them for deployment:
   {start}/evaluate.py --workdir={folder.path}

@@ -12,8 +12,8 @@ class FakeWorkdir:
     def __init__(self):
         self.saved = []
 
-    def save_best(self, model):
-        self.saved.append("best")
+    def save_best(self, model, epochs):
+        self.saved.append(f"best {epochs}")
 
     def save_checkpoint(self, model, epochs, keep):
         self.saved.append((epochs, keep))
@@ -41,7 +41,7 @@ def test_divergence_names_epoch_and_step_and_saves_nothing():
             verbose=0,
             callbacks=[StopOnDivergence(6), Checkpoints(workdir, "mae")],
         )
-    assert workdir.saved == ["best", (1, 2)]
+    assert workdir.saved == ["best 1", (1, 2)]
 
 
 def test_best_is_saved_when_it_is_better():
@@ -51,9 +51,9 @@ def test_best_is_saved_when_it_is_better():
         callback.on_epoch_end(epoch, {"val_accuracy": accuracy})
     assert workdir.saved == [
         (1, 3),
-        "best",
+        "best 2",
         (2, 3),
         (3, 3),
-        "best",
+        "best 4",
         (4, 3),
     ]

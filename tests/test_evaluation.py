@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ffl import FeatureFusionModel
+from keras_ffl import FeatureFusionModel, InputError
 from keras_ffl.evaluation import (
     classification_errors,
     evaluate_heads,
@@ -40,6 +40,11 @@ def test_ties_and_huge_logits():
     result = classification_errors([0, 3], np.full((2, 10), 1e30))
     assert result["top1_error"] == 50
     assert result["loss"] == pytest.approx(np.log(10))
+
+
+def test_logits_that_are_not_finite_are_no_result():
+    with pytest.raises(InputError, match="`logits` must be finite"):
+        classification_errors([0, 1], [[1.0, 2.0], [float("nan"), 0.0]])
 
 
 def test_all_heads_of_a_model():

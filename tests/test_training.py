@@ -44,7 +44,7 @@ def changed(**values):
     return dataclasses.replace(SMALL, **values)
 
 
-def test_a_run_and_its_folder(few_digits, tmp_path):
+def test_a_run_and_its_folder(few_digits, tmp_path, caplog):
     metrics = training.train(SMALL, tmp_path, verbose=0)
     folder = Workdir(tmp_path)
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
@@ -79,7 +79,7 @@ def test_a_run_and_its_folder(few_digits, tmp_path):
         "top1_error": round(100 * (1 - best["val_fused_accuracy"]), 4),
     }
     assert list(folder.checkpoint_files()) == [2, 1]
-    assert folder.best.exists()
+    assert folder.best_epochs() == best["epoch"] + 1
     assert folder.curves.read_bytes().startswith(b"\x89PNG")
     assert list(folder.logs.rglob("events.*"))
 
@@ -90,6 +90,18 @@ def test_a_run_and_its_folder(few_digits, tmp_path):
     assert [row["epoch"] for row in folder.read_history()] == [0, 1, 2]
     with pytest.raises(InputError, match="temperature is 3.0, asked for 5.0"):
         training.train(changed(epochs=3, temperature=5.0), tmp_path, 0)
+
+    # A result of fewer epochs is not taken for that of all.
+    folder.write_metrics(metrics)
+    assert training.train(changed(epochs=3), tmp_path, 0)["epoch"] == 3
+
+    # A damaged checkpoint: the epoch before it is where the run goes on.
+    newest = folder.checkpoint_files()[3]
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    again = training.train(changed(epochs=3), tmp_path, verbose=0)
+    assert (again["epoch"], again["steps"]) == (3, 6)
+    assert [row["epoch"] for row in folder.read_history()] == [0, 1, 2]
+    assert "epoch_0003.keras is damaged" in caplog.text
 
 
 def test_holdout_is_what_best_is_chosen_by(few_digits, tmp_path):
@@ -125,18 +137,19 @@ def test_a_diverging_run_keeps_its_last_good_checkpoint(
     training.train(changed(epochs=1), tmp_path, verbose=0)
     folder = Workdir(tmp_path)
     good = folder.checkpoint_files()[1].read_bytes()
-    best = folder.best.read_bytes()
+    best = folder.best_epochs()
 
     model, _ = folder.load_checkpoint()
     kernel = model.get_layer(broken).kernel
     kernel.assign(np.full(kernel.shape, np.nan))
     config = changed(epochs=3)
     dataset, holdout = training.load_data(config)
+    arguments = training._fit_arguments(config, dataset, holdout, done=1)
     with pytest.raises(TrainingDiverged, match=message):
-        training._fit(model, config, folder, dataset, holdout, 1, 0)
+        training._fit(model, config, folder, arguments, verbose=0)
     assert list(folder.checkpoint_files()) == [1]
     assert folder.checkpoint_files()[1].read_bytes() == good
-    assert folder.best.read_bytes() == best
+    assert folder.best_epochs() == best
 
 
 def test_models_of_configurations():
@@ -169,10 +182,18 @@ def test_the_dtype_policy_is_put_back(few_digits, tmp_path):
     assert keras.config.dtype_policy().name == "float32"
 
 
-def test_bad_input_leaves_no_run_behind(tmp_path):
-    with pytest.raises(InputError, match="resnet9"):
-        training.train(changed(networks=("resnet9",)), tmp_path / "a", 0)
-    with pytest.raises(InputError, match="digits, .*got 'mnist'"):
-        training.train(changed(dataset="mnist"), tmp_path / "b", 0)
-    assert not Workdir(tmp_path / "a").started
-    assert not Workdir(tmp_path / "b").started
+@pytest.mark.filterwarnings("ignore:randaugment")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"networks": ("resnet9",)}, "resnet8, .*got 'resnet9'"),
+        ({"dataset": "mnist"}, "digits, .*got 'mnist'"),
+        ({"lr_milestones": (15, 10)}, "`milestones` must be increasing"),
+        ({"pad": 20}, "pad: expected less than the image's size"),
+        ({"randaugment": 5.0}, "randaugment: expected images of 3 channels"),
+    ],
+)
+def test_bad_input_leaves_no_run_behind(change, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        training.train(changed(**change), tmp_path, 0)
+    assert not Workdir(tmp_path).started

@@ -103,15 +103,51 @@ def test_a_truncated_checkpoint_is_passed_over(folder, caplog):
 
     oldest = folder.checkpoint_files()[1]
     oldest.write_bytes(b"")
-    with pytest.raises(InputError, match="no checkpoint in .* can be read"):
+    with pytest.raises(InputError, match="no checkpoint can be read: .*0002"):
         folder.load_checkpoint()
+    assert oldest.exists() and newest.exists()
+
+
+def test_checkpoints_of_an_unknown_run_are_refused(tmp_path):
+    folder = Workdir(tmp_path)
+    folder.check(Config())
+    folder.save_checkpoint(model_of(1), 1, keep=2)
+    with pytest.raises(InputError, match="checkpoints but no config.json"):
+        folder.check(Config())
+
+
+def test_json_that_is_no_object(folder):
+    (folder.path / "config.json").write_text("[]")
+    with pytest.raises(InputError, match="config.json must hold a JSON obj"):
+        folder.config()
+
+
+def test_what_is_ahead_of_the_checkpoint_is_dropped(folder):
+    for epochs in (1, 2, 3):
+        folder.save_checkpoint(model_of(epochs), epochs, keep=3)
+    folder.save_best(model_of(3), 3)
+    folder.history.write_text("epoch,loss\n0,3.0\n1,2.0\n2,1.5\n")
+    folder.cut_to(2)
+    assert list(folder.checkpoint_files()) == [2, 1]
+    assert folder.best_epochs() is None
+    assert [row["epoch"] for row in folder.read_history()] == [0, 1]
+
+
+def test_finished_is_about_the_epochs(folder):
+    assert not folder.finished(2)
+    folder.write_metrics({"epoch": 2})
+    assert folder.finished(2) and not folder.finished(4)
 
 
 def test_best_and_last_model(folder):
     folder.save_checkpoint(model_of(2), 2, keep=2)
-    with pytest.raises(InputError, match="no readable best checkpoint"):
+    assert folder.best_epochs() is None
+    with pytest.raises(InputError, match="holds no checkpoint yet"):
         folder.load_model("best")
-    folder.save_best(model_of(1))
+    folder.save_best(model_of(0), 1)
+    folder.save_best(model_of(1), 2)
+    assert folder.best_epochs() == 2
+    assert len(list(folder.checkpoints.glob("best_*"))) == 1
     assert value_of(folder.load_model("best")) == 1
     assert value_of(folder.load_model("last")) == 2
     with pytest.raises(InputError, match="last or best, got 'first'"):
@@ -120,7 +156,7 @@ def test_best_and_last_model(folder):
 
 def test_history_is_cut_to_the_checkpoint(folder):
     folder.history.write_text("epoch,loss\n0,3.0\n1,2.0\n2,1.5\n3,1.")
-    folder.cut_history(2)
+    folder.cut_to(2)
     assert folder.history.read_text().split() == [
         "epoch,loss",
         "0,3.0",
@@ -130,7 +166,7 @@ def test_history_is_cut_to_the_checkpoint(folder):
         {"epoch": 0.0, "loss": 3.0},
         {"epoch": 1.0, "loss": 2.0},
     ]
-    folder.cut_history(0)
+    folder.cut_to(0)
     assert folder.read_history() == []
     assert not folder.history.exists()
 

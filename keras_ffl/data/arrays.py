@@ -7,6 +7,9 @@ import numpy as np
 from keras_ffl.errors import InputError
 from keras_ffl.labels import check_labels
 
+# Of classes, where only what the labels are made of is to be checked.
+_ANY_NUMBER = np.iinfo("int32").max
+
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
@@ -157,7 +160,9 @@ def from_arrays(
         name=name,
         num_classes=num_classes,
         input_shape=x_train.shape[1:],
-        class_names=class_names or [str(i) for i in range(num_classes)],
+        class_names=[str(i) for i in range(num_classes)]
+        if class_names is None
+        else class_names,
         mean=pixels.mean(axis=0, dtype="float64").tolist(),
         # A channel that never varies carries nothing and is not scaled.
         std=[s or 1.0 for s in pixels.std(axis=0, dtype="float64").tolist()],
@@ -198,10 +203,12 @@ def _squeezed(y):
 
 
 def _count_classes(y_train, y_test, class_names):
-    if class_names:
+    if class_names is not None:
         return len(class_names)
     if y_train.ndim == 2:
         return y_train.shape[1]
+    for y, argument in ((y_train, "y_train"), (y_test, "y_test")):
+        check_labels(y, _ANY_NUMBER, argument)
     return int(max(y.max(initial=0) for y in (y_train, y_test))) + 1
 
 

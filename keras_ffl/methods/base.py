@@ -156,14 +156,23 @@ class TrainingMethod(keras.Model):
         Raises:
             InputError: There is no such head.
         """
-        self._check_head(head)
+        self.check_head(head)
         if head in self.derived_head_names:
             logits = self.derived_heads(self.output)[head]
         else:
             logits = self.output[head]
         return keras.Model(self.input, logits, name=f"{head}_classifier")
 
-    def _check_head(self, head, known=None):
+    def check_head(self, head, known=None):
+        """Checks the name of a head.
+
+        Args:
+            head: Str.
+            known: Names that will do, by default `heads`.
+
+        Raises:
+            InputError: It is none of them.
+        """
         known = known or self.heads
         if head not in known:
             raise InputError(
@@ -244,6 +253,8 @@ class TrainingMethod(keras.Model):
     def compile(
         self,
         optimizer=None,
+        loss=None,
+        loss_weights=None,
         metrics=None,
         weighted_metrics=None,
         jit_compile="auto",
@@ -254,6 +265,8 @@ class TrainingMethod(keras.Model):
         Args:
             optimizer: A Keras optimizer or its name; None for
                 `keras_ffl.optimizers.SGD()`, the paper's.
+            loss: None; the loss is the method's own.
+            loss_weights: None, likewise.
             metrics: List of metrics that every head gets (logged as
                 `<head>_<metric>`, by a method of one head as `<metric>`), or
                 a dict from head to its metrics.
@@ -261,19 +274,26 @@ class TrainingMethod(keras.Model):
             jit_compile: Whether to compile with XLA; "auto" does so on
                 accelerators only, because on CPUs XLA's convolutions are
                 slower.
-            **kwargs: Further arguments of `keras.Model.compile`. There is no
-                `loss`: it is the method's own.
+            **kwargs: Further arguments of `keras.Model.compile`.
 
         Raises:
             InputError: A `loss` is given, a metric names no head, or the
                 optimizer accumulates gradients within a strategy.
         """
-        for argument in ("loss", "loss_weights"):
-            if kwargs.pop(argument, None) is not None:
+        for argument, value in (("loss", loss), ("loss_weights", loss_weights)):
+            if value is not None:
                 raise InputError(
                     f"`{argument}` is not taken: {type(self).__name__} "
-                    "brings its own loss"
+                    f"brings its own loss, got {value!r}"
                 )
+        # A loss scale's optimizer holds the one that accumulates.
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        steps = getattr(inner, "gradient_accumulation_steps", None)
+        if steps and in_strategy(self):
+            raise InputError(
+                "`gradient_accumulation_steps` works on one device only, got "
+                f"{steps} within a tf.distribute strategy"
+            )
         if jit_compile == "auto" and not _has_accelerator():
             jit_compile = False
         super().compile(
@@ -285,14 +305,6 @@ class TrainingMethod(keras.Model):
             jit_compile=jit_compile,
             **kwargs,
         )
-        # In float16 the given optimizer stands within a loss scale's.
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        steps = getattr(inner, "gradient_accumulation_steps", None)
-        if steps and in_strategy():
-            raise InputError(
-                "`gradient_accumulation_steps` works on one device only, got "
-                f"{steps} within a tf.distribute strategy"
-            )
         if not self._term_trackers:
             self._term_trackers = {
                 name: keras.metrics.Mean(name=name)
@@ -333,7 +345,18 @@ class TrainingMethod(keras.Model):
             metrics = [metrics]
         return {head: [_copy(m) for m in metrics] for head in self.heads}
 
-    def fit(self, x=None, y=None, *args, callbacks=None, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        validation_split=0.0,
+        validation_data=None,
+        **kwargs,
+    ):
         """`keras.Model.fit` that also drives the ramp-up.
 
         Labels that are given as an array are checked first.
@@ -342,9 +365,9 @@ class TrainingMethod(keras.Model):
             InputError: A label is outside the classes.
         """
         _check_array(y, self.num_classes, "y")
-        validation = kwargs.get("validation_data")
-        if isinstance(validation, (tuple, list)) and len(validation) > 1:
-            _check_array(validation[1], self.num_classes, "validation_data")
+        if isinstance(validation_data, (tuple, list)):
+            _, labels, _ = keras.utils.unpack_x_y_sample_weight(validation_data)
+            _check_array(labels, self.num_classes, "validation_data")
         counter = _EpochCounter()
         if isinstance(callbacks, keras.callbacks.CallbackList):
             present = callbacks.callbacks
@@ -356,7 +379,17 @@ class TrainingMethod(keras.Model):
         else:
             # First, so that what the others save counts the epoch as done.
             callbacks = [counter, *(callbacks or [])]
-        return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
+        return super().fit(
+            x,
+            y,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            validation_split=validation_split,
+            validation_data=validation_data,
+            **kwargs,
+        )
 
     def train_step(self, data):
         """One update of all trainable variables.

@@ -191,7 +191,7 @@ class FeatureFusionModel(TrainingMethod):
         maps = {"fused": self.fusion.output}
         for k, features in enumerate(self.fusion.input, start=1):
             maps[f"sub_{k}"] = features
-        self._check_head(head, tuple(maps))
+        self.check_head(head, tuple(maps))
         return keras.Model(self.input, maps[head], name=f"{head}_features")
 
     def _sub_logits(self, logits):

@@ -13,9 +13,9 @@ def check_subnetworks(subnetworks, minimum=1):
         minimum: Int, how many there must be.
 
     Raises:
-        InputError: There are too few, one is no functional model with the
-            outputs "features" (4-D) and "logits" (2-D), or input shapes or
-            class counts differ.
+        InputError: There are too few, one is there twice, one is no
+            functional model with the outputs "features" (4-D) and "logits"
+            (2-D), or input shapes or class counts differ.
     """
     if not isinstance(subnetworks, (list, tuple)) or len(subnetworks) < minimum:
         count = (
@@ -29,6 +29,11 @@ def check_subnetworks(subnetworks, minimum=1):
         )
     for k, network in enumerate(subnetworks, start=1):
         _check_subnetwork(network, f"sub-network {k}")
+    if len({id(n.output["logits"]) for n in subnetworks}) < len(subnetworks):
+        raise InputError(
+            "`subnetworks` must be different models, got one of them twice; "
+            "build the network anew for each"
+        )
     for what, values in (
         ("input shape", [n.input_shape[1:] for n in subnetworks]),
         ("class count", [n.output["logits"].shape[-1] for n in subnetworks]),

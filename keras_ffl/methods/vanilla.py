@@ -44,7 +44,7 @@ class VanillaModel(TrainingMethod):
         Raises:
             InputError: There is no such head.
         """
-        self._check_head(head)
+        self.check_head(head)
         features = self._network_output["features"]
         return keras.Model(self.input, features, name=f"{head}_features")
 

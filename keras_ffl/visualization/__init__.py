@@ -1,4 +1,4 @@
-"""Pictures of runs and of what the networks see."""
+"""Pictures of runs."""
 
 from keras_ffl.visualization.curves import plot_curves
 

@@ -26,7 +26,7 @@ def plot_curves(history, path):
     left.set(xlabel="epoch", ylabel="training loss", yscale="log")
     right.set(xlabel="epoch", ylabel="top-1 error (%), evaluation")
     if max(max(line.get_ydata()) for line in right.lines) > 10:
-        right.set_yscale("log")
+        right.set_yscale("symlog", linthresh=1)
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.legend()

@@ -120,7 +120,8 @@ def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path):
             "nowhere",
         ),
         ("evaluate.py", [], "holds no run"),
-        ("export.py", ["--output=o"], "dataset.json"),
+        ("export.py", ["--output=o"], "holds no run"),
+        ("train.py", ["--set=lr_milestones=15,10"], "milestones"),
     ],
 )
 def test_bad_input_is_one_line(script, arguments, message, tmp_path):
@@ -139,12 +140,17 @@ def test_missing_workdir_flag():
     assert "--workdir" in result.stderr and "Traceback" not in result.stderr
 
 
-@pytest.mark.slow
 def test_quickstart_from_end_to_end(tmp_path):
     result = run("quickstart.py", f"--workdir={tmp_path}")
     assert result.returncode == 0, result.stderr
-    errors = Workdir(tmp_path / "quickstart").read_metrics()["heads"]
-    assert errors["fused"]["top1_error"] <= 1.5
+    folder = Workdir(tmp_path / "quickstart")
+    heads = folder.read_metrics()["heads"]
+    assert heads["fused"]["top1_error"] <= 1.5
+    assert folder.curves.exists()
+    for head in heads:
+        assert (folder.path / "exported" / head / "saved_model.pb").exists()
+        assert f"FFL {head}" in result.stdout
+    assert "the network alone" in result.stdout
     assert "what to do next" in result.stdout
     again = run("quickstart.py", f"--workdir={tmp_path}")
     assert again.returncode == 0 and "Epoch" not in again.stdout
