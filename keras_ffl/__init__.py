@@ -1,10 +1,19 @@
 """Feature Fusion Learning for Keras: networks that teach each other."""
 
-from keras_ffl import data, layers, losses, methods, models, optimizers
-from keras_ffl.config import Config, preset
+from keras_ffl import (
+    data,
+    export,
+    layers,
+    losses,
+    methods,
+    models,
+    optimizers,
+)
+from keras_ffl.config import Config
 from keras_ffl.errors import FFLError, InputError, TrainingDiverged
 from keras_ffl.methods import FeatureFusionModel, VanillaModel
 from keras_ffl.models import as_subnetwork
+from keras_ffl.presets import preset
 
 __version__ = "0.1.0"
 
@@ -17,6 +26,7 @@ __all__ = [
     "VanillaModel",
     "as_subnetwork",
     "data",
+    "export",
     "layers",
     "losses",
     "methods",

@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import tensorflow as tf  # noqa: E402
 from absl import flags, logging  # noqa: E402
 
-from keras_ffl import cli, config, data, training  # noqa: E402
+from keras_ffl import cli, data, presets, training  # noqa: E402
 from keras_ffl.evaluation import format_table  # noqa: E402
 from keras_ffl.export import export_head  # noqa: E402
 from keras_ffl.workdir import Workdir  # noqa: E402
@@ -33,7 +33,7 @@ def _train(preset, title):
     """Trains a preset; returns its folder and the results of its heads."""
     folder = Workdir(pathlib.Path(_WORKDIR.value) / preset)
     print(f"\n=== {title}: {folder.path}", flush=True)
-    run = dataclasses.replace(config.preset(preset), seed=_SEED.value)
+    run = dataclasses.replace(presets.preset(preset), seed=_SEED.value)
     return folder, training.train(run, folder.path)["heads"]
 
 

@@ -12,11 +12,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import flags  # noqa: E402
 
-from keras_ffl import cli, config, training  # noqa: E402
+from keras_ffl import cli, presets, training  # noqa: E402
 from keras_ffl.evaluation import format_heads  # noqa: E402
 
 _PRESET = flags.DEFINE_string(
-    "preset", "quickstart", f"Recipe: {', '.join(config.PRESETS)}."
+    "preset", "quickstart", f"Recipe: {', '.join(presets.PRESETS)}."
 )
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Data set, if another than the preset's."
@@ -43,7 +43,7 @@ def main():
         "deterministic": _DETERMINISTIC.value,
     }
     run = dataclasses.replace(
-        config.preset(_PRESET.value).updated(_SET.value),
+        presets.preset(_PRESET.value).updated(_SET.value),
         **{key: value for key, value in given.items() if value is not None},
     )
     metrics = training.train(run, _WORKDIR.value)

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from keras_ffl.config import PRESETS, Config, preset
+from keras_ffl.config import Config
 from keras_ffl.errors import InputError
+from keras_ffl.presets import PRESETS, preset
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -29,6 +29,7 @@ BAD = [
     ([True, False], "must hold integer labels, got dtype bool"),
     (np.eye(4), r"integers \(n,\) or rows \(n, 3\), got shape \(4, 4\)"),
     (np.zeros((2, 2, 3)), r"got shape \(2, 2, 3\)"),
+    ([[1, 0, 0], [1, 0]], "an array of labels, got rows of different lengths"),
     (3, r"got shape \(\)"),
     ([[0.5, 0.5, 0.5]], r"non-negative with sum 1, row 0 is \[0\.5, 0\.5"),
     (

@@ -53,6 +53,12 @@ def test_a_bare_subnetwork():
         ffl(subnetwork())
 
 
+def test_the_same_subnetwork_twice():
+    network = subnetwork()
+    with rejected("`subnetworks` must be different models, got one of them tw"):
+        ffl([network, subnetwork(name="other"), network])
+
+
 def test_class_counts():
     with rejected("`subnetworks` must have one class count, got 3, 4"):
         ffl([subnetwork(), subnetwork(classes=4, name="other")])
@@ -173,6 +179,11 @@ def test_a_loss_of_the_user(argument):
         ffl().compile("sgd", **{argument: "mse"})
 
 
+def test_a_loss_in_its_place():
+    with rejected("`loss` is not taken: .* got 'mse'"):
+        ffl().compile("sgd", "mse")
+
+
 @pytest.mark.parametrize("argument", ["metrics", "weighted_metrics"])
 def test_metrics_of_an_unknown_head(argument):
     heads = "fused, sub_1, sub_2, ensemble, got 'sub_3'"
@@ -215,6 +226,14 @@ def test_labels_in_fit(change, message, make):
         model.fit(x, y, validation_data=(x, bad, np.ones(8)), verbose=0)
     for old, new in zip(before, model.get_weights()):
         np.testing.assert_array_equal(old, new)
+
+
+def test_validation_labels_in_their_place():
+    x, y = data()
+    with rejected("`validation_data`.*label 9 at index 2"):
+        compiled().fit(
+            x, y, None, 1, 0, None, 0.0, (x, with_label(y, 9), np.ones(8))
+        )
 
 
 @pytest.mark.parametrize("network", [None, "resnet8", [1]])

@@ -277,6 +277,9 @@ def test_gradient_accumulation_is_refused_under_a_strategy(policy):
         with pytest.raises(ValueError, match=message):
             model.compile(optimizer)
         model.compile(SGD())
+    # It is trained by the strategy, wherever it is compiled.
+    with pytest.raises(ValueError, match=message):
+        model.compile(optimizer)
 
 
 def test_one_device_strategy_trains_the_same():
