@@ -294,7 +294,7 @@ def test_normalize_a_single_image_in_a_graph():
         ({"x": np.zeros((N, 9, 8, 3))}, "x: expected uint8.*float64"),
         ({"x": np.zeros((N, 8, 8, 3), "uint8")}, r"x: .*\(9, 8, 3\).*8, 8"),
         ({"x": np.zeros((0, 9, 8, 3), "uint8")}, r"x: .*\(0, 9, 8, 3\)"),
-        ({"y": np.arange(N) + 1}, "y: .*got 50 at index 49"),
+        ({"y": np.arange(N) + 1}, "`y`: .*label 50 at index 49"),
         ({"y": np.arange(N - 1)}, "y: expected 50 labels, got 49"),
         ({"batch_size": 0}, "batch_size: .*got 0"),
         ({"batch_size": 2.5}, "batch_size: .*got 2.5"),
