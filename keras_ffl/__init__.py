@@ -11,7 +11,15 @@ from keras_ffl import (
 )
 from keras_ffl.config import Config
 from keras_ffl.errors import FFLError, InputError, TrainingDiverged
-from keras_ffl.methods import FeatureFusionModel, VanillaModel
+from keras_ffl.methods import (
+    DualNetModel,
+    EnsembleModel,
+    FeatureFusionModel,
+    KnowledgeDistillationModel,
+    MutualLearningModel,
+    OneModel,
+    VanillaModel,
+)
 from keras_ffl.models import as_subnetwork
 from keras_ffl.presets import preset
 
@@ -19,9 +27,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Config",
+    "DualNetModel",
+    "EnsembleModel",
     "FFLError",
     "FeatureFusionModel",
     "InputError",
+    "KnowledgeDistillationModel",
+    "MutualLearningModel",
+    "OneModel",
     "TrainingDiverged",
     "VanillaModel",
     "as_subnetwork",

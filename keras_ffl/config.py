@@ -12,26 +12,38 @@ class Config:
 
     Attributes:
         preset: Name of the preset the configuration started from.
-        method: Training method, "ffl" or "vanilla".
+        method: Training method: "ffl", "vanilla", "ensemble", "dualnet",
+            "one", "dml", "kd", or another key of
+            `keras_ffl.builders.METHODS`, which also checks the options that a
+            method can take. Options of other methods have no meaning.
         dataset: Name of the data set, see `keras_ffl.data.load`.
         data_dir: Folder of tensorflow-datasets, or None for its default.
         holdout: Share of the training split in [0, 1) that is held out for
             validation; with 0 the test split is shown while training. The
             part is the same for every seed.
-        networks: Names of the networks. One name makes `branches` branches
-            of it, several names make one sub-network each (case 2). Vanilla
-            takes one name and none of the options from here to `use_fkd`.
+        networks: Names of the networks. One name makes `branches` of it,
+            several names make one sub-network each (case 2). Vanilla and kd
+            train one network; one and dualnet take one name.
         branches: Number of sub-networks if there is one name.
-        separate_stages: Last stages that every branch has for itself if
-            there is one name; 0 shares nothing.
-        fusion: "module" or "average" (ablation B; `fusion_filters` has no
-            meaning there).
+        separate_stages: Last stages that every branch of ffl and one has for
+            itself if there is one name; 0 (ffl only) shares nothing.
+        fusion: FFL: "module" or "average" (ablation B; `fusion_filters` has
+            no meaning there).
         fusion_filters: Channels of the fused map, None for the smallest
             channel count.
-        temperature: T > 0.
-        rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
-        use_ekd: Whether the ensemble teaches the fused classifier.
-        use_fkd: Whether the fused classifier teaches the sub-networks.
+        temperature: T > 0 of ffl, one, dml and kd.
+        rampup_epochs: Length R of their ramp-up in epochs, 0 for none.
+        use_ekd: FFL: whether the ensemble teaches the fused classifier.
+        use_fkd: FFL: whether the fused classifier teaches the sub-networks.
+        joint_epochs: DualNet: how many of the last epochs are joint
+            training; None for the paper's share, 51 of 307.
+        joint_extractors: DualNet: whether joint training moves the
+            extractors too.
+        classifier_weight: DualNet: λ of the sub-networks' classifiers.
+        simultaneous: DML: whether all networks are updated at once instead
+            of one after the other.
+        teacher: KD: workdir of the trained run that teaches.
+        teacher_head: KD: the head that teaches, None for the run's main one.
         epochs: Number of epochs.
         batch_size: Images in one training batch.
         eval_batch_size: Images in one evaluation batch.
@@ -74,6 +86,12 @@ class Config:
     rampup_epochs: float = 80
     use_ekd: bool = True
     use_fkd: bool = True
+    joint_epochs: int | None = None
+    joint_extractors: bool = False
+    classifier_weight: float = 0.3
+    simultaneous: bool = False
+    teacher: str | None = None
+    teacher_head: str | None = None
     epochs: int = 300
     batch_size: int = 128
     eval_batch_size: int = 100
@@ -118,16 +136,6 @@ class Config:
                 )
         if not self.networks:
             raise InputError("`networks` must name at least one network")
-        if self.method == "ffl" and len(self.networks) == self.branches == 1:
-            raise InputError(
-                "`branches` must be at least 2 where `networks` names one "
-                "network, got 1"
-            )
-        if self.method == "vanilla" and len(self.networks) > 1:
-            raise InputError(
-                "`networks` must name one network for method vanilla, got "
-                f"{', '.join(self.networks)}"
-            )
 
     def to_dict(self):
         """The configuration as a dict that JSON can hold."""
@@ -162,6 +170,21 @@ class Config:
             `Config`.
 
         Raises:
+            InputError: As of `parse`, or a value is out of its range.
+        """
+        return dataclasses.replace(self, **self.parse(assignments))
+
+    @staticmethod
+    def parse(assignments):
+        """Values from text.
+
+        Args:
+            assignments: As of `updated`.
+
+        Returns:
+            Dict from key to value.
+
+        Raises:
             InputError: A key is unknown (the message lists the known ones)
                 or a value has the wrong type.
         """
@@ -172,11 +195,10 @@ class Config:
                 raise InputError(f"`--set` takes key=value, got {assignment!r}")
             _check_keys([key])
             values[key] = _parse(key, text)
-        return dataclasses.replace(self, **values)
+        return values
 
 
 _CHOICES = {
-    "method": ("ffl", "vanilla"),
     "fusion": ("module", "average"),
     "lr_schedule": ("steps", "cosine"),
     "padding": ("reflect", "constant"),
@@ -191,6 +213,8 @@ _RANGES = {
     "fusion_filters": (1, _LARGE),
     "temperature": (1e-3, 1e3),
     "rampup_epochs": (0, _LARGE),
+    "joint_epochs": (0, _LARGE),
+    "classifier_weight": (0, 1e3),
     "epochs": (1, _LARGE),
     "batch_size": (1, _LARGE),
     "eval_batch_size": (1, _LARGE),

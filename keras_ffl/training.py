@@ -12,11 +12,10 @@ import keras
 
 import keras_ffl
 from keras_ffl import data
+from keras_ffl.builders import find_method
 from keras_ffl.callbacks import Checkpoints, StopOnDivergence
 from keras_ffl.evaluation import evaluate_heads
-from keras_ffl.layers import FeatureAverage, FusionModule
-from keras_ffl.methods import FeatureFusionModel, VanillaModel
-from keras_ffl.models import build, count_multiply_adds, count_parameters
+from keras_ffl.models import count_multiply_adds, count_parameters
 from keras_ffl.optimizers import SGD
 from keras_ffl.schedules import Cosine, Steps
 from keras_ffl.visualization import plot_curves
@@ -62,6 +61,7 @@ def _settings(config):
 
 
 def _train(config, folder, verbose):
+    find_method(config)
     folder.check(config)
     dataset, holdout = load_data(config)
     model, done = folder.load_checkpoint()
@@ -119,9 +119,11 @@ def build_model(config, info):
         Compiled `keras_ffl.methods.TrainingMethod`.
 
     Raises:
-        InputError: A network is unknown or the options don't fit together.
+        InputError: The method or a network is unknown, or the options don't
+            fit together.
     """
-    model = _METHODS[config.method](config, info.num_classes, info.input_shape)
+    method = find_method(config)
+    model = method.build(config, info.num_classes, info.input_shape)
     model.compile(
         optimizer=SGD(
             learning_rate=config.learning_rate,
@@ -135,39 +137,6 @@ def build_model(config, info):
         metrics=["accuracy"],
     )
     return model
-
-
-def _feature_fusion(config, num_classes, input_shape):
-    options = dict(
-        rampup_epochs=config.rampup_epochs,
-        temperature=config.temperature,
-        use_ekd=config.use_ekd,
-        use_fkd=config.use_fkd,
-        fusion=FeatureAverage(name="feature_average")
-        if config.fusion == "average"
-        else FusionModule(config.fusion_filters, name="fusion_module"),
-    )
-    names = config.networks
-    if len(names) == 1 and config.separate_stages:
-        return FeatureFusionModel.from_branches(
-            names[0],
-            config.branches,
-            num_classes=num_classes,
-            input_shape=input_shape,
-            separate_stages=config.separate_stages,
-            **options,
-        )
-    if len(names) == 1:
-        names = names * config.branches
-    networks = [build(name, num_classes, input_shape) for name in names]
-    return FeatureFusionModel(networks, **options)
-
-
-def _vanilla(config, num_classes, input_shape):
-    return VanillaModel(build(config.networks[0], num_classes, input_shape))
-
-
-_METHODS = {"ffl": _feature_fusion, "vanilla": _vanilla}
 
 
 def _augmentation(config, info):

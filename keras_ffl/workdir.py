@@ -99,6 +99,11 @@ class Workdir:
                 f"epochs is {old['epochs']}, asked for {new['epochs']}, which "
                 "would change the rate of a cosine schedule in finished epochs"
             )
+        if new["epochs"] > old["epochs"] and new["method"] == "dualnet":
+            differences.append(
+                f"epochs is {old['epochs']}, asked for {new['epochs']}, which "
+                "would change when DualNet's joint training begins"
+            )
         if differences:
             raise InputError(
                 f"{self.path} holds a run of another configuration: "

@@ -13,10 +13,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import flags  # noqa: E402
 
 from keras_ffl import cli, presets, training  # noqa: E402
+from keras_ffl.config import Config  # noqa: E402
 from keras_ffl.evaluation import format_heads  # noqa: E402
 
 _PRESET = flags.DEFINE_string(
     "preset", "quickstart", f"Recipe: {', '.join(presets.PRESETS)}."
+)
+_METHOD = flags.DEFINE_string(
+    "method", None, "Training method, if another than the preset's."
+)
+_TEACHER = flags.DEFINE_string(
+    "teacher", None, "Workdir of the run that teaches (method kd)."
 )
 _DATASET = flags.DEFINE_string(
     "dataset", None, "Data set, if another than the preset's."
@@ -37,15 +44,18 @@ _SET = flags.DEFINE_multi_string(
 def main():
     """Trains and prints the table of all heads."""
     given = {
+        "teacher": _TEACHER.value,
         "dataset": _DATASET.value,
         "data_dir": _DATA_DIR.value,
         "seed": _SEED.value,
         "deterministic": _DETERMINISTIC.value,
     }
-    run = dataclasses.replace(
-        presets.preset(_PRESET.value).updated(_SET.value),
+    fields = {
+        **presets.method_fields(_METHOD.value),
+        **Config.parse(_SET.value),
         **{key: value for key, value in given.items() if value is not None},
-    )
+    }
+    run = dataclasses.replace(presets.preset(_PRESET.value), **fields)
     metrics = training.train(run, _WORKDIR.value)
     print(f"\nTest split, epoch {metrics['epoch']}:\n")
     print(format_heads(metrics["heads"]))

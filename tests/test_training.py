@@ -187,6 +187,9 @@ def test_the_dtype_policy_is_put_back(few_digits, tmp_path):
     ("change", "message"),
     [
         ({"networks": ("resnet9",)}, "resnet8, .*got 'resnet9'"),
+        ({"method": "magic"}, "`method` must be one of ffl, .*got 'magic'"),
+        ({"method": "kd"}, "`teacher` must be the workdir of a trained run"),
+        ({"method": "kd", "teacher": "no/run"}, "no/run holds no run"),
         ({"dataset": "mnist"}, "digits, .*got 'mnist'"),
         ({"lr_milestones": (15, 10)}, "`milestones` must be increasing"),
         ({"pad": 20}, "pad: expected less than the image's size"),

@@ -1,6 +1,7 @@
-"""Layers: the fusion module, its ablation, and fast batch normalisation."""
+"""Layers: the fusion module, its ablation, ONE's gate, fast batch norm."""
 
 from keras_ffl.layers.batch_normalization import BatchNormalization
 from keras_ffl.layers.fusion import FeatureAverage, FusionModule
+from keras_ffl.layers.gate import Gate
 
-__all__ = ["BatchNormalization", "FeatureAverage", "FusionModule"]
+__all__ = ["BatchNormalization", "FeatureAverage", "FusionModule", "Gate"]

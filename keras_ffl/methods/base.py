@@ -5,50 +5,10 @@ from keras import ops
 
 from keras_ffl.distribution import in_strategy, num_replicas
 from keras_ffl.errors import InputError
-from keras_ffl.labels import check_labels, is_sparse
+from keras_ffl.labels import check_labels
+from keras_ffl.methods.terms import weighted_mean
 from keras_ffl.optimizers import SGD
 from keras_ffl.schedules import rampup_weight
-
-
-def cross_entropy(y, logits):
-    """Cross-entropy of every sample.
-
-    Args:
-        y: Integer labels (batch,) or (batch, 1), or one-hot or soft labels
-            (batch, classes).
-        logits: Float tensor (batch, classes).
-
-    Returns:
-        Float tensor (batch,).
-
-    Reference:
-        Equation (2) of Kim et al., 2019, https://arxiv.org/abs/1904.09058.
-    """
-    if is_sparse(y, logits.shape[-1]):
-        y = ops.reshape(y, (-1,))
-        return keras.losses.sparse_categorical_crossentropy(
-            y, logits, from_logits=True
-        )
-    return keras.losses.categorical_crossentropy(y, logits, from_logits=True)
-
-
-def weighted_mean(values, sample_weight=None):
-    """Mean over the batch of values that may carry weights.
-
-    As Keras' losses do, the sum of the weighted values is divided by the
-    batch size, not by the sum of the weights.
-
-    Args:
-        values: Float tensor (batch,).
-        sample_weight: Optional tensor (batch,) or (batch, 1).
-
-    Returns:
-        Scalar tensor.
-    """
-    if sample_weight is not None:
-        weights = ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype)
-        values = values * weights
-    return ops.mean(values)
 
 
 class _EpochCounter(keras.callbacks.Callback):
@@ -80,8 +40,13 @@ class TrainingMethod(keras.Model):
     * `derived_heads(logits)` and `derived_head_names`: further logits that
       are computed from the heads (an ensemble), and their names; none by
       default.
+    * `supervised_weights`: dict from name to the factor of a supervised term
+      in the loss; 1 for those that are not in it.
     * `primary_head`: name of the head that stands for the method.
     * `get_config`, `from_config`.
+
+    A method whose networks take turns overrides `train_step` and sets
+    `takes_turns`; `update` and `sum_terms` are the parts to build it from.
 
     Args:
         inputs: `keras.KerasTensor` of the image.
@@ -100,6 +65,8 @@ class TrainingMethod(keras.Model):
     """
 
     derived_head_names = ()
+    supervised_weights = {}
+    takes_turns = False
 
     def __init__(self, inputs, outputs, rampup_epochs=0, name=None):
         if (
@@ -209,25 +176,60 @@ class TrainingMethod(keras.Model):
         Returns:
             Scalar tensor.
         """
-        batch_size = ops.shape(y)[0]
-        distillation = self.distillation_terms(y_pred)
+        total = self.sum_terms(
+            self.supervised_terms(y, y_pred),
+            self.distillation_terms(y_pred),
+            ops.shape(y)[0],
+            sample_weight,
+            training,
+        )
+        return self.with_regularization(total, self.losses)
+
+    def sum_terms(
+        self, supervised, distillation, batch_size, sample_weight, training
+    ):
+        """Weighs named terms, adds them up and logs each without its weight.
+
+        Args:
+            supervised: Dict from name to (batch,) tensor.
+            distillation: Likewise, the terms under the ramp-up.
+            batch_size: Int or scalar tensor.
+            sample_weight: Optional weights (batch,).
+            training: Bool. In evaluation the distillation's weight is 1.
+
+        Returns:
+            Scalar tensor.
+        """
         weight = (
             rampup_weight(self.epochs_trained, self.rampup_epochs)
             if training
             else ops.ones((), "float32")
         )
         total = 0.0
-        for name, values in self.supervised_terms(y, y_pred).items():
+        for name, values in supervised.items():
             mean = weighted_mean(values, sample_weight)
             self._track(name, mean, batch_size)
-            total = total + mean
+            total = total + self.supervised_weights.get(name, 1.0) * mean
         for name, values in distillation.items():
             mean = weighted_mean(values, sample_weight)
             self._track(name, mean, batch_size)
             total = total + ops.cast(weight, mean.dtype) * mean
         if distillation:
             self._track("distillation_weight", weight, batch_size)
-        for loss in self.losses:
+        return total
+
+    @staticmethod
+    def with_regularization(total, losses):
+        """A loss with regularisation losses, as one replica's share.
+
+        Args:
+            total: Scalar tensor.
+            losses: List of the regularisation losses.
+
+        Returns:
+            Scalar tensor: the sum, divided by the number of replicas.
+        """
+        for loss in losses:
             total = total + ops.cast(ops.sum(loss), total.dtype)
         return total / num_replicas()
 
@@ -278,7 +280,8 @@ class TrainingMethod(keras.Model):
 
         Raises:
             InputError: A `loss` is given, a metric names no head, or the
-                optimizer accumulates gradients within a strategy.
+                optimizer accumulates gradients within a strategy or for a
+                method that takes turns.
         """
         for argument, value in (("loss", loss), ("loss_weights", loss_weights)):
             if value is not None:
@@ -289,6 +292,11 @@ class TrainingMethod(keras.Model):
         # A loss scale's optimizer holds the one that accumulates.
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         steps = getattr(inner, "gradient_accumulation_steps", None)
+        if steps and self.takes_turns:
+            raise InputError(
+                "`gradient_accumulation_steps` does not go with "
+                f"{type(self).__name__}, whose networks take turns, got {steps}"
+            )
         if steps and in_strategy(self):
             raise InputError(
                 "`gradient_accumulation_steps` works on one device only, got "
@@ -406,12 +414,32 @@ class TrainingMethod(keras.Model):
         with tf.GradientTape() as tape:
             logits = self(x, training=True)
             loss = self.compute_loss(x, y, logits, sample_weight, training=True)
-            scaled_loss = self.optimizer.scale_loss(loss)
-        variables = self.trainable_variables
-        gradients = tape.gradient(scaled_loss, variables)
-        self.optimizer.apply_gradients(zip(gradients, variables))
-        self._track_loss(loss, y)
+        self.update(tape, loss, self.trainable_variables)
+        self.track_loss(loss, y)
         return self.compute_metrics(x, y, logits, sample_weight)
+
+    def update(self, tape, loss, variables, counts=True):
+        """Moves some variables by the gradient of a loss; no others.
+
+        Args:
+            tape: `tf.GradientTape` on which the loss was computed.
+            loss: Scalar tensor.
+            variables: List of trainable `keras.Variable`. All other variables
+                keep their values, and the optimizer's slots of them theirs.
+            counts: Whether the update counts as a step of the optimizer. Of
+                several updates of one batch, one should.
+        """
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        with tape:
+            loss = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(loss, variables)
+        steps = self.optimizer.iterations
+        # A copy: a conversion would give the variable itself.
+        before = ops.copy(steps)
+        self.optimizer.apply_gradients(zip(gradients, variables))
+        if not counts:
+            steps.assign(before)
 
     def test_step(self, data):
         """Loss and metrics of one batch, with distillation weight 1.
@@ -425,10 +453,11 @@ class TrainingMethod(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         logits = self(x, training=False)
         loss = self.compute_loss(x, y, logits, sample_weight, training=False)
-        self._track_loss(loss, y)
+        self.track_loss(loss, y)
         return self.compute_metrics(x, y, logits, sample_weight)
 
-    def _track_loss(self, loss, y):
+    def track_loss(self, loss, y):
+        """Logs the loss of a batch, the replicas' share made whole again."""
         for metric in self.metrics:
             if metric.name == "loss":
                 metric.update_state(

@@ -2,8 +2,9 @@
 
 import keras
 
-from keras_ffl.methods.base import TrainingMethod, cross_entropy
+from keras_ffl.methods.base import TrainingMethod
 from keras_ffl.methods.subnetworks import check_subnetworks, logits_head
+from keras_ffl.methods.terms import cross_entropy
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")

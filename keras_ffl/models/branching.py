@@ -1,6 +1,8 @@
 """Sub-networks of one architecture that share their first stages."""
 
+from keras_ffl.errors import InputError
 from keras_ffl.models.checks import check_int
+from keras_ffl.models.graph import calls
 from keras_ffl.models.networks import find_architecture
 
 
@@ -54,3 +56,40 @@ def build_branches(
         prefixes=[f"branch{k}_" for k in range(1, branches + 1)],
         separate_stages=separate_stages,
     )
+
+
+def shared_feature_map(subnetworks):
+    """Where the trunk of branches ends.
+
+    Args:
+        subnetworks: List of functional models that begin with the same
+            layers on the same image.
+
+    Returns:
+        `keras.KerasTensor` (batch, h, w, C): the last feature map that is
+        computed in every one of the models.
+
+    Raises:
+        InputError: They have none in common.
+    """
+    first, *others = [
+        {
+            id(tensor): tensor
+            for call in calls(network)
+            for tensor in call.outputs
+        }
+        for network in subnetworks
+    ]
+    shared = [
+        tensor
+        for key, tensor in first.items()
+        if len(tensor.shape) == 4 and all(key in other for other in others)
+    ]
+    if not shared:
+        raise InputError(
+            "`subnetworks` must be branches on a shared trunk, as "
+            "keras_ffl.models.build_branches makes them, got "
+            f"{', '.join(network.name for network in subnetworks)} without a "
+            "common feature map"
+        )
+    return shared[-1]

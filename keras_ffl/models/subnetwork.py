@@ -58,7 +58,47 @@ def as_subnetwork(model, feature_layer, trainable=True, name=None):
     """
     source = _functional(model)
     _check_feature_layer(source, feature_layer)
-    last = _classifying_layer(source)
+    clone = _copy(source, _classifying_layer(source))
+    outputs = {
+        "features": _outputs(clone, feature_layer)[0][0],
+        "logits": clone.outputs[0],
+    }
+    subnetwork = keras.Model(clone.inputs[0], outputs, name=name or model.name)
+    if not trainable:
+        subnetwork.trainable = False
+    return subnetwork
+
+
+def as_teacher(model, name="teacher_network"):
+    """A frozen copy of a trained classifier that gives its logits.
+
+    Args:
+        model: Functional or built Sequential `keras.Model` from one image
+            tensor to one tensor (batch, m) of logits or softmax
+            probabilities. What a bare Keras operation gives at its end, as
+            that of an ensemble, is taken for logits.
+        name: Name of the copy.
+
+    Returns:
+        Functional `keras.Model`, not trainable, from the images that `model`
+        takes to logits (batch, m).
+
+    Raises:
+        InputError: `model` is of another kind, has several inputs or outputs,
+            an output that is not 2-D, or ends in an activation other than
+            linear or softmax.
+    """
+    source = _functional(model)
+    end = calls(source)[-1].layer
+    bare = not isinstance(end, keras.Layer)
+    clone = _copy(source, None if bare else _classifying_layer(source))
+    teacher = keras.Model(clone.inputs[0], clone.outputs[0], name=name)
+    teacher.trainable = False
+    return teacher
+
+
+def _copy(source, last):
+    """A copy with weights of its own, linear in the layer `last`."""
 
     def copy(layer):
         if layer is last:
@@ -75,14 +115,7 @@ def as_subnetwork(model, feature_layer, trainable=True, name=None):
         source, clone_function=copy, call_function=call, recursive=True
     )
     _copy_weights(source, clone)
-    outputs = {
-        "features": _outputs(clone, feature_layer)[0][0],
-        "logits": clone.outputs[0],
-    }
-    subnetwork = keras.Model(clone.inputs[0], outputs, name=name or model.name)
-    if not trainable:
-        subnetwork.trainable = False
-    return subnetwork
+    return clone
 
 
 def _functional(model):

@@ -1,7 +1,7 @@
 import pytest
 
 from keras_ffl.errors import InputError
-from keras_ffl.models import NETWORKS, build
+from keras_ffl.models import NETWORKS, build, count_parameters
 
 
 def test_known_names():
@@ -13,6 +13,12 @@ def test_known_names():
         "resnet44",
         "resnet56",
         "resnet110",
+        "resnet8_2_3_1",
+        "resnet14_3_4_2",
+        "resnet32_6_7_5",
+        "resnet56_10_11_9",
+        "wrn_10_1",
+        "wrn_10_2",
         "wrn_16_2",
         "wrn_40_2",
         "wrn_28_10",
@@ -35,3 +41,13 @@ def test_unknown_name_lists_the_known_ones(name):
         InputError, match="`name` must be one of resnet8, .*wrn_28_10, got"
     ):
         build(name, 10)
+
+
+def test_stacked_networks_fit_the_pairs_of_table_vi():
+    """The 2-net ensembles of mixed pairs have 1.22 M and 3.16 M parameters."""
+    for stacked, wide, millions in (
+        ("resnet32_6_7_5", "wrn_16_2", 1.22),
+        ("resnet56_10_11_9", "wrn_40_2", 3.16),
+    ):
+        count = sum(count_parameters(build(n, 100)) for n in (stacked, wide))
+        assert abs(count / 1e6 - millions) < 0.01

@@ -1,0 +1,86 @@
+"""The gate of ONE (Lan et al., 2018)."""
+
+import keras
+from keras import ops
+
+from keras_ffl.errors import InputError
+from keras_ffl.layers.batch_normalization import BatchNormalization
+
+
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class Gate(keras.layers.Layer):
+    """Weighs branches by the features of their shared trunk.
+
+        softmax(relu(batch_normalization(dense(mean over positions))))
+
+    Kernel and bias of the dense layer are drawn from uniform(-b, b),
+    b = 1 / sqrt(channels), PyTorch's default.
+
+    Args:
+        branches: Int >= 2, number of branches n.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape:
+        (batch, h, w, C).
+
+    Output shape:
+        (batch, branches): weights >= 0 with the sum 1, at least float32.
+
+    Raises:
+        InputError: `branches` is no int >= 2, or the input is not 4-D.
+
+    Example:
+
+    >>> Gate(3)(keras.ops.ones((2, 8, 8, 16))).shape
+    TensorShape([2, 3])
+
+    Reference:
+        Lan et al., 2018, "Knowledge Distillation by On-the-Fly Native
+        Ensemble", https://arxiv.org/abs/1806.04606, section 3.1.
+    """
+
+    def __init__(self, branches, **kwargs):
+        super().__init__(**kwargs)
+        if (
+            isinstance(branches, bool)
+            or not isinstance(branches, int)
+            or branches < 2
+        ):
+            raise InputError(
+                f"`branches` must be an int >= 2, got {branches!r}"
+            )
+        self.branches = branches
+
+    def build(self, input_shape):
+        if len(input_shape) != 4:
+            raise InputError(
+                "Gate takes one feature map (batch, h, w, C), got shape "
+                f"{tuple(input_shape)}"
+            )
+        channels = input_shape[-1]
+        bound = channels**-0.5
+        self.dense = keras.layers.Dense(
+            self.branches,
+            kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
+            bias_initializer=keras.initializers.RandomUniform(-bound, bound),
+            dtype=self.dtype_policy,
+            name="dense",
+        )
+        self.normalization = BatchNormalization(
+            dtype=self.dtype_policy, name="normalization"
+        )
+        self.dense.build((input_shape[0], channels))
+        self.normalization.build((input_shape[0], self.branches))
+
+    def call(self, inputs, training=None):
+        x = self.dense(ops.mean(inputs, axis=(1, 2)))
+        x = ops.relu(self.normalization(x, training=training))
+        dtype = keras.backend.result_type(x.dtype, "float32")
+        return ops.softmax(ops.cast(x, dtype))
+
+    def compute_output_spec(self, inputs, training=None):
+        dtype = keras.backend.result_type(self.compute_dtype, "float32")
+        return keras.KerasTensor((inputs.shape[0], self.branches), dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "branches": self.branches}

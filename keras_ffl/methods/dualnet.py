@@ -1,0 +1,238 @@
+"""DualNet (Hou et al., 2017)."""
+
+import keras
+
+from keras_ffl.errors import InputError
+from keras_ffl.methods.frozen import keep_state
+from keras_ffl.methods.parallel import IndependentMethod
+from keras_ffl.methods.subnetworks import check_subnetworks
+from keras_ffl.models.components import classifier
+
+JOINT = "joint"
+FEATURE_SUM = "feature_sum"
+
+
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class DualNetModel(IndependentMethod):
+    """Trains two networks and a classifier on the sum of their features.
+
+        L = CE(y, z_f) + λ CE(y, z_1) + λ CE(y, z_2)
+
+    with z_f from the pooled sum of the two feature maps. The model predicts
+    by the weighted sum of its classifiers, the derived head "average":
+
+        z_avg = z_f + λ z_1 + λ z_2
+
+    **Iterative training**, for `iterative_epochs` epochs: the networks move
+    in turn, one batch each, and the fused classifier with either. A network
+    that is not in turn is not changed in any way: its weights, the
+    optimizer's momentum of them and its batch normalisation's moving
+    averages stay. It still normalises by the statistics of the batch, so that
+    its partner and the fused classifier see the features of training; moving
+    averages of weights that change fast, as at the start, would mislead them.
+
+    **Joint training**, after that: only the three classifiers move. The
+    extractors are finished and run as in inference. With
+    `joint_extractors=True` everything moves, as in usual training.
+
+    Heads are `fused`, `sub_1`, `sub_2` and the derived "average". Logged are
+    the cross-entropies `ce_<head>` without λ.
+
+    Args:
+        subnetworks: Two functional models of one architecture from one image
+            shape to `{"features": (batch, h, w, C), "logits":
+            (batch, classes)}` without shared weights.
+        iterative_epochs: Int >= 0, epochs of iterative training.
+        classifier_weight: Float >= 0, λ.
+        joint_extractors: Whether joint training moves the extractors too.
+        name: Name of the model.
+
+    Raises:
+        InputError: There are not two sub-networks, they don't fit together,
+            differ in architecture or share weights, or an option is out of
+            range.
+
+    Reference:
+        Hou et al., 2017, "DualNet: Learn Complementary Features for Image
+        Recognition", ICCV; equation (7) of Kim et al., 2019,
+        https://arxiv.org/abs/1904.09058.
+    """
+
+    primary_head = "average"
+    derived_head_names = ("average",)
+    takes_turns = True
+
+    def __init__(
+        self,
+        subnetworks,
+        iterative_epochs,
+        classifier_weight=0.3,
+        joint_extractors=False,
+        name="dualnet_model",
+    ):
+        _check_pair(subnetworks)
+        _check_number("iterative_epochs", iterative_epochs, int)
+        _check_number("classifier_weight", classifier_weight, (int, float))
+        super().__init__(subnetworks, heads=_fused_head, name=name)
+        # Numbers, not variables, which Keras would count twice.
+        self._extractor_ids = frozenset(
+            id(variable)
+            for network in subnetworks
+            for variable in _extractor(network).weights
+        )
+        self.iterative_epochs = iterative_epochs
+        self.classifier_weight = float(classifier_weight)
+        self.joint_extractors = bool(joint_extractors)
+        self._turn = None
+
+    # ----- heads and loss ------------------------------------------------
+
+    def feature_maps(self):
+        """The last feature maps, a dict from head to `keras.KerasTensor`."""
+        fused = self.get_layer(FEATURE_SUM).output
+        return {"fused": fused, **super().feature_maps()}
+
+    def derived_heads(self, logits):
+        """The weighted sum of the classifiers' logits, eq. (7)."""
+        subs = sum(self.sub_logits(logits))
+        return {"average": logits["fused"] + self.classifier_weight * subs}
+
+    @property
+    def supervised_weights(self):
+        """λ for the sub-networks' cross-entropies."""
+        return {
+            "ce_sub_1": self.classifier_weight,
+            "ce_sub_2": self.classifier_weight,
+        }
+
+    # ----- training ------------------------------------------------------
+
+    def next_turn(self):
+        """Who moves in the next step.
+
+        Returns:
+            "sub_1" or "sub_2" in iterative training, then "joint".
+        """
+        if int(self.epochs_trained.numpy()) >= self.iterative_epochs:
+            return JOINT
+        return f"sub_{int(self.optimizer.iterations.numpy()) % 2 + 1}"
+
+    def compile(self, *args, **kwargs):
+        """As of `TrainingMethod`.
+
+        Raises:
+            InputError: As there, or several steps make one execution.
+        """
+        steps = kwargs.get("steps_per_execution", 1)
+        if steps != 1:
+            raise InputError(
+                "`steps_per_execution` must be 1 for DualNetModel, whose "
+                f"networks take turns between executions, got {steps!r}"
+            )
+        super().compile(*args, **kwargs)
+
+    def make_train_function(self, force=False):
+        """One compiled function for each turn, chosen before every step."""
+        if self.train_function is not None and not force:
+            return
+        functions = {}
+
+        def take_turn(iterator):
+            self._turn = self.next_turn()
+            if self._turn not in functions:
+                super(DualNetModel, self).make_train_function(force=True)
+                functions[self._turn] = self.train_function
+                self.train_function = take_turn
+            return functions[self._turn](iterator)
+
+        self.train_function = take_turn
+
+    def train_step(self, data):
+        """One update of those whose turn it is.
+
+        Args:
+            data: Batch `(x, y)` or `(x, y, sample_weight)`.
+
+        Returns:
+            Dict of the metrics' and loss terms' running means.
+        """
+        import tensorflow as tf
+
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        turn = self._turn or self.next_turn()
+        with tf.GradientTape() as tape:
+            if turn != JOINT:
+                # The partner's state is put back, its weights get no update.
+                with keep_state(self.classifier(_partner(turn))):
+                    logits = self(x, training=True)
+            else:
+                logits = self(x, training=self.joint_extractors)
+            loss = self.compute_loss(x, y, logits, sample_weight, training=True)
+        self.update(tape, loss, self.variables_of(turn))
+        self.track_loss(loss, y)
+        return self.compute_metrics(x, y, logits, sample_weight)
+
+    def variables_of(self, turn):
+        """The trainable variables that move in a turn, a list.
+
+        Args:
+            turn: "sub_1", "sub_2" or "joint".
+        """
+        if turn != JOINT:
+            fused = self.get_layer("fused_classifier").trainable_variables
+            return self.classifier(turn).trainable_variables + fused
+        return [
+            variable
+            for variable in self.trainable_variables
+            if self.joint_extractors or id(variable) not in self._extractor_ids
+        ]
+
+    # ----- serialisation -------------------------------------------------
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "networks": self.networks_config(),
+            "iterative_epochs": self.iterative_epochs,
+            "classifier_weight": self.classifier_weight,
+            "joint_extractors": self.joint_extractors,
+        }
+
+
+def _partner(turn):
+    return "sub_2" if turn == "sub_1" else "sub_1"
+
+
+def _extractor(network):
+    return keras.Model(network.input, network.output["features"])
+
+
+def _fused_head(networks):
+    """The classifier on the pooled sum of the feature maps."""
+    maps = [network["features"] for network in networks]
+    total = keras.layers.Add(name=FEATURE_SUM)(maps)
+    classes = networks[0]["logits"].shape[-1]
+    return {"fused": classifier(total, classes, prefix="fused_")}
+
+
+def _check_pair(subnetworks):
+    """An InputError unless these are two networks of one architecture."""
+    check_subnetworks(subnetworks, minimum=2)
+    if len(subnetworks) > 2:
+        raise InputError(
+            "`subnetworks` of DualNetModel must be two models, got "
+            f"{len(subnetworks)}"
+        )
+    shapes = [[tuple(w.shape) for w in net.weights] for net in subnetworks]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            "`subnetworks` of DualNetModel must be of one architecture, got "
+            f"{subnetworks[0].name} and {subnetworks[1].name}, whose weights "
+            "differ in shape"
+        )
+
+
+def _check_number(name, value, kind):
+    if isinstance(value, bool) or not isinstance(value, kind) or value < 0:
+        expected = "an int" if kind is int else "a number"
+        raise InputError(f"`{name}` must be {expected} >= 0, got {value!r}")

@@ -1,0 +1,37 @@
+"""Independent networks whose predictions are averaged ("2-net")."""
+
+import keras
+
+from keras_ffl.methods.parallel import IndependentMethod
+
+
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class EnsembleModel(IndependentMethod):
+    """Trains networks beside each other that know nothing of each other.
+
+        L = sum_k CE(y, z_k)
+
+    No gradient of one network reaches another: with an optimizer that works
+    on each weight by itself the networks train as they would alone. Heads are
+    `sub_1`, ..., `sub_n` and the derived "ensemble", the mean of the logits.
+
+    Args:
+        subnetworks: List of n >= 2 functional models from one image shape to
+            `{"features": (batch, h, w, C_k), "logits": (batch, classes)}`
+            without shared weights. Architectures may differ.
+        name: Name of the model.
+
+    Raises:
+        InputError: The sub-networks don't fit together or share weights.
+
+    Reference:
+        The rival "2-net" of Kim et al., 2019,
+        https://arxiv.org/abs/1904.09058, Table VI. The paper doesn't say what
+        it averages; here it is the logits.
+    """
+
+    def __init__(self, subnetworks, name="ensemble_model"):
+        super().__init__(subnetworks, name=name)
+
+    def get_config(self):
+        return {"name": self.name, "networks": self.networks_config()}

@@ -1,0 +1,145 @@
+"""Knowledge distillation from a trained teacher (Hinton et al., 2015)."""
+
+import keras
+
+from keras_ffl.errors import InputError
+from keras_ffl.losses.distillation import check_temperature
+from keras_ffl.methods.base import TrainingMethod
+from keras_ffl.methods.subnetworks import check_subnetworks, logits_head
+from keras_ffl.methods.terms import cross_entropy, distillation_term
+from keras_ffl.models.subnetwork import as_teacher
+
+
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class KnowledgeDistillationModel(TrainingMethod):
+    """Trains a network, the student, by the predictions of a frozen one (KD).
+
+        L = CE(y, z_s) + w(t) T² KL(z_t -> z_s)
+
+    Heads are `student` and `teacher`. The teacher is a copy that nothing
+    changes: its weights are not trainable, and it runs as in inference, with
+    its moving averages. It is saved with the model, so that a run goes on
+    without the teacher's file. Logged are `ce_student` and `kd` (with T²,
+    without w).
+
+    Args:
+        network: The student, a functional model from an image to
+            `{"features": (batch, h, w, C), "logits": (batch, classes)}`.
+        teacher: Trained functional `keras.Model` from the same images to
+            logits or softmax probabilities (batch, classes), such as
+            `model.classifier("fused")` of another method's model.
+        temperature: Float > 0, T.
+        rampup_epochs: Number >= 0, length R of the ramp-up of w in epochs; 0
+            for w = 1 throughout.
+        name: Name of the model.
+
+    Raises:
+        InputError: `network` or `teacher` is no such model, they don't fit
+            together, or an option is out of range.
+
+    Reference:
+        Hinton et al., 2015, "Distilling the Knowledge in a Neural Network",
+        https://arxiv.org/abs/1503.02531.
+    """
+
+    primary_head = "student"
+
+    def __init__(
+        self,
+        network,
+        teacher,
+        temperature=3.0,
+        rampup_epochs=0,
+        name="knowledge_distillation_model",
+    ):
+        check_subnetworks([network])
+        if not isinstance(teacher, keras.Model):
+            raise InputError(
+                "`teacher` must be a trained functional keras.Model, got "
+                f"{teacher!r}"
+            )
+        teacher = as_teacher(teacher)
+        _check_fit(network, teacher)
+        outputs = {
+            "student": network.output["logits"],
+            # In inference mode whatever mode the model is called in.
+            "teacher": teacher(network.input, training=False),
+        }
+        outputs = {key: logits_head(z, key) for key, z in outputs.items()}
+        super().__init__(network.input, outputs, rampup_epochs, name=name)
+        self.temperature = check_temperature(temperature)
+        self._network_output = network.output
+
+    @property
+    def network(self):
+        """The student as a functional model that shares the weights."""
+        return keras.Model(self.input, self._network_output)
+
+    @property
+    def teacher(self):
+        """The teacher's copy, a functional model from image to logits."""
+        return self.get_layer("teacher_network")
+
+    def feature_extractor(self, head="student"):
+        """A plain functional model of the student's last feature map.
+
+        Args:
+            head: "student".
+
+        Returns:
+            `keras.Model` from the image to the map (batch, h, w, C).
+
+        Raises:
+            InputError: The head has no feature map.
+        """
+        self.check_head(head, ("student",))
+        features = self._network_output["features"]
+        return keras.Model(self.input, features, name=f"{head}_features")
+
+    def supervised_terms(self, y, logits):
+        """Cross-entropy of the student."""
+        return {"ce_student": cross_entropy(y, logits["student"])}
+
+    def distillation_terms(self, logits):
+        """T² times the divergence from the teacher."""
+        return {
+            "kd": distillation_term(
+                logits["teacher"], logits["student"], self.temperature
+            )
+        }
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "network": keras.saving.serialize_keras_object(self.network),
+            "teacher": keras.saving.serialize_keras_object(self.teacher),
+            "temperature": self.temperature,
+            "rampup_epochs": self.rampup_epochs,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        network, teacher = (
+            keras.saving.deserialize_keras_object(
+                config.pop(key), custom_objects=custom_objects
+            )
+            for key in ("network", "teacher")
+        )
+        return cls(network, teacher, **config)
+
+
+def _check_fit(network, teacher):
+    for what, student, other in (
+        ("images", network.input_shape[1:], teacher.input_shape[1:]),
+        (
+            "classes",
+            network.output["logits"].shape[-1],
+            teacher.output_shape[-1],
+        ),
+    ):
+        if student != other:
+            raise InputError(
+                f"`teacher` must take the {what} of `network`, {student}, got "
+                f"{other}"
+            )

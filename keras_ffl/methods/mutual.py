@@ -1,0 +1,139 @@
+"""Deep Mutual Learning (Zhang et al., 2018)."""
+
+import keras
+from keras import ops
+
+from keras_ffl.losses.distillation import check_temperature
+from keras_ffl.methods.frozen import keep_state
+from keras_ffl.methods.parallel import IndependentMethod
+from keras_ffl.methods.terms import cross_entropy, distillation_term
+
+
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class MutualLearningModel(IndependentMethod):
+    """Trains networks that learn from each other's predictions (DML).
+
+    Network k of n has the loss
+
+        L_k = CE(y, z_k) + w(t) T²/(n - 1) sum_{j != k} KL(z_j -> z_k)
+
+    In every training step the networks are updated one after the other.
+    After its update a network predicts the batch again, and the networks
+    after it learn from the new prediction. These predictions, like all of a
+    training step, use the statistics of the batch; they leave the moving
+    averages alone, so that each batch enters those once.
+
+    Heads are `sub_1`, ..., `sub_n` and the derived "ensemble". Logged are
+    `ce_sub_k` and `mutual_sub_k` (with T², without w).
+
+    Args:
+        subnetworks: List of n >= 2 functional models from one image shape to
+            `{"features": (batch, h, w, C_k), "logits": (batch, classes)}`
+            without shared weights. Architectures may differ.
+        temperature: Float > 0, T; 1 in DML's own paper.
+        rampup_epochs: Number >= 0, length R of the ramp-up of w in epochs; 0
+            for w = 1 throughout, as in DML's own paper.
+        simultaneous: Whether all networks are updated at once, from the
+            predictions before the step. That is one forward pass a network
+            instead of two for all but the last.
+        name: Name of the model.
+
+    Raises:
+        InputError: The sub-networks don't fit together or share weights, or
+            an option is out of range.
+
+    Reference:
+        Zhang et al., 2018, "Deep Mutual Learning",
+        https://arxiv.org/abs/1706.00384, algorithm 1 and section 3.4.
+    """
+
+    def __init__(
+        self,
+        subnetworks,
+        temperature=1.0,
+        rampup_epochs=0,
+        simultaneous=False,
+        name="mutual_learning_model",
+    ):
+        super().__init__(subnetworks, rampup_epochs=rampup_epochs, name=name)
+        self.temperature = check_temperature(temperature)
+        self.simultaneous = bool(simultaneous)
+        self.takes_turns = not self.simultaneous
+
+    # ----- loss ----------------------------------------------------------
+
+    def mutual_term(self, logits, head):
+        """What a network learns from its peers, a (batch,) tensor."""
+        peers = [peer for peer in self.trained_heads if peer != head]
+        return sum(
+            distillation_term(logits[peer], logits[head], self.temperature)
+            for peer in peers
+        ) / len(peers)
+
+    def distillation_terms(self, logits):
+        """T² times the mean divergence from the peers, by network."""
+        return {
+            f"mutual_{head}": self.mutual_term(logits, head)
+            for head in self.trained_heads
+        }
+
+    # ----- training ------------------------------------------------------
+
+    def train_step(self, data):
+        """One update of every network, one network after the other.
+
+        The metrics are those of the predictions before the step.
+
+        Args:
+            data: Batch `(x, y)` or `(x, y, sample_weight)`.
+
+        Returns:
+            Dict of the metrics' and loss terms' running means.
+        """
+        if self.simultaneous:
+            return super().train_step(data)
+        import tensorflow as tf
+
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        networks = {head: self.classifier(head) for head in self.trained_heads}
+        tapes = {head: tf.GradientTape() for head in networks}
+        before = {}
+        for head, network in networks.items():
+            with tapes[head]:
+                before[head] = network(x, training=True)
+        logits = dict(before)
+        total = 0.0
+        *_, last = networks
+        for head, network in networks.items():
+            with tapes[head]:
+                terms = self.sum_terms(
+                    {f"ce_{head}": cross_entropy(y, logits[head])},
+                    {f"mutual_{head}": self.mutual_term(logits, head)},
+                    ops.shape(y)[0],
+                    sample_weight,
+                    training=True,
+                )
+                loss = self.with_regularization(terms, network.losses)
+            self.update(
+                tapes[head],
+                loss,
+                network.trainable_variables,
+                counts=head == last,
+            )
+            total = total + loss
+            if head != last:
+                with keep_state(network):
+                    logits[head] = network(x, training=True)
+        self.track_loss(total, y)
+        return self.compute_metrics(x, y, before, sample_weight)
+
+    # ----- serialisation -------------------------------------------------
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "networks": self.networks_config(),
+            "temperature": self.temperature,
+            "rampup_epochs": self.rampup_epochs,
+            "simultaneous": self.simultaneous,
+        }

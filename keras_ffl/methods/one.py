@@ -1,0 +1,93 @@
+"""On-the-fly Native Ensemble, ONE (Lan et al., 2018)."""
+
+import keras
+from keras import ops
+
+from keras_ffl.layers import Gate
+from keras_ffl.losses.distillation import check_temperature
+from keras_ffl.methods.parallel import BranchedMethod
+from keras_ffl.methods.subnetworks import check_subnetworks, connect
+from keras_ffl.methods.terms import distillation_term
+from keras_ffl.models.branching import shared_feature_map
+
+
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class OneModel(BranchedMethod):
+    """Trains branches on a shared trunk that learn from their gated sum.
+
+    A gate on the trunk's feature map weighs the branches' logits:
+
+        g   = softmax(relu(BN(dense(GAP(trunk)))))
+        z_t = sum_k g_k z_k
+        L   = sum_k CE(y, z_k) + CE(y, z_t) + w(t) T² sum_k KL(z_t -> z_k)
+
+    The teacher z_t is a constant in the divergences. Heads are `teacher`
+    ("ONE-E" in tables) and `sub_1`, ..., `sub_n` ("ONE": their mean). Logged
+    are the cross-entropies `ce_<head>` and `kd` (with T², without w).
+
+    Args:
+        subnetworks: List of n >= 2 branches of
+            `keras_ffl.models.build_branches`, or other functional models from
+            one image tensor to `{"features": (batch, h, w, C), "logits":
+            (batch, classes)}` whose first layers are the same layers. The
+            gate looks at the last feature map that all of them have in
+            common.
+        rampup_epochs: Number >= 0, length R of the ramp-up of w in epochs
+            (80 on CIFAR); 0 for w = 1 throughout.
+        temperature: Float > 0, T.
+        name: Name of the model.
+
+    Raises:
+        InputError: The sub-networks don't fit together or have no trunk in
+            common, or an option is out of range.
+
+    Reference:
+        Lan et al., 2018, "Knowledge Distillation by On-the-Fly Native
+        Ensemble", https://arxiv.org/abs/1806.04606.
+    """
+
+    primary_head = "teacher"
+    derived_head_names = ()
+
+    def __init__(
+        self, subnetworks, rampup_epochs, temperature=3.0, name="one_model"
+    ):
+        check_subnetworks(subnetworks, minimum=2)
+        trunk = shared_feature_map(subnetworks)
+        image, networks = connect(subnetworks)
+        weights = Gate(len(networks), name="gate")(trunk)
+        logits = ops.stack([network["logits"] for network in networks], axis=1)
+        dtype = keras.backend.result_type(logits.dtype, weights.dtype)
+        gated = ops.einsum(
+            "bn,bnm->bm", ops.cast(weights, dtype), ops.cast(logits, dtype)
+        )
+        super().__init__(
+            image, networks, {"teacher": gated}, rampup_epochs, name
+        )
+        self.temperature = check_temperature(temperature)
+
+    @property
+    def gate(self):
+        """The `keras_ffl.layers.Gate`."""
+        return self.get_layer("gate")
+
+    def derived_heads(self, logits):
+        """None: the teacher is ONE's ensemble."""
+        return {}
+
+    def distillation_terms(self, logits):
+        """T² times the divergences of the branches from the teacher."""
+        return {
+            "kd": sum(
+                distillation_term(logits["teacher"], sub, self.temperature)
+                for sub in self.sub_logits(logits)
+            )
+        }
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "networks": self.networks_config(),
+            "rampup_epochs": self.rampup_epochs,
+            "temperature": self.temperature,
+        }

@@ -1,0 +1,69 @@
+"""The terms that losses are made of, one value for every sample."""
+
+import keras
+from keras import ops
+
+from keras_ffl.labels import is_sparse
+from keras_ffl.losses import distillation_kl
+
+
+def cross_entropy(y, logits):
+    """Cross-entropy of every sample.
+
+    Args:
+        y: Integer labels (batch,) or (batch, 1), or one-hot or soft labels
+            (batch, classes).
+        logits: Float tensor (batch, classes).
+
+    Returns:
+        Float tensor (batch,).
+
+    Reference:
+        Equation (2) of Kim et al., 2019, https://arxiv.org/abs/1904.09058.
+    """
+    if is_sparse(y, logits.shape[-1]):
+        y = ops.reshape(y, (-1,))
+        return keras.losses.sparse_categorical_crossentropy(
+            y, logits, from_logits=True
+        )
+    return keras.losses.categorical_crossentropy(y, logits, from_logits=True)
+
+
+def weighted_mean(values, sample_weight=None):
+    """Mean over the batch of values that may carry weights.
+
+    As Keras' losses do, the sum of the weighted values is divided by the
+    batch size, not by the sum of the weights.
+
+    Args:
+        values: Float tensor (batch,).
+        sample_weight: Optional tensor (batch,) or (batch, 1).
+
+    Returns:
+        Scalar tensor.
+    """
+    if sample_weight is not None:
+        weights = ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype)
+        values = values * weights
+    return ops.mean(values)
+
+
+def distillation_term(teacher_logits, student_logits, temperature):
+    """T² times the divergence from the teacher's softened prediction.
+
+    The teacher is a constant.
+
+    Args:
+        teacher_logits: Float tensor (batch, classes).
+        student_logits: Float tensor (batch, classes).
+        temperature: Float > 0, T.
+
+    Returns:
+        Float tensor (batch,).
+
+    Reference:
+        Hinton et al., 2015, https://arxiv.org/abs/1503.02531.
+    """
+    return temperature**2 * distillation_kl(
+        teacher_logits, student_logits, temperature
+    )
