@@ -33,3 +33,26 @@ def in_strategy(model):
     return tf.distribute.has_strategy() or (
         made_in is not tf.distribute.get_strategy()
     )
+
+
+def share_of_replica(mean, count):
+    """What a replica adds to the mean over the global batch.
+
+    Replicas may have different numbers of samples, as in the last batch of
+    an epoch. With equal numbers this is `mean / num_replicas()`.
+
+    Args:
+        mean: Scalar tensor, the mean over the replica's samples.
+        count: Int or scalar tensor, how many they are.
+
+    Returns:
+        Scalar tensor; `mean` itself where there is one replica.
+    """
+    if num_replicas() == 1:
+        return mean
+    import tensorflow as tf
+
+    count = keras.ops.cast(count, mean.dtype)
+    context = tf.distribute.get_replica_context()
+    total = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
+    return mean * (count / total)

@@ -31,7 +31,7 @@ def train(config, workdir, verbose=1):
         config: `keras_ffl.config.Config`.
         workdir: Path of the run's folder. If it holds a run of the same
             configuration, the run is taken up after its last checkpoint.
-        verbose: Whether to show progress bars, 0 or 1.
+        verbose: 0 for silence, 1 for progress bars, 2 for a line an epoch.
 
     Returns:
         Dict, the content of `metrics.json`.

@@ -3,10 +3,10 @@
 import keras
 from keras import ops
 
-from keras_ffl.distribution import in_strategy, num_replicas
+from keras_ffl.distribution import in_strategy, share_of_replica
 from keras_ffl.errors import InputError
 from keras_ffl.labels import check_labels
-from keras_ffl.methods.terms import weighted_mean
+from keras_ffl.methods.terms import weighted_mean, with_regularization
 from keras_ffl.optimizers import SGD
 from keras_ffl.schedules import rampup_weight
 
@@ -162,8 +162,9 @@ class TrainingMethod(keras.Model):
         """Sum of the named terms, the ramp-up applied in training.
 
         Regularisation losses are added. Every term is logged without the
-        ramp-up's weight. Under a `tf.distribute` strategy the result is
-        divided by the number of replicas, as Keras' own losses are.
+        ramp-up's weight. Under a `tf.distribute` strategy the result is the
+        replica's share: the shares of all replicas sum up to the mean over
+        the global batch.
 
         Args:
             x: Image batch (not used).
@@ -176,14 +177,17 @@ class TrainingMethod(keras.Model):
         Returns:
             Scalar tensor.
         """
+        batch_size = ops.shape(y)[0]
         total = self.sum_terms(
             self.supervised_terms(y, y_pred),
             self.distillation_terms(y_pred),
-            ops.shape(y)[0],
+            batch_size,
             sample_weight,
             training,
         )
-        return self.with_regularization(total, self.losses)
+        total = with_regularization(total, self.losses)
+        self.track_loss(total, batch_size)
+        return share_of_replica(total, batch_size)
 
     def sum_terms(
         self, supervised, distillation, batch_size, sample_weight, training
@@ -217,21 +221,6 @@ class TrainingMethod(keras.Model):
         if distillation:
             self._track("distillation_weight", weight, batch_size)
         return total
-
-    @staticmethod
-    def with_regularization(total, losses):
-        """A loss with regularisation losses, as one replica's share.
-
-        Args:
-            total: Scalar tensor.
-            losses: List of the regularisation losses.
-
-        Returns:
-            Scalar tensor: the sum, divided by the number of replicas.
-        """
-        for loss in losses:
-            total = total + ops.cast(ops.sum(loss), total.dtype)
-        return total / num_replicas()
 
     def _track(self, name, value, batch_size):
         self._term_trackers[name].update_state(value, sample_weight=batch_size)
@@ -415,7 +404,6 @@ class TrainingMethod(keras.Model):
             logits = self(x, training=True)
             loss = self.compute_loss(x, y, logits, sample_weight, training=True)
         self.update(tape, loss, self.trainable_variables)
-        self.track_loss(loss, y)
         return self.compute_metrics(x, y, logits, sample_weight)
 
     def update(self, tape, loss, variables, counts=True):
@@ -452,17 +440,19 @@ class TrainingMethod(keras.Model):
         """
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         logits = self(x, training=False)
-        loss = self.compute_loss(x, y, logits, sample_weight, training=False)
-        self.track_loss(loss, y)
+        self.compute_loss(x, y, logits, sample_weight, training=False)
         return self.compute_metrics(x, y, logits, sample_weight)
 
-    def track_loss(self, loss, y):
-        """Logs the loss of a batch, the replicas' share made whole again."""
+    def track_loss(self, loss, batch_size):
+        """Logs the loss of a batch.
+
+        Args:
+            loss: Scalar tensor, the mean over this replica's samples.
+            batch_size: Int or scalar tensor, how many they are.
+        """
         for metric in self.metrics:
             if metric.name == "loss":
-                metric.update_state(
-                    loss * num_replicas(), sample_weight=ops.shape(y)[0]
-                )
+                metric.update_state(loss, sample_weight=batch_size)
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates the metrics of all heads and returns all logged values."""

@@ -169,7 +169,6 @@ class DualNetModel(IndependentMethod):
                 logits = self(x, training=self.joint_extractors)
             loss = self.compute_loss(x, y, logits, sample_weight, training=True)
         self.update(tape, loss, self.variables_of(turn))
-        self.track_loss(loss, y)
         return self.compute_metrics(x, y, logits, sample_weight)
 
     def variables_of(self, turn):
@@ -223,16 +222,19 @@ def _check_pair(subnetworks):
             "`subnetworks` of DualNetModel must be two models, got "
             f"{len(subnetworks)}"
         )
-    shapes = [[tuple(w.shape) for w in net.weights] for net in subnetworks]
+    shapes = [
+        [tuple(t.shape) for t in (net.output["features"], *net.weights)]
+        for net in subnetworks
+    ]
     if shapes[0] != shapes[1]:
         raise InputError(
             "`subnetworks` of DualNetModel must be of one architecture, got "
             f"{subnetworks[0].name} and {subnetworks[1].name}, whose weights "
-            "differ in shape"
+            "or feature maps differ in shape"
         )
 
 
 def _check_number(name, value, kind):
-    if isinstance(value, bool) or not isinstance(value, kind) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, kind) or not value >= 0:
         expected = "an int" if kind is int else "a number"
         raise InputError(f"`{name}` must be {expected} >= 0, got {value!r}")

@@ -3,10 +3,15 @@
 import keras
 from keras import ops
 
+from keras_ffl.distribution import share_of_replica
 from keras_ffl.losses.distillation import check_temperature
 from keras_ffl.methods.frozen import keep_state
 from keras_ffl.methods.parallel import IndependentMethod
-from keras_ffl.methods.terms import cross_entropy, distillation_term
+from keras_ffl.methods.terms import (
+    cross_entropy,
+    distillation_term,
+    with_regularization,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -102,21 +107,22 @@ class MutualLearningModel(IndependentMethod):
             with tapes[head]:
                 before[head] = network(x, training=True)
         logits = dict(before)
-        total = 0.0
+        total, batch_size = 0.0, ops.shape(y)[0]
         *_, last = networks
         for head, network in networks.items():
             with tapes[head]:
                 terms = self.sum_terms(
                     {f"ce_{head}": cross_entropy(y, logits[head])},
                     {f"mutual_{head}": self.mutual_term(logits, head)},
-                    ops.shape(y)[0],
+                    batch_size,
                     sample_weight,
                     training=True,
                 )
-                loss = self.with_regularization(terms, network.losses)
+                loss = with_regularization(terms, network.losses)
+                share = share_of_replica(loss, batch_size)
             self.update(
                 tapes[head],
-                loss,
+                share,
                 network.trainable_variables,
                 counts=head == last,
             )
@@ -124,7 +130,7 @@ class MutualLearningModel(IndependentMethod):
             if head != last:
                 with keep_state(network):
                     logits[head] = network(x, training=True)
-        self.track_loss(total, y)
+        self.track_loss(total, batch_size)
         return self.compute_metrics(x, y, before, sample_weight)
 
     # ----- serialisation -------------------------------------------------

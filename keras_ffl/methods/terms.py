@@ -45,7 +45,24 @@ def weighted_mean(values, sample_weight=None):
     if sample_weight is not None:
         weights = ops.cast(ops.reshape(sample_weight, (-1,)), values.dtype)
         values = values * weights
-    return ops.mean(values)
+    # A replica may get no sample of an epoch's last batch.
+    count = ops.maximum(ops.shape(values)[0], 1)
+    return ops.sum(values) / ops.cast(count, values.dtype)
+
+
+def with_regularization(total, losses):
+    """A loss with a model's regularisation losses.
+
+    Args:
+        total: Scalar tensor.
+        losses: List of the regularisation losses.
+
+    Returns:
+        Scalar tensor.
+    """
+    for loss in losses:
+        total = total + ops.cast(ops.sum(loss), total.dtype)
+    return total
 
 
 def distillation_term(teacher_logits, student_logits, temperature):

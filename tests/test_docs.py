@@ -1,4 +1,4 @@
-"""The README's code runs as it is printed."""
+"""The code of README and docs runs as it is printed."""
 
 import pathlib
 import re
@@ -8,12 +8,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-README = pathlib.Path(__file__).parents[1] / "README.md"
+from keras_ffl.builders import METHODS
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def blocks(file):
+    text = (ROOT / file).read_text()
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
 def block(start):
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    return next(code for code in blocks if code.startswith(start))
+    return next(code for code in blocks("README.md") if code.startswith(start))
 
 
 def make_network():
@@ -60,3 +66,12 @@ def test_branches():
     names = {}
     exec("import keras_ffl\n" + block("model = keras_ffl"), names)
     assert names["model"].heads == ("fused", "sub_1", "sub_2", "ensemble")
+
+
+def test_own_method(tmp_path, monkeypatch):
+    # The row is taken out of the table again.
+    monkeypatch.setitem(METHODS, "ensemble_teacher", None)
+    names = {}
+    for code in blocks("docs/methods.md"):
+        exec(code, names)
+    names["test_ensemble_teacher"](tmp_path)

@@ -1,0 +1,69 @@
+"""Runs a table of the paper and writes it beside the paper's figures.
+
+The same command on the same workdir goes on where it stopped; finished runs
+are not repeated, and tables share runs.
+
+    python scripts/reproduce.py --table=1a --runs=3 --workdir=runs/paper
+    python scripts/reproduce.py --table=methods --scale --workdir=runs/scaled
+"""
+
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import flags  # noqa: E402
+
+from keras_ffl import cli  # noqa: E402
+from keras_ffl.reproduction import TABLES, reproduce  # noqa: E402
+
+_TABLE = flags.DEFINE_string(
+    "table", None, f"Table: {', '.join(TABLES)}.", required=True
+)
+_RUNS = flags.DEFINE_integer("runs", 1, "Runs of every cell: seeds 0, 1, ...")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of all cells and of the reports.", required=True
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder of tensorflow-datasets."
+)
+_SCALE = flags.DEFINE_bool(
+    "scale", False, "The same table with smaller networks and fewer epochs."
+)
+_EPOCHS = flags.DEFINE_integer(
+    "epochs", None, "Epochs of the scaled table, 10 by default."
+)
+_JOBS = flags.DEFINE_integer(
+    "jobs", 1, "Cells to train at once, each on its share of the CPUs."
+)
+_SHARD = flags.DEFINE_string(
+    "shard", None, "k/n: part k = 1..n of the cells, for n machines."
+)
+_REPORT_ONLY = flags.DEFINE_bool(
+    "report_only", False, "Write the report of what is there, run nothing."
+)
+_PLAN = flags.DEFINE_bool(
+    "plan", False, "Print the cells and an estimate of the time, run nothing."
+)
+
+
+def main():
+    """Runs the table; exits with 1 if a cell failed."""
+    succeeded = reproduce(
+        _TABLE.value,
+        _WORKDIR.value,
+        runs=_RUNS.value,
+        data_dir=_DATA_DIR.value,
+        scale=_SCALE.value,
+        epochs=_EPOCHS.value,
+        jobs=_JOBS.value,
+        shard=_SHARD.value,
+        report_only=_REPORT_ONLY.value,
+        plan_only=_PLAN.value,
+    )
+    if not succeeded:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    cli.run(main)
