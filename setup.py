@@ -30,6 +30,8 @@ INSTALL = [
     # Carries the digits, the data set that needs no download, and splits by
     # class.
     "scikit-learn>=1.5,<2",
+    # The memory that is free decides whether photos are kept in it.
+    "psutil>=5.9,<8",
     # Shows progress while tensorflow-datasets is read.
     "tqdm>=4.66,<5",
     # Draws curves.png.

@@ -151,7 +151,9 @@ def _feature_fusion(config, num_classes, input_shape):
         use_fkd=config.use_fkd,
         fusion=FeatureAverage(name="feature_average")
         if config.fusion == "average"
-        else FusionModule(config.fusion_filters, name="fusion_module"),
+        else FusionModule(
+            config.fusion_filters or config.fusion_width, name="fusion_module"
+        ),
     )
 
 

@@ -54,6 +54,40 @@ class StopOnDivergence(keras.callbacks.Callback):
                 )
 
 
+class WarmUp(keras.callbacks.Callback):
+    """Raises the learning rate in even steps at the start of training.
+
+    Step t of the first T has the share (t + 1) / T of the rate that the epoch
+    would have. It stands behind the callback that sets the epoch's rate.
+
+    Args:
+        schedule: Function from the epoch to its rate.
+        epochs: Number > 0, length of the warm-up.
+        steps_per_epoch: Int.
+
+    Reference:
+        Goyal et al., 2017, https://arxiv.org/abs/1706.02677, section 2.2.
+    """
+
+    def __init__(self, schedule, epochs, steps_per_epoch):
+        super().__init__()
+        self.schedule = schedule
+        self.steps = max(1, round(epochs * steps_per_epoch))
+        self.steps_per_epoch = steps_per_epoch
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        step = self.epoch * self.steps_per_epoch + batch
+        if step <= self.steps:
+            share = min(1.0, (step + 1) / self.steps)
+            self.model.optimizer.learning_rate = share * self.schedule(
+                self.epoch
+            )
+
+
 class Checkpoints(keras.callbacks.Callback):
     """Saves the model after every epoch, and whenever it is the best so far.
 

@@ -17,7 +17,12 @@ class Config:
             `keras_ffl.builders.METHODS`, which also checks the options that a
             method can take. Options of other methods have no meaning.
         dataset: Name of the data set, see `keras_ffl.data.load`.
-        data_dir: Folder of tensorflow-datasets, or None for its default.
+        data_dir: Folder of tensorflow-datasets, or None for its default; of
+            imagefolder the folder that holds train and val.
+        image_size: Photos only: height and width of the prepared images.
+        verify_images: Photos only: whether every file is decoded once when
+            the run starts, and those that can't be are left out.
+        strict: Whether such a file stops the run instead.
         holdout: Share of the training split in [0, 1) that is held out for
             validation; with 0 the test split is shown while training. The
             part is the same for every seed.
@@ -27,10 +32,12 @@ class Config:
         branches: Number of sub-networks if there is one name.
         separate_stages: Last stages that every branch of ffl and one has for
             itself if there is one name; 0 (ffl only) shares nothing.
-        fusion: FFL: "module" or "average" (ablation B; `fusion_filters` has
-            no meaning there).
-        fusion_filters: Channels of the fused map, None for the smallest
-            channel count.
+        fusion: FFL: "module" or "average" (ablation B; `fusion_filters` and
+            `fusion_width` have no meaning there).
+        fusion_filters: Channels of the fused map, None for `fusion_width`.
+        fusion_width: Channels of the fused map without `fusion_filters`:
+            "min" for the smallest channel count of the networks, "sum" for
+            the sum of all.
         temperature: T > 0 of ffl, one, dml and kd.
         rampup_epochs: Length R of their ramp-up in epochs, 0 for none.
         use_ekd: FFL: whether the ensemble teaches the fused classifier.
@@ -48,6 +55,11 @@ class Config:
         batch_size: Images in one training batch.
         eval_batch_size: Images in one evaluation batch.
         learning_rate: Initial rate.
+        lr_base_batch: Batch size that `learning_rate` is meant for: the rate
+            is multiplied by `batch_size / lr_base_batch` (linear scaling).
+            None for the rate as it is.
+        warmup_epochs: Length of the warm-up, in which the rate grows from
+            step to step.
         lr_schedule: "steps" or "cosine".
         lr_milestones: Epochs from which on the rate is multiplied by
             `lr_factor` (for "steps").
@@ -65,7 +77,13 @@ class Config:
         randaugment: Magnitude of RandAugment in 0..10, 0 for none.
         mixup: Alpha of MixUp, 0 for none.
         cutmix: Alpha of CutMix, 0 for none.
+        label_smoothing: Part of each training label that is spread over all
+            classes, 0 for none.
         dtype_policy: Keras dtype policy, e.g. "mixed_bfloat16".
+        synchronized_batch_norm: Whether batch norm takes the statistics of
+            the global batch where there are several replicas.
+        steps_per_execution: Training steps in one call of the compiled
+            function; it must divide the steps of an epoch.
         seed: Seed of weights, order and augmentation.
         deterministic: Whether operations must be deterministic, so that a
             run repeats bit by bit.
@@ -76,12 +94,16 @@ class Config:
     method: str = "ffl"
     dataset: str = "digits"
     data_dir: str | None = None
+    image_size: int = 224
+    verify_images: bool = False
+    strict: bool = False
     holdout: float = 0.0
     networks: tuple[str, ...] = ("resnet8",)
     branches: int = 2
     separate_stages: int = 1
     fusion: str = "module"
     fusion_filters: int | None = None
+    fusion_width: str = "min"
     temperature: float = 3.0
     rampup_epochs: float = 80
     use_ekd: bool = True
@@ -96,6 +118,8 @@ class Config:
     batch_size: int = 128
     eval_batch_size: int = 100
     learning_rate: float = 0.1
+    lr_base_batch: int | None = None
+    warmup_epochs: float = 0.0
     lr_schedule: str = "steps"
     lr_milestones: tuple[int, ...] = (150, 225)
     lr_factor: float = 0.1
@@ -112,7 +136,10 @@ class Config:
     randaugment: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    label_smoothing: float = 0.0
     dtype_policy: str = "float32"
+    synchronized_batch_norm: bool = False
+    steps_per_execution: int = 1
     seed: int = 0
     deterministic: bool = False
     keep_checkpoints: int = 2
@@ -200,6 +227,7 @@ class Config:
 
 _CHOICES = {
     "fusion": ("module", "average"),
+    "fusion_width": ("min", "sum"),
     "lr_schedule": ("steps", "cosine"),
     "padding": ("reflect", "constant"),
     "dtype_policy": ("float32", "float64", "mixed_float16", "mixed_bfloat16"),
@@ -207,6 +235,7 @@ _CHOICES = {
 
 _LARGE = 1e9
 _RANGES = {
+    "image_size": (8, 8192),
     "holdout": (0, 0.9),
     "branches": (1, 64),
     "separate_stages": (0, 64),
@@ -219,6 +248,9 @@ _RANGES = {
     "batch_size": (1, _LARGE),
     "eval_batch_size": (1, _LARGE),
     "learning_rate": (0, 1e3),
+    "lr_base_batch": (1, _LARGE),
+    "warmup_epochs": (0, _LARGE),
+    "steps_per_execution": (1, _LARGE),
     "lr_factor": (0, 1e3),
     "momentum": (0, 1),
     "weight_decay": (0, 1e3),
@@ -230,6 +262,7 @@ _RANGES = {
     "randaugment": (0, 10),
     "mixup": (0, 100),
     "cutmix": (0, 100),
+    "label_smoothing": (0, 0.99),
     "seed": (0, 2**31 - 1),
     "keep_checkpoints": (1, _LARGE),
 }

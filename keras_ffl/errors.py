@@ -19,3 +19,7 @@ class InputError(FFLError, ValueError):
 
 class TrainingDiverged(FFLError, RuntimeError):
     """The loss is no finite number any more; the message says where."""
+
+
+class WorkerLost(FFLError, RuntimeError):
+    """Another worker process of the training is gone."""

@@ -40,6 +40,11 @@ def classification_errors(y, logits):
         Dict of floats: `top1_error` and `top5_error` in percent (with fewer
         than five classes, `top5_error` is 0), `loss` in nats.
     """
+    return _errors(_counts(y, logits))
+
+
+def _counts(y, logits):
+    """Images wrong by top-1 and top-5, sum of cross-entropies, images."""
     y = np.asarray(y).reshape(-1)
     logits = np.asarray(logits, np.float64)
     if not np.isfinite(logits).all():
@@ -53,14 +58,27 @@ def classification_errors(y, logits):
     rank = ((logits > own[:, None]) | ((logits == own[:, None]) & earlier)).sum(
         axis=1
     )
+    return np.array(
+        [
+            np.sum(rank >= 1),
+            np.sum(rank >= 5),
+            np.sum(log_sum + (largest - own)),
+            len(y),
+        ],
+        np.float64,
+    )
+
+
+def _errors(counts):
+    top1, top5, loss, images = counts.tolist()
     return {
-        "top1_error": 100 * int(np.sum(rank >= 1)) / len(y),
-        "top5_error": 100 * int(np.sum(rank >= 5)) / len(y),
-        "loss": float(np.mean(log_sum + (largest - own))),
+        "top1_error": 100 * top1 / images,
+        "top5_error": 100 * top5 / images,
+        "loss": loss / images,
     }
 
 
-def evaluate_heads(model, batches, y, verbose=0):
+def evaluate_heads(model, batches, y, verbose=0, add_up=None):
     """Errors and sizes of every head.
 
     Args:
@@ -68,6 +86,8 @@ def evaluate_heads(model, batches, y, verbose=0):
         batches: `tf.data.Dataset` or array of prepared images, in order.
         y: Integer labels (n,).
         verbose: Whether to show a progress bar, 0 or 1.
+        add_up: Function from an array of counts to that of all processes
+            that evaluate a part each; None where this is all.
 
     Returns:
         Dict from head to a dict of `top1_error`, `top5_error` (percent),
@@ -77,8 +97,9 @@ def evaluate_heads(model, batches, y, verbose=0):
     results = {}
     for head, logits in head_logits(model, batches, verbose).items():
         classifier = model.classifier(head)
+        counts = _counts(y, logits)
         results[head] = {
-            **classification_errors(y, logits),
+            **_errors(add_up(counts) if add_up else counts),
             "parameters": count_parameters(classifier),
             "multiply_adds": count_multiply_adds(classifier),
         }

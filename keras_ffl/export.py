@@ -4,7 +4,7 @@ import pathlib
 
 import keras
 
-from keras_ffl.data import normalize
+from keras_ffl.data import decode_centre, normalize
 from keras_ffl.errors import InputError
 
 
@@ -19,7 +19,9 @@ def export_head(model, head, info, path):
     * `serving_encoded` takes `encoded`, strings (batch,) of JPEG or PNG
       bytes of any size. They are decoded with the data set's number of
       channels, resized with bilinear interpolation and antialiasing, the
-      aspect ratio not kept, and rounded to uint8.
+      aspect ratio not kept, and rounded to uint8. Where the data set is one
+      of photos (`info.central_crop`) they are prepared as for its evaluation
+      instead (`keras_ffl.data.decode_centre`).
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
@@ -37,7 +39,6 @@ def export_head(model, head, info, path):
     path = pathlib.Path(path)
     check_output(path)
     class_names = tf.constant(info.class_names)
-    height, width, channels = info.input_shape
 
     def classify(images):
         logits = classifier(normalize(images, info), training=False)
@@ -48,18 +49,11 @@ def export_head(model, head, info, path):
             "class_name": tf.gather(class_names, index),
         }
 
-    def decode(encoded):
-        image = tf.io.decode_image(
-            encoded, channels=channels, expand_animations=False
-        )
-        image = tf.image.resize(image, (height, width), antialias=True)
-        return tf.cast(tf.round(tf.clip_by_value(image, 0, 255)), tf.uint8)
-
     def classify_encoded(encoded):
         images = tf.map_fn(
-            decode,
+            lambda code: _decode(code, info),
             encoded,
-            fn_output_signature=tf.TensorSpec(info.input_shape, tf.uint8),
+            fn_output_signature=tf.TensorSpec(info.input_shape, tf.float32),
         )
         return classify(images)
 
@@ -76,6 +70,18 @@ def export_head(model, head, info, path):
         [tf.TensorSpec((None,), tf.string, name="encoded")],
     )
     archive.write_out(path, verbose=False)
+
+
+def _decode(encoded, info):
+    """An encoded image in the data set's size, float32 in 0..255."""
+    import tensorflow as tf
+
+    if info.central_crop:
+        return decode_centre(encoded, info)
+    height, width, channels = info.input_shape
+    image = tf.io.decode_image(encoded, channels, expand_animations=False)
+    image = tf.image.resize(image, (height, width), antialias=True)
+    return tf.round(tf.clip_by_value(image, 0, 255))
 
 
 def check_output(path):

@@ -6,15 +6,30 @@ callbacks come together here.
 
 import contextlib
 import importlib.metadata
+import json
 import time
+import zlib
 
 import keras
 
 import keras_ffl
 from keras_ffl import data
 from keras_ffl.builders import find_method
-from keras_ffl.callbacks import Checkpoints, StopOnDivergence
+from keras_ffl.callbacks import Checkpoints, StopOnDivergence, WarmUp
+from keras_ffl.distribution import (
+    check_same,
+    distribute,
+    is_chief,
+    make_strategy,
+    naming_lost_workers,
+    process_of,
+    slices_of_replicas,
+    steps_per_epoch,
+    sum_over_workers,
+)
+from keras_ffl.errors import InputError
 from keras_ffl.evaluation import evaluate_heads
+from keras_ffl.layers.batch_normalization import synchronized_batch_norm
 from keras_ffl.models import count_multiply_adds, count_parameters
 from keras_ffl.optimizers import SGD
 from keras_ffl.schedules import Cosine, Steps
@@ -24,7 +39,7 @@ from keras_ffl.workdir import Workdir
 _PACKAGES = ("tensorflow", "keras", "numpy")
 
 
-def train(config, workdir, verbose=1):
+def train(config, workdir, verbose=1, strategy="auto"):
     """Trains, evaluates and documents a run; goes on where it stopped.
 
     Args:
@@ -32,16 +47,27 @@ def train(config, workdir, verbose=1):
         workdir: Path of the run's folder. If it holds a run of the same
             configuration, the run is taken up after its last checkpoint.
         verbose: 0 for silence, 1 for progress bars, 2 for a line an epoch.
+        strategy: Devices to train on, a name of
+            `keras_ffl.distribution.make_strategy`. It changes the result by
+            rounding errors only, given `synchronized_batch_norm`. Several
+            workers share the folder.
 
     Returns:
         Dict, the content of `metrics.json`.
 
     Raises:
-        InputError: The configuration, the data or the folder is no good.
+        InputError: The configuration, the data, the folder or the devices
+            are no good.
         TrainingDiverged: The loss became NaN or infinite.
+        WorkerLost: Another worker process is gone.
     """
-    with _settings(config):
-        return _train(config, Workdir(workdir), verbose)
+    devices = make_strategy(strategy)
+    with (
+        _settings(config),
+        data.naming_unreadable(),
+        naming_lost_workers(devices),
+    ):
+        return _train(config, Workdir(workdir), verbose, devices)
 
 
 @contextlib.contextmanager
@@ -60,52 +86,80 @@ def _settings(config):
         keras.config.set_dtype_policy(policy)
 
 
-def _train(config, folder, verbose):
+def _train(config, folder, verbose, devices):
     find_method(config)
+    _check_batches(config, devices)
     folder.check(config)
-    dataset, holdout = load_data(config)
-    model, done = folder.load_checkpoint()
-    if model is None:
-        model = build_model(config, dataset.info)
-    arguments = _fit_arguments(config, dataset, holdout, done)
-    # From here on the folder belongs to this configuration.
-    folder.start(config, dataset.info)
-    folder.cut_to(done)
+    dataset, holdout = load_data(config, folder.left_out())
+    with devices.scope():
+        model, done = folder.load_checkpoint()
+        if model is None:
+            model = build_model(config, dataset.info)
+    check_same(devices, done, f"the last checkpoint in {folder.path}")
+    check_same(devices, dataset.num_train, "the number of training images")
+    check_same(devices, _number_of(config), "the configuration's hash")
+    arguments = _fit_arguments(config, dataset, holdout, done, devices)
+    chief = is_chief(devices)
+    if chief:
+        # From here on the folder belongs to this configuration.
+        folder.start(config, dataset.info)
+        folder.cut_to(done)
     if done == config.epochs and folder.finished(done):
         return folder.read_metrics()
     seconds = None
     if done < config.epochs:
-        if done and verbose:
+        if done and verbose and chief:
             print(f"{folder.path}: going on after epoch {done}", flush=True)
         started = time.monotonic()
-        _fit(model, config, folder, arguments, verbose)
+        _fit(model, config, folder, arguments, verbose, chief)
         seconds = (time.monotonic() - started) / (config.epochs - done)
-    metrics = _results(model, config, folder, dataset, seconds, verbose)
-    folder.write_metrics(metrics)
+    metrics = _results(
+        model, config, folder, dataset, seconds, verbose, devices
+    )
+    if chief:
+        folder.write_metrics(metrics)
     return metrics
+
+
+def _number_of(config):
+    """A number that differs where configurations do, folders aside."""
+    fields = {**config.to_dict(), "data_dir": None}
+    return zlib.crc32(json.dumps(fields).encode()) % 2**20
+
+
+def _check_batches(config, devices):
+    """An InputError where batches don't fit the replicas."""
+    replicas = devices.num_replicas_in_sync
+    if config.batch_size % replicas:
+        raise InputError(
+            f"`batch_size` must be a multiple of the {replicas} replicas, got "
+            f"{config.batch_size}"
+        )
 
 
 # ----- parts of a run ----------------------------------------------------
 
 
-def load_data(config):
+def load_data(config, left_out=None):
     """The data set of a configuration and its held-out part.
 
     Args:
         config: `keras_ffl.config.Config`.
+        left_out: Names of the photos that the run's first start found to be
+            unreadable, or None if they are still to be found.
 
     Returns:
-        Tuple of a `keras_ffl.data.Dataset`, whose training split lacks the
-        held-out part, and the held-out `(images, labels)` or None.
+        Tuple of the data set, whose training split lacks the held-out part,
+        and one whose test split is the held-out part, or None.
 
     Raises:
         InputError: The data set is unknown or can't be loaded.
     """
-    dataset = data.load(config.dataset, config.data_dir)
-    if not config.holdout:
-        return dataset, None
-    dataset, x, y = data.split_holdout(dataset, config.holdout)
-    return dataset, (x, y)
+    photos = data.PhotoOptions(
+        config.image_size, config.verify_images, config.strict, left_out
+    )
+    dataset = data.load(config.dataset, config.data_dir, photos)
+    return data.split_holdout(dataset, config.holdout)
 
 
 def build_model(config, info):
@@ -123,10 +177,11 @@ def build_model(config, info):
             fit together.
     """
     method = find_method(config)
-    model = method.build(config, info.num_classes, info.input_shape)
+    with synchronized_batch_norm(config.synchronized_batch_norm):
+        model = method.build(config, info.num_classes, info.input_shape)
     model.compile(
         optimizer=SGD(
-            learning_rate=config.learning_rate,
+            learning_rate=_full_rate(config),
             momentum=config.momentum,
             nesterov=config.nesterov,
             weight_decay=config.weight_decay,
@@ -135,6 +190,7 @@ def build_model(config, info):
             gradient_accumulation_steps=config.gradient_accumulation_steps,
         ),
         metrics=["accuracy"],
+        steps_per_execution=config.steps_per_execution,
     )
     return model
 
@@ -148,33 +204,59 @@ def _augmentation(config, info):
         randaugment=config.randaugment,
         mixup=config.mixup,
         cutmix=config.cutmix,
+        label_smoothing=config.label_smoothing,
     )
 
 
-def _learning_rate(config):
+def _full_rate(config):
+    """The initial rate, scaled to the batch size where that is asked for."""
+    if config.lr_base_batch is None:
+        return config.learning_rate
+    return config.learning_rate * config.batch_size / config.lr_base_batch
+
+
+def _rate_callbacks(config, steps):
+    """What sets the learning rate of every epoch, and of the warm-up."""
+    rate = _full_rate(config)
     if config.lr_schedule == "cosine":
-        return Cosine(config.learning_rate, config.epochs)
-    return Steps(config.learning_rate, config.lr_milestones, config.lr_factor)
+        schedule = Cosine(rate, config.epochs)
+    else:
+        schedule = Steps(rate, config.lr_milestones, config.lr_factor)
+    callbacks = [keras.callbacks.LearningRateScheduler(schedule)]
+    if config.warmup_epochs:
+        callbacks.append(WarmUp(schedule, config.warmup_epochs, steps))
+    return callbacks
 
 
-def _fit_arguments(config, dataset, holdout, done):
-    """What `fit` is given besides its callbacks and the learning rate's."""
-    info = dataset.info
-    augmentation = _augmentation(config, info)
-    train_batches = data.training_batches(
-        dataset.x_train,
-        dataset.y_train,
-        info,
-        config.batch_size,
-        config.seed,
-        augmentation,
-        initial_epoch=done,
-        epochs=config.epochs,
+def _fit_arguments(config, dataset, holdout, done, devices):
+    """What `fit` is given besides the callbacks that write files."""
+    augmentation = _augmentation(config, dataset.info)
+    replicas = devices.num_replicas_in_sync
+    steps = steps_per_epoch(dataset.num_train, config.batch_size, replicas)
+    if steps % config.steps_per_execution:
+        raise InputError(
+            f"`steps_per_execution` must divide the {steps} steps of an "
+            f"epoch, got {config.steps_per_execution}"
+        )
+    train_batches = distribute(
+        devices,
+        lambda part: dataset.training_batches(
+            config.batch_size,
+            config.seed,
+            augmentation,
+            initial_epoch=done,
+            epochs=config.epochs,
+            part=part,
+        ),
+        every_replica=True,
     )
-    steps = data.steps_per_epoch(len(dataset.x_train), config.batch_size)
-    x, y = holdout or (dataset.x_test, dataset.y_test)
-    validation = data.evaluation_batches(
-        x, y, info, config.eval_batch_size, one_hot=augmentation.mixes_labels
+    validation = distribute(
+        devices,
+        lambda part: (holdout or dataset).evaluation_batches(
+            config.eval_batch_size,
+            one_hot=augmentation.softens_labels,
+            part=part,
+        ),
     )
     return {
         "x": train_batches,
@@ -183,41 +265,36 @@ def _fit_arguments(config, dataset, holdout, done):
         "epochs": config.epochs,
         "validation_data": validation,
         "shuffle": False,  # The batches come shuffled.
-        "callbacks": [
-            keras.callbacks.LearningRateScheduler(_learning_rate(config)),
-            StopOnDivergence(steps),
-        ],
+        "callbacks": [*_rate_callbacks(config, steps), StopOnDivergence(steps)],
     }
 
 
-def _fit(model, config, folder, arguments, verbose):
+def _fit(model, config, folder, arguments, verbose, chief):
+    # The other workers have the same logs and weights; one writes them.
+    writers = _writers(model, config, folder) if chief else []
+    arguments["callbacks"] += writers
+    try:
+        model.fit(**arguments, verbose=verbose if chief else 0)
+    finally:
+        for callback in writers:
+            # Keras closes the file only when training comes to its end.
+            if getattr(callback, "csv_file", None):
+                callback.csv_file.close()
+
+
+def _writers(model, config, folder):
+    """The callbacks that write into the run's folder."""
     monitor = _monitored_accuracy(model)
     best = _best_row(folder)
-    history = keras.callbacks.CSVLogger(folder.history, append=True)
-    try:
-        model.fit(
-            **{
-                **arguments,
-                "callbacks": [
-                    *arguments["callbacks"],
-                    # The history is written before the checkpoint: what is
-                    # ahead of it when a run dies is cut off when it goes on.
-                    history,
-                    keras.callbacks.TensorBoard(folder.logs, write_graph=False),
-                    Checkpoints(
-                        folder,
-                        monitor,
-                        best and best[monitor],
-                        config.keep_checkpoints,
-                    ),
-                ],
-            },
-            verbose=verbose,
-        )
-    finally:
-        # Keras closes the file only when training comes to its end.
-        if history.csv_file:
-            history.csv_file.close()
+    return [
+        # The history is written before the checkpoint: what is ahead of it
+        # when a run dies is cut off when it goes on.
+        keras.callbacks.CSVLogger(folder.history, append=True),
+        keras.callbacks.TensorBoard(folder.logs, write_graph=False),
+        Checkpoints(
+            folder, monitor, best and best[monitor], config.keep_checkpoints
+        ),
+    ]
 
 
 def _monitored_accuracy(model):
@@ -234,18 +311,41 @@ def _best_row(folder):
     return rows.get(epochs)
 
 
-def _results(model, config, folder, dataset, seconds, verbose):
-    """The content of `metrics.json`, of the last epoch's model."""
-    batches = data.evaluation_batches(
-        dataset.x_test, dataset.y_test, dataset.info, config.eval_batch_size
+def _evaluated(model, config, folder, dataset, verbose, devices):
+    """Errors of all heads on the test split, of the last epoch's model.
+
+    Each process evaluates its part, and the counts are added up.
+    """
+    if devices.num_replicas_in_sync > 1:
+        # On one device, since the parts of the test split may differ in size.
+        # The first check waits for worker 0 to have saved it.
+        check_same(devices, config.epochs, "the number of epochs")
+        model, epochs = folder.load_checkpoint()
+        check_same(devices, epochs, f"the last checkpoint in {folder.path}")
+    process = process_of(devices)
+    rows = process.rows(len(dataset.y_test), config.eval_batch_size)
+    return evaluate_heads(
+        model,
+        dataset.evaluation_batches(
+            config.eval_batch_size,
+            part=lambda batches: slices_of_replicas(batches, process),
+        ),
+        dataset.y_test[rows],
+        verbose,
+        add_up=lambda counts: sum_over_workers(devices, counts),
     )
+
+
+def _results(model, config, folder, dataset, seconds, verbose, devices):
+    """The content of `metrics.json`, of the last epoch's model."""
+    heads = _evaluated(model, config, folder, dataset, verbose, devices)
     history = folder.read_history()
-    if history:
+    if history and is_chief(devices):
         plot_curves(history, folder.curves)
     monitor = _monitored_accuracy(model)
     best = _best_row(folder)
     return {
-        "heads": evaluate_heads(model, batches, dataset.y_test, verbose),
+        "heads": heads,
         "best": best
         and {
             "head": model.primary_head,
@@ -255,7 +355,7 @@ def _results(model, config, folder, dataset, seconds, verbose):
         },
         "split": "test",
         "epoch": config.epochs,
-        "steps": int(model.optimizer.iterations),
+        "steps": int(model.optimizer.iterations.numpy()),
         "seed": config.seed,
         "method": config.method,
         "dataset": config.dataset,
@@ -263,6 +363,7 @@ def _results(model, config, folder, dataset, seconds, verbose):
         "parameters": count_parameters(model),
         "multiply_adds": count_multiply_adds(model),
         "seconds_per_epoch": seconds,
+        "replicas": devices.num_replicas_in_sync,
         "versions": {
             "keras_ffl": keras_ffl.__version__,
             **{name: importlib.metadata.version(name) for name in _PACKAGES},

@@ -149,6 +149,12 @@ class Workdir:
         """
         return DatasetInfo.from_dict(_read_json(self.path / "dataset.json"))
 
+    def left_out(self):
+        """Names of the photos that the run leaves out, None without a run."""
+        if not (self.path / "dataset.json").exists():
+            return None
+        return self.dataset_info().left_out
+
     # ----- checkpoints ---------------------------------------------------
 
     def checkpoint_files(self):

@@ -3,6 +3,7 @@
 python scripts/evaluate.py --workdir=runs/quickstart
 """
 
+import dataclasses
 import json
 import os
 
@@ -10,14 +11,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import flags  # noqa: E402
 
-from keras_ffl import cli, data  # noqa: E402
+from keras_ffl import cli, data, training  # noqa: E402
 from keras_ffl.evaluation import evaluate_heads, format_heads  # noqa: E402
 from keras_ffl.workdir import Workdir  # noqa: E402
 
 _WORKDIR = cli.define_workdir()
 _CHECKPOINT = cli.define_checkpoint()
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of tensorflow-datasets, if it has moved."
+    "data_dir", None, "Folder of the data, if it has moved."
 )
 _JSON = flags.DEFINE_bool("json", False, "Whether to print JSON.")
 
@@ -27,13 +28,14 @@ def main():
     folder = Workdir(_WORKDIR.value)
     config = folder.config()
     model = folder.load_model(_CHECKPOINT.value)
-    dataset = data.load(config.dataset, _DATA_DIR.value or config.data_dir)
-    batches = data.evaluation_batches(
-        dataset.x_test, dataset.y_test, dataset.info, config.eval_batch_size
-    )
-    heads = evaluate_heads(
-        model, batches, dataset.y_test, verbose=not _JSON.value
-    )
+    if _DATA_DIR.value:
+        config = dataclasses.replace(config, data_dir=_DATA_DIR.value)
+    dataset, _ = training.load_data(config, folder.left_out())
+    batches = dataset.evaluation_batches(config.eval_batch_size)
+    with data.naming_unreadable():
+        heads = evaluate_heads(
+            model, batches, dataset.y_test, verbose=not _JSON.value
+        )
     print(json.dumps(heads, indent=2) if _JSON.value else format_heads(heads))
 
 

@@ -14,6 +14,7 @@ from absl import flags  # noqa: E402
 
 from keras_ffl import cli, presets, training  # noqa: E402
 from keras_ffl.config import Config  # noqa: E402
+from keras_ffl.distribution import STRATEGIES, split_cpu  # noqa: E402
 from keras_ffl.evaluation import format_heads  # noqa: E402
 
 _PRESET = flags.DEFINE_string(
@@ -29,7 +30,27 @@ _DATASET = flags.DEFINE_string(
     "dataset", None, "Data set, if another than the preset's."
 )
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of tensorflow-datasets."
+    "data_dir",
+    None,
+    "Folder of tensorflow-datasets; of imagefolder the one that holds train "
+    "and val.",
+)
+_VERIFY_IMAGES = flags.DEFINE_bool(
+    "verify_images",
+    None,
+    "Whether to decode every photo once before training and to leave out "
+    "those that can't be decoded.",
+)
+_STRICT = flags.DEFINE_bool(
+    "strict", None, "Whether a photo that can't be decoded stops the run."
+)
+_STRATEGY = flags.DEFINE_string(
+    "strategy",
+    "auto",
+    f"Devices: {', '.join(STRATEGIES)} (docs/scaling.md).",
+)
+_LOGICAL_CPUS = flags.DEFINE_integer(
+    "logical_cpus", None, "Split the CPU into so many devices, to try replicas."
 )
 _WORKDIR = cli.define_workdir()
 _SEED = flags.DEFINE_integer("seed", None, "Seed of the run.")
@@ -47,6 +68,8 @@ def main():
         "teacher": _TEACHER.value,
         "dataset": _DATASET.value,
         "data_dir": _DATA_DIR.value,
+        "verify_images": _VERIFY_IMAGES.value,
+        "strict": _STRICT.value,
         "seed": _SEED.value,
         "deterministic": _DETERMINISTIC.value,
     }
@@ -56,7 +79,9 @@ def main():
         **{key: value for key, value in given.items() if value is not None},
     }
     run = dataclasses.replace(presets.preset(_PRESET.value), **fields)
-    metrics = training.train(run, _WORKDIR.value)
+    if _LOGICAL_CPUS.value is not None:
+        split_cpu(_LOGICAL_CPUS.value)
+    metrics = training.train(run, _WORKDIR.value, strategy=_STRATEGY.value)
     print(f"\nTest split, epoch {metrics['epoch']}:\n")
     print(format_heads(metrics["heads"]))
 

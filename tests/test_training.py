@@ -10,6 +10,7 @@ import pytest
 
 from keras_ffl import InputError, TrainingDiverged, data, training
 from keras_ffl.config import Config
+from keras_ffl.distribution import make_strategy
 from keras_ffl.layers import FeatureAverage
 from keras_ffl.workdir import Workdir
 
@@ -36,7 +37,7 @@ def few_digits(monkeypatch):
         x_test=digits.x_test[:100],
         y_test=digits.y_test[:100],
     )
-    monkeypatch.setattr(data, "load", lambda name, data_dir=None: few)
+    monkeypatch.setattr(data, "load", lambda *arguments: few)
     return few
 
 
@@ -144,9 +145,11 @@ def test_a_diverging_run_keeps_its_last_good_checkpoint(
     kernel.assign(np.full(kernel.shape, np.nan))
     config = changed(epochs=3)
     dataset, holdout = training.load_data(config)
-    arguments = training._fit_arguments(config, dataset, holdout, done=1)
+    arguments = training._fit_arguments(
+        config, dataset, holdout, 1, make_strategy("one")
+    )
     with pytest.raises(TrainingDiverged, match=message):
-        training._fit(model, config, folder, arguments, verbose=0)
+        training._fit(model, config, folder, arguments, 0, chief=True)
     assert list(folder.checkpoint_files()) == [1]
     assert folder.checkpoint_files()[1].read_bytes() == good
     assert folder.best_epochs() == best

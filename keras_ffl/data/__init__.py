@@ -1,11 +1,6 @@
 """Data sets, augmentation and the input pipeline."""
 
-from keras_ffl.data.arrays import (
-    Dataset,
-    DatasetInfo,
-    from_arrays,
-    split_holdout,
-)
+from keras_ffl.data.arrays import Dataset, from_arrays
 from keras_ffl.data.augmentation import (
     Augmentation,
     crop_and_flip,
@@ -13,6 +8,13 @@ from keras_ffl.data.augmentation import (
     draw_epoch,
 )
 from keras_ffl.data.datasets import DATASETS, load
+from keras_ffl.data.holdout import split_holdout
+from keras_ffl.data.image_folder import from_folder
+from keras_ffl.data.info import DatasetInfo
+from keras_ffl.data.photo_decoding import decode_centre, draw_crops
+from keras_ffl.data.photo_files import PhotoFiles
+from keras_ffl.data.photo_pipeline import naming_unreadable
+from keras_ffl.data.photos import PhotoDataset, PhotoOptions
 from keras_ffl.data.pipeline import (
     evaluation_batches,
     normalize,
@@ -25,12 +27,19 @@ __all__ = [
     "DATASETS",
     "Dataset",
     "DatasetInfo",
+    "PhotoDataset",
+    "PhotoFiles",
+    "PhotoOptions",
     "crop_and_flip",
     "cut_out",
+    "decode_centre",
+    "draw_crops",
     "draw_epoch",
     "evaluation_batches",
     "from_arrays",
+    "from_folder",
     "load",
+    "naming_unreadable",
     "normalize",
     "split_holdout",
     "steps_per_epoch",

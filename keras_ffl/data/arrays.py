@@ -1,84 +1,16 @@
-"""Data sets as NumPy arrays, with what is known about each of them."""
+"""Data sets as NumPy arrays."""
 
 import dataclasses
 
 import numpy as np
 
+from keras_ffl.data import pipeline
+from keras_ffl.data.info import DatasetInfo
 from keras_ffl.errors import InputError
 from keras_ffl.labels import check_labels
 
 # Of classes, where only what the labels are made of is to be checked.
 _ANY_NUMBER = np.iinfo("int32").max
-
-
-@dataclasses.dataclass(frozen=True)
-class DatasetInfo:
-    """What is known about a data set besides its images.
-
-    It goes into a run's config and into the exported models, which need the
-    class names and the normalisation.
-
-    Args:
-        name: String, the data set's name.
-        num_classes: Integer.
-        input_shape: Tuple `(height, width, channels)`.
-        class_names: Tuple of `num_classes` strings.
-        mean: Tuple of one float per channel, in units of 0..255.
-        std: Tuple of one positive float per channel, in units of 0..255.
-        flip: Boolean, whether a horizontal flip belongs to its training
-            recipe (a mirrored digit is not a digit).
-
-    Raises:
-        InputError: If the fields contradict each other.
-    """
-
-    name: str
-    num_classes: int
-    input_shape: tuple
-    class_names: tuple
-    mean: tuple
-    std: tuple
-    flip: bool
-
-    def __post_init__(self):
-        for field in ("input_shape", "class_names", "mean", "std"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
-        channels = self.input_shape[-1]
-        lengths = {
-            "input_shape": 3,
-            "class_names": self.num_classes,
-            "mean": channels,
-            "std": channels,
-        }
-        for field, length in lengths.items():
-            if len(getattr(self, field)) != length:
-                raise InputError(
-                    f"{field} of data set {self.name!r}: expected {length} "
-                    f"entries, got {len(getattr(self, field))}"
-                )
-        if min(self.std) <= 0:
-            raise InputError(
-                f"std of data set {self.name!r}: expected positive values, "
-                f"got {self.std}"
-            )
-
-    def to_dict(self):
-        """Returns the fields as a dict that JSON can hold."""
-        return {
-            field: list(value) if isinstance(value, tuple) else value
-            for field, value in dataclasses.asdict(self).items()
-        }
-
-    @classmethod
-    def from_dict(cls, fields):
-        """Returns the `DatasetInfo` whose `to_dict` gave `fields`."""
-        known = [field.name for field in dataclasses.fields(cls)]
-        if sorted(fields) != sorted(known):
-            raise InputError(
-                f"fields of a data set's info: expected {known}, "
-                f"got {list(fields)}"
-            )
-        return cls(**fields)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -99,6 +31,66 @@ class Dataset:
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
+
+    @property
+    def num_train(self):
+        """Number of training examples."""
+        return len(self.x_train)
+
+    def training_batches(self, batch_size, seed, augmentation=None, **options):
+        """Batches of the training split.
+
+        Args:
+            batch_size: Integer.
+            seed: Integer.
+            augmentation: `Augmentation`, or `None` for none.
+            **options: `initial_epoch`, `epochs`, `drop_remainder` and `part`
+                of `keras_ffl.data.training_batches`.
+
+        Returns:
+            `tf.data.Dataset` as `keras_ffl.data.training_batches` makes it.
+        """
+        return pipeline.training_batches(
+            self.x_train,
+            self.y_train,
+            self.info,
+            batch_size,
+            seed,
+            augmentation,
+            **options,
+        )
+
+    def evaluation_batches(self, batch_size=100, one_hot=False, part=None):
+        """Batches of the test split in its order.
+
+        Args:
+            batch_size: Integer; the last batch may be smaller.
+            one_hot: Boolean, whether integer labels become float32 rows.
+            part: As of `keras_ffl.data.training_batches`.
+
+        Returns:
+            `tf.data.Dataset` as `keras_ffl.data.evaluation_batches` makes it.
+        """
+        return pipeline.evaluation_batches(
+            self.x_test, self.y_test, self.info, batch_size, one_hot, part
+        )
+
+    def divided(self, kept, held_out):
+        """Two data sets from the training split.
+
+        Args:
+            kept: Integer array, the training examples that stay.
+            held_out: Integer array, the training examples that are the test
+                split of the second data set.
+
+        Returns:
+            Tuple of two `Dataset`; both train on what is kept.
+        """
+        x, y = self.x_train, self.y_train
+        rest = dataclasses.replace(self, x_train=x[kept], y_train=y[kept])
+        return rest, dataclasses.replace(
+            rest, x_test=x[held_out], y_test=y[held_out]
+        )
 
 
 def from_arrays(
@@ -210,50 +202,3 @@ def _count_classes(y_train, y_test, class_names):
     for y, argument in ((y_train, "y_train"), (y_test, "y_test")):
         check_labels(y, _ANY_NUMBER, argument)
     return int(max(y.max(initial=0) for y in (y_train, y_test))) + 1
-
-
-def split_holdout(dataset, fraction, seed=0):
-    """Takes a part out of the training images, for choosing things by it.
-
-    The classes keep their shares in both parts, and both keep their order.
-    Mean and standard deviation stay as they are.
-
-    Args:
-        dataset: `Dataset`.
-        fraction: Float in [0, 1), the part of the training images to take.
-        seed: Integer, decides which images are taken.
-
-    Returns:
-        Tuple `(dataset, x_holdout, y_holdout)`; the arrays are `None` at
-        `fraction=0`.
-
-    Raises:
-        InputError: If `fraction` is outside [0, 1) or leaves a class out of
-            one of the parts.
-    """
-    if not 0 <= fraction < 1:
-        raise InputError(f"holdout: expected 0 <= holdout < 1, got {fraction}")
-    if fraction == 0:
-        return dataset, None, None
-    from sklearn.model_selection import train_test_split
-
-    y = dataset.y_train
-    try:
-        kept, held_out = train_test_split(
-            np.arange(len(y)),
-            test_size=float(fraction),
-            random_state=seed,
-            stratify=y if y.ndim == 1 else y.argmax(axis=1),
-        )
-    except ValueError as error:
-        raise InputError(
-            f"holdout: {fraction} of {len(y)} images of "
-            f"{dataset.info.num_classes} classes can't be held out by class: "
-            f"{error}"
-        ) from error
-    kept.sort()
-    held_out.sort()
-    rest = dataclasses.replace(
-        dataset, x_train=dataset.x_train[kept], y_train=y[kept]
-    )
-    return rest, dataset.x_train[held_out], y[held_out]

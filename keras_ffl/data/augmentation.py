@@ -1,4 +1,4 @@
-"""Augmentation of training images: crop, flip, cutout and keras-cv's.
+"""Augmentation of training images: its options, crop, flip and cutout.
 
 What is drawn for an image is drawn for a whole epoch at once from the seed
 and the epoch's number, and the augmentation itself is a function of the
@@ -6,7 +6,6 @@ images and these draws.
 """
 
 import dataclasses
-import warnings
 
 import tensorflow as tf
 
@@ -35,6 +34,9 @@ class Augmentation:
         mixup: Float >= 0, alpha of MixUp (Zhang et al., 2018); 0 is none.
         cutmix: Float >= 0, alpha of CutMix (Yun et al., 2019); 0 is none.
             MixUp and CutMix turn integer labels into soft ones.
+        label_smoothing: Float in [0, 1), the part of every label that is
+            spread evenly over all classes (Szegedy et al., 2016); it turns
+            integer labels into soft ones.
 
     Raises:
         InputError: If a value is outside its range.
@@ -47,6 +49,7 @@ class Augmentation:
     randaugment: float = 0
     mixup: float = 0.0
     cutmix: float = 0.0
+    label_smoothing: float = 0.0
 
     def __post_init__(self):
         for name in ("pad", "cutout"):
@@ -68,11 +71,23 @@ class Augmentation:
                 raise InputError(
                     f"{name}: expected alpha >= 0, got {getattr(self, name)!r}"
                 )
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(
+                f"label_smoothing: expected a part in [0, 1), "
+                f"got {self.label_smoothing!r}"
+            )
 
     @property
-    def mixes_labels(self):
+    def softens_labels(self):
         """Whether labels become soft ones `(batch, num_classes)`."""
-        return bool(self.mixup or self.cutmix)
+        return bool(self.mixup or self.cutmix or self.label_smoothing)
+
+    @property
+    def changes_images(self):
+        """Whether pixels are changed otherwise than by crop and flip."""
+        return bool(
+            self.randaugment or self.cutout or self.mixup or self.cutmix
+        )
 
     @property
     def unseeded(self):
@@ -220,79 +235,3 @@ def cut_out(images, draws, side, fill):
     rows = covered(draws["cutout_y"], height)[:, :, tf.newaxis, tf.newaxis]
     columns = covered(draws["cutout_x"], width)[:, tf.newaxis, :, tf.newaxis]
     return tf.where(rows & columns, tf.constant(fill, images.dtype), images)
-
-
-def make_augment(augmentation, info):
-    """Makes the function that augments a batch.
-
-    Args:
-        augmentation: `Augmentation`.
-        info: `DatasetInfo` of the images.
-
-    Returns:
-        Function from `(images, labels, draws)` to `(images, labels)` for use
-        within `tf.data`. It takes uint8 images, integer labels or rows over
-        the classes, and the batch's part of `draw_epoch`; it returns float32
-        images in 0..255 and the labels, float32 rows if they are mixed.
-
-    Raises:
-        InputError: If the images can't be augmented so.
-    """
-    augmentation.check_input_shape(info.input_shape)
-    randaugment, mixers = _keras_cv_layers(augmentation)
-
-    def augment(images, labels, draws):
-        if augmentation.pad or augmentation.flip:
-            images = crop_and_flip(images, draws, augmentation)
-        images = tf.cast(images, tf.float32)
-        if randaugment is not None:
-            images = _clipped(randaugment(images, training=True))
-        if augmentation.cutout:
-            images = cut_out(images, draws, augmentation.cutout, info.mean)
-        if mixers:
-            images, labels = _mix(mixers, images, labels, info.num_classes)
-        return images, labels
-
-    return augment
-
-
-def _keras_cv_layers(augmentation):
-    """Returns keras-cv's RandAugment or None, and a list of mixing layers."""
-    if not augmentation.unseeded:
-        return None, []
-    warnings.warn(
-        f"{', '.join(augmentation.unseeded)}: these augmentations don't "
-        "depend on seed and epoch alone; runs with them can't be repeated "
-        "or resumed exactly",
-        UserWarning,
-        stacklevel=4,
-    )
-    from keras_cv import layers
-
-    randaugment = None
-    if augmentation.randaugment:
-        randaugment = layers.RandAugment(
-            value_range=(0, 255),
-            augmentations_per_image=2,
-            magnitude=augmentation.randaugment / 10,
-        )
-    mixers = []
-    if augmentation.cutmix:
-        mixers.append(layers.CutMix(alpha=augmentation.cutmix))
-    if augmentation.mixup:
-        mixers.append(layers.MixUp(alpha=augmentation.mixup))
-    return randaugment, mixers
-
-
-def _mix(mixers, images, labels, num_classes):
-    if labels.shape.rank == 1:
-        labels = tf.one_hot(labels, num_classes)
-    batch = {"images": images, "labels": labels}
-    for mixer in mixers:
-        batch = mixer(batch, training=True)
-    return _clipped(batch["images"]), batch["labels"]
-
-
-def _clipped(images):
-    """Undoes the rounding errors by which keras-cv leaves 0..255."""
-    return tf.clip_by_value(images, 0, 255)

@@ -2,29 +2,40 @@
 
 import functools
 import math
-import os
-import re
 
 import numpy as np
 
-from keras_ffl.data.arrays import Dataset, DatasetInfo, from_arrays
+from keras_ffl.data.arrays import Dataset, from_arrays
+from keras_ffl.data.image_folder import from_folder
+from keras_ffl.data.imagenet import imagenet2012
+from keras_ffl.data.info import DatasetInfo
+from keras_ffl.data.photos import PhotoOptions
+from keras_ffl.data.tfds_builders import (
+    check_complete,
+    damaged,
+    prepared_builder,
+)
 from keras_ffl.errors import InputError
 from keras_ffl.labels import check_labels
 
 
-def load(name, data_dir=None):
+def load(name, data_dir=None, photos=PhotoOptions()):
     """Loads a data set by its name.
 
-    `digits` comes with scikit-learn; the others are read, and downloaded
-    where they are not there yet, by tensorflow-datasets.
+    `digits` comes with scikit-learn, `imagefolder` are anyone's photos
+    (`keras_ffl.data.from_folder`); the others are read, and downloaded where
+    they are not there yet, by tensorflow-datasets.
 
     Args:
         name: String, a key of `DATASETS`.
         data_dir: Folder that tensorflow-datasets keeps its data sets in.
-            `None` is its own default folder. `digits` has no use for it.
+            `None` is its own default folder. Of `imagefolder` the folder that
+            holds `train` and `val`. `digits` has no use for it.
+        photos: `PhotoOptions`. Data sets of arrays have no use for it.
 
     Returns:
-        A `Dataset` with integer labels, always in the same order.
+        A `Dataset`, or of photos a `PhotoDataset`, with integer labels,
+        always in the same order.
 
     Raises:
         InputError: If the name is unknown, the folder does not exist, the
@@ -35,10 +46,10 @@ def load(name, data_dir=None):
         raise InputError(
             f"dataset: expected one of {', '.join(DATASETS)}, got {name!r}"
         )
-    return DATASETS[name](data_dir)
+    return DATASETS[name](data_dir, photos)
 
 
-def _digits(_):
+def _digits(data_dir, photos):
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -61,20 +72,10 @@ def _enlarge_digits(images):
     return np.rint(enlarged.numpy() * (255 / 16)).astype("uint8")
 
 
-def _from_tfds(name, num_classes, mean, std, data_dir):
+def _from_tfds(name, num_classes, mean, std, data_dir, photos):
+    builder = prepared_builder(name, data_dir)
     try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise InputError(
-            f"dataset {name!r} is read by the package tensorflow-datasets, "
-            f"which can't be imported: {_first_line(error)}"
-        ) from error
-
-    builder = _prepared_builder(tfds, name, data_dir)
-    try:
-        for file in ("dataset_info.json", "label.labels.txt"):
-            if not (builder.data_path / file).exists():
-                raise FileNotFoundError(f"{file} is missing")
+        check_complete(builder)
         info = DatasetInfo(
             name,
             num_classes,
@@ -84,54 +85,18 @@ def _from_tfds(name, num_classes, mean, std, data_dir):
             std,
             flip=True,
         )
-        train = _read_split(tfds, builder, "train")
-        test = _read_split(tfds, builder, "test")
+        train = _read_split(builder, "train")
+        test = _read_split(builder, "test")
     # JSON, protobuf, record reader and decoder each fail in their own way.
     except Exception as error:
-        raise _damaged(name, builder.data_path, error) from error
+        raise damaged(name, builder.data_path, error) from error
     for split, labels in (("train", train[1]), ("test", test[1])):
         check_labels(labels, num_classes, f"labels of {name} ({split})")
     return Dataset(info, *train, *test)
 
 
-def _prepared_builder(tfds, name, data_dir):
-    """Returns the data set's builder, downloading what is not there."""
-    if data_dir is not None:
-        data_dir = os.path.expanduser(data_dir)
-        if not os.path.isdir(data_dir):
-            raise InputError(
-                f"data_dir: expected an existing folder, got {data_dir}"
-            )
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except Exception as error:
-        folder = data_dir or "the default folder of tensorflow-datasets"
-        raise _damaged(name, folder, error) from error
-    if not builder.data_path.exists():
-        try:
-            builder.download_and_prepare()
-        except Exception as error:
-            raise InputError(
-                f"dataset {name!r} is not in {builder.data_path} and could "
-                f"not be downloaded and prepared: {_first_line(error)}"
-            ) from error
-    return builder
-
-
-def _damaged(name, folder, error):
-    return InputError(
-        f"dataset {name!r} in {folder} is incomplete or damaged "
-        f"({_first_line(error)}): delete its folder and prepare it again"
-    )
-
-
-def _first_line(error):
-    """Returns an exception's type and first line, without graph nodes."""
-    text = re.sub(r"^\{\{.*?\}\}\s*", "", str(error)).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0] if text else ''}"
-
-
-def _read_split(tfds, builder, split, batch_size=1000):
+def _read_split(builder, split, batch_size=1000):
+    import tensorflow_datasets as tfds
     from tqdm import tqdm
 
     dataset = builder.as_dataset(
@@ -162,4 +127,6 @@ DATASETS = {
     "cifar100": functools.partial(
         _from_tfds, "cifar100", 100, (129.3, 124.1, 112.4), (68.2, 65.4, 70.4)
     ),
+    "imagefolder": from_folder,
+    "imagenet2012": imagenet2012,
 }

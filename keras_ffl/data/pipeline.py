@@ -8,9 +8,9 @@ import tensorflow as tf
 from keras_ffl.data.augmentation import (
     Augmentation,
     draw_epoch,
-    make_augment,
     stream_seed,
 )
+from keras_ffl.data.batch_augmentation import make_augment
 from keras_ffl.errors import InputError
 from keras_ffl.labels import check_labels
 
@@ -59,6 +59,7 @@ def training_batches(
     initial_epoch=0,
     epochs=1,
     drop_remainder=False,
+    part=None,
 ):
     """Makes one data set that runs through all epochs of a training.
 
@@ -80,6 +81,9 @@ def training_batches(
         epochs: Integer, the epoch to stop before.
         drop_remainder: Boolean, whether to leave out an epoch's last batch
             if it is smaller than the others.
+        part: Function from a `tf.data.Dataset` of the batches' indices, int32
+            tensors `(batch,)`, to one of those that this process is to
+            prepare, of any number and size; `None` takes all.
 
     Returns:
         `tf.data.Dataset` of `(images, labels)`: float32
@@ -103,13 +107,9 @@ def training_batches(
     ...     shuffle=False,
     ... )
     """
-    x, y = _checked(x, y, info, batch_size)
+    x, y = _checked(x, y, info)
     n = len(x)
-    if drop_remainder and n < batch_size:
-        raise InputError(
-            f"batch_size: expected at most {n}, the number of examples, when "
-            f"the last partial batch is dropped, got {batch_size}"
-        )
+    check_batch_size(batch_size, n, drop_remainder)
     augmentation = augmentation or Augmentation(pad=0, flip=False)
     augment = make_augment(augmentation, info)
     # Held by the pipeline on the host, also where there is an accelerator.
@@ -117,12 +117,9 @@ def training_batches(
         all_images, all_labels = tf.constant(x), tf.constant(y)
 
     def draw(epoch):
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(n), stream_seed(seed, epoch, 0), "philox"
-        )
+        order = epoch_order(seed, epoch, n)
         draws = draw_epoch(seed, epoch, n, augmentation)
-        indices = tf.data.Dataset.from_tensor_slices(order)
-        return indices.batch(batch_size, drop_remainder).map(
+        return index_batches(order, batch_size, drop_remainder, part).map(
             lambda i: (i, {k: tf.gather(draws[k], i) for k in draws})
         )
 
@@ -133,10 +130,10 @@ def training_batches(
         return normalize(images, info), labels
 
     batches = tf.data.Dataset.range(initial_epoch, epochs).flat_map(draw)
-    return _finished(batches, prepare)
+    return finished(batches, prepare)
 
 
-def evaluation_batches(x, y, info, batch_size=100, one_hot=False):
+def evaluation_batches(x, y, info, batch_size=100, one_hot=False, part=None):
     """Makes a data set of normalised images in their given order.
 
     Args:
@@ -147,6 +144,7 @@ def evaluation_batches(x, y, info, batch_size=100, one_hot=False):
         batch_size: Integer; the last batch may be smaller.
         one_hot: Boolean, whether integer labels become float32 rows, as
             validation beside training on mixed labels needs them.
+        part: As in `training_batches`.
 
     Returns:
         `tf.data.Dataset` of `(images, labels)` as in `training_batches`.
@@ -154,19 +152,22 @@ def evaluation_batches(x, y, info, batch_size=100, one_hot=False):
     Raises:
         InputError: If images or labels don't fit the data set.
     """
-    x, y = _checked(x, y, info, batch_size)
+    x, y = _checked(x, y, info)
+    check_batch_size(batch_size, len(x))
+    with tf.device("CPU:0"):
+        all_images, all_labels = tf.constant(x), tf.constant(y)
 
-    def prepare(images, labels):
+    def prepare(i):
+        labels = tf.gather(all_labels, i)
         if one_hot and labels.shape.rank == 1:
             labels = tf.one_hot(labels, info.num_classes)
-        return normalize(images, info), labels
+        return normalize(tf.gather(all_images, i), info), labels
 
-    with tf.device("CPU:0"):
-        examples = tf.data.Dataset.from_tensor_slices((x, y))
-    return _finished(examples.batch(batch_size), prepare)
+    indices = index_batches(tf.range(len(x)), batch_size, False, part)
+    return finished(indices, prepare)
 
 
-def _checked(x, y, info, batch_size):
+def _checked(x, y, info):
     """Returns images and labels in the dtypes of the pipeline."""
     x, y = np.asarray(x), np.asarray(y)
     if x.dtype != np.uint8 or x.shape[1:] != info.input_shape or not len(x):
@@ -177,16 +178,43 @@ def _checked(x, y, info, batch_size):
     check_labels(y, info.num_classes, "y")
     if len(x) != len(y):
         raise InputError(f"y: expected {len(x)} labels, got {len(y)}")
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(
-            f"batch_size: expected an integer >= 1, got {batch_size!r}"
-        )
     if y.ndim == 2 and y.shape[1] == info.num_classes:
         return x, y.astype("float32")
     return x, y.reshape(-1).astype("int32")
 
 
-def _finished(batches, prepare):
+# ----- what the pipelines of arrays and of photos share ---------------------
+
+
+def check_batch_size(batch_size, n, drop_remainder=False):
+    """Raises an `InputError` unless `n` examples give such batches."""
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(
+            f"batch_size: expected an integer >= 1, got {batch_size!r}"
+        )
+    if drop_remainder and n < batch_size:
+        raise InputError(
+            f"batch_size: expected at most {n}, the number of examples, when "
+            f"the last partial batch is dropped, got {batch_size}"
+        )
+
+
+def epoch_order(seed, epoch, n):
+    """Returns the order of an epoch's examples, an int32 tensor `(n,)`."""
+    return tf.random.experimental.stateless_shuffle(
+        tf.range(n), stream_seed(seed, epoch, 0), "philox"
+    )
+
+
+def index_batches(order, batch_size, drop_remainder, part):
+    """Returns a `tf.data.Dataset` of the indices in the batches to prepare."""
+    indices = tf.data.Dataset.from_tensor_slices(order)
+    batches = indices.batch(batch_size, drop_remainder)
+    return batches if part is None else part(batches)
+
+
+def finished(batches, prepare):
+    """Returns batches prepared in parallel, in a fixed order."""
     options = tf.data.Options()
     options.deterministic = True
     # Every replica and worker is to see the batches of the same global order.

@@ -1,9 +1,29 @@
 """Batch normalisation as the method uses it, on the fused kernel."""
 
+import contextlib
+import contextvars
+
 import keras
 from keras import ops
 
+from keras_ffl.distribution import num_replicas, sum_over_replicas
 from keras_ffl.errors import InputError
+
+_DEFAULT_SYNCHRONIZED = contextvars.ContextVar("synchronized", default=False)
+
+
+@contextlib.contextmanager
+def synchronized_batch_norm(synchronized=True):
+    """Sets what `BatchNormalization` layers made within it do by default.
+
+    Args:
+        synchronized: Whether they take the statistics of the global batch.
+    """
+    token = _DEFAULT_SYNCHRONIZED.set(bool(synchronized))
+    try:
+        yield
+    finally:
+        _DEFAULT_SYNCHRONIZED.reset(token)
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -21,9 +41,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
         momentum: Float in [0, 1). Share of the old moving average that is
             kept in one update.
         epsilon: Float > 0, added to the variance.
+        synchronized: Whether the statistics of a training batch are those of
+            the global batch over all replicas of a `tf.distribute` strategy;
+            None for False, or True within `synchronized_batch_norm`. One
+            replica alone has no use for it.
         **kwargs: Further arguments of `keras.layers.BatchNormalization`.
-            `renorm` and `synchronized` are not supported, `axis` must be the
-            last one.
+            `renorm` is not supported, `axis` must be the last one.
 
     Input shape:
         Any tensor of rank >= 2 with channels last.
@@ -38,22 +61,28 @@ class BatchNormalization(keras.layers.BatchNormalization):
         Ioffe & Szegedy, 2015, https://arxiv.org/abs/1502.03167.
     """
 
-    def __init__(self, momentum=0.9, epsilon=1e-5, **kwargs):
-        for name in ("renorm", "synchronized"):
-            if kwargs.get(name):
-                raise InputError(
-                    f"`{name}` is not supported by "
-                    f"keras_ffl.layers.BatchNormalization: expected False, "
-                    f"got {kwargs[name]}"
-                )
+    def __init__(self, momentum=0.9, epsilon=1e-5, synchronized=None, **kwargs):
+        if kwargs.get("renorm"):
+            raise InputError(
+                "`renorm` is not supported by "
+                "keras_ffl.layers.BatchNormalization: expected False, got "
+                f"{kwargs['renorm']}"
+            )
         if kwargs.get("axis", -1) != -1:
             raise InputError(
                 f"`axis` must be -1 (channels last), got {kwargs['axis']}"
             )
-        super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
+        if synchronized is None:
+            synchronized = _DEFAULT_SYNCHRONIZED.get()
+        super().__init__(
+            momentum=momentum,
+            epsilon=epsilon,
+            synchronized=synchronized,
+            **kwargs,
+        )
 
     def call(self, inputs, training=None):
-        if self._uses_fused_kernel(inputs):
+        if self._uses_fused_kernel(inputs, training):
             outputs, mean, variance = self._fused(inputs, training)
         else:
             outputs, mean, variance = self._plain(inputs, training)
@@ -67,9 +96,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
         value = ops.cast(value, old.dtype)
         average.assign(old * self.momentum + value * (1.0 - self.momentum))
 
-    def _uses_fused_kernel(self, inputs):
+    def _uses_fused_kernel(self, inputs, training=False):
         return (
             keras.backend.backend() == "tensorflow"
+            and not (training and self.synchronized and num_replicas() > 1)
             and len(inputs.shape) == 4
             and self.scale
             and self.center
@@ -101,11 +131,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         dtype = keras.backend.result_type(inputs.dtype, "float32")
         x = ops.cast(inputs, dtype)
         if training and self.trainable:
-            axes = tuple(range(len(inputs.shape) - 1))
-            mean, variance = ops.moments(x, axes)
-            count = ops.cast(
-                ops.prod(ops.stack(ops.shape(x)[:-1])), variance.dtype
-            )
+            mean, variance, count = self._moments(x)
             unbiased = variance * (count / ops.maximum(count - 1.0, 1.0))
         else:
             mean = ops.cast(self.moving_mean, dtype)
@@ -121,3 +147,19 @@ class BatchNormalization(keras.layers.BatchNormalization):
             epsilon=self.epsilon,
         )
         return ops.cast(outputs, self.compute_dtype), mean, unbiased
+
+    def _moments(self, x):
+        """Mean and variance of each channel, and how many values they are of.
+
+        Of the global batch where the layer is synchronised. The variance is
+        computed around the mean: mean square less squared mean would cancel.
+        """
+        axes = tuple(range(len(x.shape) - 1))
+        count = ops.cast(ops.prod(ops.stack(ops.shape(x)[:-1])), x.dtype)
+        if not (self.synchronized and num_replicas() > 1):
+            return *ops.moments(x, axes), count
+        sums = ops.concatenate([ops.sum(x, axes), count[None]], axis=0)
+        sums = sum_over_replicas(sums)
+        mean, count = sums[:-1] / sums[-1], sums[-1]
+        squares = sum_over_replicas(ops.sum(ops.square(x - mean), axes))
+        return mean, squares / count, count

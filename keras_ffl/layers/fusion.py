@@ -9,6 +9,14 @@ from keras import ops
 from keras_ffl.errors import InputError
 from keras_ffl.layers.batch_normalization import BatchNormalization
 
+# Channels of the fused map from those of the maps.
+_WIDTHS = {"min": min, "sum": sum}
+
+
+def _is_positive(value):
+    """Whether `value` is an int >= 1."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
 
 def _check_maps(input_shape, layer):
     """The shapes of the feature maps as a list of 4-tuples."""
@@ -60,9 +68,9 @@ class FusionModule(keras.layers.Layer):
     convolution", like the regressor of FitNets.
 
     Args:
-        filters: Int >= 1, channels N of the fused map, or None for the
-            smallest channel count among the maps (the paper's choice on
-            CIFAR).
+        filters: Channels N of the fused map: an int >= 1, "min" (or None)
+            for the smallest channel count among the maps (the paper's choice
+            on CIFAR), or "sum" for the sum of all (its choice on ImageNet).
         kernel_size: Int >= 1, side of the depthwise convolution.
         **kwargs: Arguments of `keras.layers.Layer`.
 
@@ -74,8 +82,9 @@ class FusionModule(keras.layers.Layer):
         (batch, min h_k, min w_k, filters).
 
     Raises:
-        InputError: `filters` or `kernel_size` is no positive int, or the
-            inputs are not a list of at least two 4-D maps.
+        InputError: `filters` is neither a positive int nor "min", "sum" or
+            None, `kernel_size` is no positive int, or the inputs are not a
+            list of at least two 4-D maps.
 
     Example:
 
@@ -90,14 +99,15 @@ class FusionModule(keras.layers.Layer):
 
     def __init__(self, filters=None, kernel_size=3, **kwargs):
         super().__init__(**kwargs)
-        for name, value in (("filters", filters), ("kernel_size", kernel_size)):
-            allowed = value is None and name == "filters"
-            is_int = isinstance(value, int) and not isinstance(value, bool)
-            if not allowed and (not is_int or value < 1):
-                raise InputError(
-                    f"`{name}` must be an int >= 1"
-                    f"{' or None' if name == 'filters' else ''}, got {value!r}"
-                )
+        if filters not in (None, *_WIDTHS) and not _is_positive(filters):
+            raise InputError(
+                "`filters` must be an int >= 1, "
+                f"{', '.join(map(repr, _WIDTHS))} or None, got {filters!r}"
+            )
+        if not _is_positive(kernel_size):
+            raise InputError(
+                f"`kernel_size` must be an int >= 1, got {kernel_size!r}"
+            )
         self.filters = filters
         self.kernel_size = kernel_size
 
@@ -142,7 +152,8 @@ class FusionModule(keras.layers.Layer):
         self.pointwise_bn.build((*shape[:-1], self._output_filters(shapes)))
 
     def _output_filters(self, shapes):
-        return self.filters or min(shape[-1] for shape in shapes)
+        width = _WIDTHS.get(self.filters or "min")
+        return width(shape[-1] for shape in shapes) if width else self.filters
 
     def _smallest_size(self, shapes):
         sizes = {shape[1:3] for shape in shapes}

@@ -3,7 +3,13 @@
 import keras
 from keras import ops
 
-from keras_ffl.distribution import in_strategy, share_of_replica
+from keras_ffl.distribution import (
+    agreed_if_finite,
+    first_of_replica,
+    function_of_replicas,
+    in_strategy,
+    share_of_replica,
+)
 from keras_ffl.errors import InputError
 from keras_ffl.labels import check_labels
 from keras_ffl.methods.terms import weighted_mean, with_regularization
@@ -388,6 +394,39 @@ class TrainingMethod(keras.Model):
             **kwargs,
         )
 
+    def make_train_function(self, force=False):
+        """As in Keras, and over replicas in several processes as well."""
+        if not in_strategy(self):
+            super().make_train_function(force)
+        elif self.train_function is None or force:
+            self.train_function = function_of_replicas(
+                self.distribute_strategy,
+                self.train_step,
+                self.steps_per_execution,
+            )
+
+    def make_test_function(self, force=False):
+        """As in Keras, and over replicas in several processes as well."""
+        if not in_strategy(self):
+            super().make_test_function(force)
+        elif self.test_function is None or force:
+            # One step each: Keras gets no result of an execution that runs
+            # out of data.
+            self.test_function = function_of_replicas(
+                self.distribute_strategy, self.test_step
+            )
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras builds the metrics here, from the mean of a batch over the
+        # replicas, which fails for labels and over several processes. One
+        # replica's part of the batch does as well.
+        if in_strategy(self) and iterator is not None:
+            data_batch = first_of_replica(
+                self.distribute_strategy, iterator._get_iterator()
+            )
+            iterator = None
+        super()._maybe_symbolic_build(iterator, data_batch)
+
     def train_step(self, data):
         """One update of all trainable variables.
 
@@ -422,6 +461,8 @@ class TrainingMethod(keras.Model):
         with tape:
             loss = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(loss, variables)
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = agreed_if_finite(gradients)
         steps = self.optimizer.iterations
         # A copy: a conversion would give the variable itself.
         before = ops.copy(steps)

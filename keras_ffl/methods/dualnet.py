@@ -75,10 +75,8 @@ class DualNetModel(IndependentMethod):
         _check_number("classifier_weight", classifier_weight, (int, float))
         super().__init__(subnetworks, heads=_fused_head, name=name)
         # Numbers, not variables, which Keras would count twice.
-        self._extractor_ids = frozenset(
-            id(variable)
-            for network in subnetworks
-            for variable in _extractor(network).weights
+        self._extractor_ids = frozenset().union(
+            *(_extractor_ids(network) for network in subnetworks)
         )
         self.iterative_epochs = iterative_epochs
         self.classifier_weight = float(classifier_weight)
@@ -202,8 +200,15 @@ def _partner(turn):
     return "sub_2" if turn == "sub_1" else "sub_1"
 
 
-def _extractor(network):
-    return keras.Model(network.input, network.output["features"])
+def _extractor_ids(network):
+    """Ids of the weights that a network's feature map needs."""
+    features = network.output["features"]
+    ids = {id(w) for w in keras.Model(network.input, features).weights}
+    for layer in network.layers:
+        # A loaded network is one layer, with the classifier in it.
+        if isinstance(layer, keras.Model) and isinstance(layer.output, dict):
+            ids -= {id(w) for w in layer.weights} - _extractor_ids(layer)
+    return ids
 
 
 def _fused_head(networks):

@@ -31,7 +31,9 @@ def build_branches(
         num_classes: Int >= 2, m.
         input_shape: (height, width, channels), ints >= 1.
         separate_stages: Int from 1 to the number of stages (3 for the
-            networks for small images; 3 leaves only the stem shared).
+            networks for small images, 4 for those for ImageNet; that many
+            leave only the stem shared). The paper has 1 on CIFAR and 2 on
+            ImageNet.
 
     Returns:
         List of n functional `keras.Model`s, named `<name>_branch<k>`, from

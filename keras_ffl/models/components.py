@@ -59,6 +59,47 @@ def relu(x, name):
     return keras.layers.Activation("relu", name=name)(x)
 
 
+def shortcut(x, filters, strides, name):
+    """What a block of residual networks adds: `x` itself where that fits.
+
+    Args:
+        x: KerasTensor (batch, height, width, channels), the block's input.
+        filters: Int, the block's output channels.
+        strides: Int, the block's strides.
+        name: Name of the block.
+
+    Returns:
+        `x` or, where the shape changes, its 1x1 convolution with batch
+        normalisation: KerasTensor of the shape of the block's output.
+    """
+    if strides == 1 and x.shape[-1] == filters:
+        return x
+    x = convolution(x, filters, 1, strides, f"{name}_shortcut_conv")
+    return normalization(x, f"{name}_shortcut_bn")
+
+
+def basic_block(x, filters, strides, name):
+    """Two 3x3 convolutions; the last activation comes after the sum.
+
+    Args:
+        x: KerasTensor (batch, height, width, channels).
+        filters: Int, output channels.
+        strides: Int, of the first convolution.
+        name: Start of the names of the block's layers.
+
+    Returns:
+        KerasTensor (batch, ceil(height / strides), ceil(width / strides),
+        filters), values >= 0.
+    """
+    added = shortcut(x, filters, strides, name)
+    x = convolution(x, filters, 3, strides, f"{name}_conv1")
+    x = relu(normalization(x, f"{name}_bn1"), f"{name}_relu1")
+    x = convolution(x, filters, 3, 1, f"{name}_conv2")
+    x = normalization(x, f"{name}_bn2")
+    x = keras.layers.Add(name=f"{name}_add")([x, added])
+    return relu(x, f"{name}_relu2")
+
+
 def classifier(features, num_classes, prefix=""):
     """Global average pooling and a dense layer: logits of a feature map.
 

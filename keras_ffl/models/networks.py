@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_ffl.errors import InputError
+from keras_ffl.models.imagenet_resnet import imagenet_resnet_architecture
 from keras_ffl.models.resnet import resnet_architecture
 from keras_ffl.models.wide_resnet import wide_resnet_architecture
 
@@ -34,6 +35,9 @@ NETWORKS = {
     "wrn_16_2": wide_resnet_architecture(16, 2),
     "wrn_40_2": wide_resnet_architecture(40, 2),
     "wrn_28_10": wide_resnet_architecture(28, 10),
+    "imagenet_resnet18": imagenet_resnet_architecture(18),
+    "imagenet_resnet34": imagenet_resnet_architecture(34),
+    "imagenet_resnet50": imagenet_resnet_architecture(50),
 }
 """The `Architecture` of each known name.
 
@@ -50,12 +54,13 @@ def build(name, num_classes, input_shape=(32, 32, 3)):
     Args:
         name: A key of `NETWORKS`, such as `"resnet32"` or `"wrn_16_2"`.
         num_classes: Int >= 2, m.
-        input_shape: (height, width, channels), ints >= 1.
+        input_shape: (height, width, channels), ints >= 1; (224, 224, 3) for
+            ImageNet.
 
     Returns:
         Functional `keras.Model` from float images (batch, height, width,
         channels) to `{"features": (batch, h, w, C), "logits": (batch, m)}`,
-        as `resnet` and `wide_resnet` describe it.
+        as `resnet`, `wide_resnet` and `imagenet_resnet` describe it.
 
     Raises:
         InputError: The name is unknown or an argument is out of its range.

@@ -1,11 +1,14 @@
 """Residual networks for small images."""
 
-import keras
-
 from keras_ffl.errors import InputError
 from keras_ffl.models.architecture import Architecture, stages_of
 from keras_ffl.models.checks import check_depth, is_int
-from keras_ffl.models.components import convolution, normalization, relu
+from keras_ffl.models.components import (
+    basic_block,
+    convolution,
+    normalization,
+    relu,
+)
 
 WIDTHS = (16, 32, 64)
 
@@ -62,7 +65,7 @@ def resnet_architecture(depth=None, blocks_per_stage=None):
     if len(set(blocks)) > 1:
         size = "".join(f"_{count}" for count in blocks)
     return Architecture(
-        f"resnet{size}", _stem, stages_of(_block, WIDTHS, blocks)
+        f"resnet{size}", _stem, stages_of(basic_block, WIDTHS, blocks)
     )
 
 
@@ -94,17 +97,3 @@ def _blocks(depth, blocks_per_stage):
 def _stem(x, prefix):
     x = convolution(x, WIDTHS[0], 3, 1, f"{prefix}stem_conv")
     return relu(normalization(x, f"{prefix}stem_bn"), f"{prefix}stem_relu")
-
-
-def _block(x, filters, strides, name):
-    """Basic block: the activation comes after the sum."""
-    shortcut = x
-    if strides > 1 or x.shape[-1] != filters:
-        shortcut = convolution(x, filters, 1, strides, f"{name}_shortcut_conv")
-        shortcut = normalization(shortcut, f"{name}_shortcut_bn")
-    x = convolution(x, filters, 3, strides, f"{name}_conv1")
-    x = relu(normalization(x, f"{name}_bn1"), f"{name}_relu1")
-    x = convolution(x, filters, 3, 1, f"{name}_conv2")
-    x = normalization(x, f"{name}_bn2")
-    x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
-    return relu(x, f"{name}_relu2")

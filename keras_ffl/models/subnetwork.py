@@ -3,6 +3,7 @@
 import keras
 
 from keras_ffl.errors import InputError
+from keras_ffl.models.copying import copy_model
 from keras_ffl.models.graph import calls, has_graph, layers_within
 
 # What may follow the classifying layer without changing its values.
@@ -20,7 +21,9 @@ _NONLINEAR = (
 )
 
 
-def as_subnetwork(model, feature_layer, trainable=True, name=None):
+def as_subnetwork(
+    model, feature_layer, trainable=True, name=None, preprocessing=None
+):
     """A copy of a classifier that gives its feature map and its logits.
 
     The copy has layers and weights of its own; `model` stays as it is. A
@@ -39,17 +42,24 @@ def as_subnetwork(model, feature_layer, trainable=True, name=None):
             batch normalisation uses its moving statistics. True leaves each
             layer trainable or frozen as it is in `model`.
         name: Name of the copy, by default that of `model`.
+        preprocessing: What stands between the images and the copy, or None:
+            a Keras layer or model (which is copied too) or a function made
+            of them and of `keras.ops`, from images to what `model` takes. A
+            functional model has its own image shape, all others get images
+            of the shape that `model` takes. For a Keras application see
+            `application_preprocessing`.
 
     Returns:
-        Functional `keras.Model` from the images that `model` takes to
-        `{"features": (batch, h, w, C), "logits": (batch, m)}`, in the dtypes
-        of the layers that they come from.
+        Functional `keras.Model` from the images that `model`, or the
+        preprocessing, takes to `{"features": (batch, h, w, C), "logits":
+        (batch, m)}`, in the dtypes of the layers that they come from.
 
     Raises:
         InputError: `model` is of another kind, has several inputs or outputs,
             an output that is not 2-D, or ends in an activation other than
             linear or softmax; there is no such `feature_layer`, it is called
-            several times, or its output is not 4-D.
+            several times, or its output is not 4-D; `preprocessing` can't be
+            called or gives what `model` can't take.
 
     Example:
 
@@ -58,15 +68,64 @@ def as_subnetwork(model, feature_layer, trainable=True, name=None):
     """
     source = _functional(model)
     _check_feature_layer(source, feature_layer)
-    clone = _copy(source, _classifying_layer(source))
+    clone = copy_model(source, _classifying_layer(source))
     outputs = {
         "features": _outputs(clone, feature_layer)[0][0],
         "logits": clone.outputs[0],
     }
     subnetwork = keras.Model(clone.inputs[0], outputs, name=name or model.name)
+    if preprocessing is not None:
+        subnetwork = preprocessed(subnetwork, preprocessing)
     if not trainable:
         subnetwork.trainable = False
     return subnetwork
+
+
+def preprocessed(network, preprocessing):
+    """A sub-network that prepares its images itself.
+
+    Args:
+        network: Functional `keras.Model` of one input.
+        preprocessing: As of `as_subnetwork`.
+
+    Returns:
+        Functional `keras.Model` from images through a copy of
+        `preprocessing` to the outputs of `network`, which is a nested model
+        in it.
+
+    Raises:
+        InputError: `preprocessing` can't be called or gives what `network`
+            can't take.
+    """
+    if not callable(preprocessing):
+        raise InputError(
+            "`preprocessing` must be a Keras layer, a model or a function, "
+            f"got {preprocessing!r}"
+        )
+    target = network.inputs[0]
+    taken = preprocessing.inputs[0] if has_graph(preprocessing) else target
+    image = keras.Input(taken.shape[1:], dtype=taken.dtype, name="image")
+    prepared = preprocessing(image)
+    if not _fits(prepared, target.shape):
+        raise InputError(
+            "`preprocessing` must give one tensor of the shape that "
+            f"'{network.name}' takes, {target.shape}, got {prepared!r}"
+        )
+    prepare = copy_model(keras.Model(image, prepared, name="preprocessing"))
+    inner = keras.Model(network.input, network.output, name="network")
+    image = keras.Input(taken.shape[1:], dtype=taken.dtype, name="image")
+    return keras.Model(image, inner(prepare(image)), name=network.name)
+
+
+def _fits(tensor, shape):
+    return (
+        isinstance(tensor, keras.KerasTensor)
+        and len(tensor.shape) == len(shape)
+        and all(
+            None in sizes or sizes[0] == sizes[1]
+            for sizes in zip(tensor.shape, shape)
+        )
+    )
 
 
 def as_teacher(model, name="teacher_network"):
@@ -89,33 +148,29 @@ def as_teacher(model, name="teacher_network"):
             linear or softmax.
     """
     source = _functional(model)
-    end = calls(source)[-1].layer
-    bare = not isinstance(end, keras.Layer)
-    clone = _copy(source, None if bare else _classifying_layer(source))
-    teacher = keras.Model(clone.inputs[0], clone.outputs[0], name=name)
-    teacher.trainable = False
+    model, output = _within(source)
+    end, _ = _producer(model, output)
+    bare = end and not isinstance(end.layer, keras.Layer)
+    last = None if bare else _classifying_layer(model, output)
+    clone = copy_model(source, last)
+    teacher = FrozenClassifier(clone.inputs[0], clone.outputs[0], name=name)
+    # Keras hands it down only where it changes: a layer that is made frozen
+    # may have made trainable layers inside.
+    for layer in (teacher, *layers_within(teacher)):
+        layer.trainable = False
     return teacher
 
 
-def _copy(source, last):
-    """A copy with weights of its own, linear in the layer `last`."""
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class FrozenClassifier(keras.Model):
+    """A functional model that predicts in inference mode whatever is asked.
 
-    def copy(layer):
-        if layer is last:
-            return _linear(layer)
-        return type(layer).from_config(layer.get_config())
+    A functional model runs the models in it in its own mode; a
+    `training=False` in their call does not outlast it.
+    """
 
-    def call(layer, *args, **kwargs):
-        # A softmax layer takes a mask, the activation in its place does not.
-        if isinstance(layer, keras.layers.Activation):
-            kwargs.pop("mask", None)
-        return layer(*args, **kwargs)
-
-    clone = keras.models.clone_model(
-        source, clone_function=copy, call_function=call, recursive=True
-    )
-    _copy_weights(source, clone)
-    return clone
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs, training=False, mask=mask)
 
 
 def _functional(model):
@@ -193,14 +248,32 @@ def _candidates(model, most=10):
     return ", ".join(names[:most]) + more if names else "none"
 
 
-def _classifying_layer(model):
-    """The layer that makes the output; it is linear or ends in a softmax."""
-    producers = {
-        id(tensor): call for call in calls(model) for tensor in call.outputs
-    }
-    call = producers.get(id(model.outputs[0]))
+def _within(model, output=None):
+    """The nested model that makes the output, and its tensor there."""
+    output = model.outputs[0] if output is None else output
+    call, tensor = _producer(model, output)
+    if call and has_graph(call.layer):
+        position = [id(each) for each in call.outputs].index(id(tensor))
+        return _within(call.layer, call.layer.outputs[position])
+    return model, output
+
+
+def _producer(model, tensor):
+    """The call behind a tensor, what passes it on aside, and its tensor.
+
+    The call is None where none makes it.
+    """
+    producers = {id(t): call for call in calls(model) for t in call.outputs}
+    call = producers.get(id(tensor))
     while call and _passes(call.layer):
-        call = producers.get(id(call.inputs[0]))
+        tensor = call.inputs[0]
+        call = producers.get(id(tensor))
+    return call, tensor
+
+
+def _classifying_layer(model, output=None):
+    """The layer that makes the output; it is linear or ends in a softmax."""
+    call, _ = _producer(model, model.outputs[0] if output is None else output)
     if call is None:
         problem = "nothing classifies"
     elif _is_softmax(call.layer):
@@ -246,30 +319,3 @@ def _no_logits(layer):
         activation = getattr(layer.activation, "__name__", layer.activation)
         return f"stands layer '{layer.name}' with activation {activation}"
     return None
-
-
-def _linear(layer):
-    """A new layer like `layer`, without its softmax."""
-    if isinstance(layer, keras.layers.Softmax):
-        # An activation, not nothing: it keeps the dtype of the output.
-        return keras.layers.Activation(
-            "linear", name=layer.name, dtype=layer.dtype_policy
-        )
-    config = layer.get_config()
-    if hasattr(layer, "activation"):
-        config["activation"] = "linear"
-    return type(layer).from_config(config)
-
-
-def _copy_weights(source, target):
-    """Copies all weights between two models of the same structure.
-
-    As a file would carry them, since some layers (`Normalization` for one)
-    compute more state when they load, which `set_weights` does not do.
-    """
-    pairs = zip(layers_within(source), layers_within(target), strict=True)
-    for old, new in pairs:
-        store = {}
-        old.save_own_variables(store)
-        if store:
-            new.load_own_variables(store)

@@ -149,16 +149,8 @@ def _table_3():
 
 
 def _imagenet(method):
-    return _versus_one(
-        method=method,
-        dataset="imagenet2012",
-        networks=("imagenet_resnet34",),
-        separate_stages=2,
-        epochs=90,
-        lr_milestones=(30, 60),
-        batch_size=256,
-        rampup_epochs=20,
-    )
+    recipe = presets.preset("imagenet_resnet34_ffl")
+    return dataclasses.replace(recipe, method=method)
 
 
 def _table_4():

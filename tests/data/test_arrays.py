@@ -180,15 +180,16 @@ def test_holdout(one_hot):
     labels = np.random.default_rng(0).permutation(labels)
     y = np.eye(3)[labels] if one_hot else labels
     dataset = numbered(y)
-    rest, x, y_held_out = split_holdout(dataset, 0.1)
-    kept, held_out = numbers(rest.x_train), numbers(x)
+    rest, part = split_holdout(dataset, 0.1)
+    kept, held_out = numbers(rest.x_train), numbers(part.x_test)
     assert (np.bincount(labels[held_out]) == [50, 30, 20]).all()
     np.testing.assert_array_equal(
         np.sort(np.concatenate([kept, held_out])), np.arange(1000)
     )
     assert (np.diff(kept) > 0).all()
     np.testing.assert_array_equal(rest.y_train, y[kept])
-    np.testing.assert_array_equal(y_held_out, y[held_out])
+    np.testing.assert_array_equal(part.y_test, y[held_out])
+    assert part.x_train is rest.x_train
     assert isinstance(rest, Dataset)
     assert rest.info == dataset.info
     assert rest.x_test is dataset.x_test
@@ -197,16 +198,16 @@ def test_holdout(one_hot):
 
 def test_holdout_depends_on_the_seed_alone():
     dataset = numbered(np.arange(600) % 3)
-    first = numbers(split_holdout(dataset, 0.2, seed=1)[1])
-    again = numbers(split_holdout(dataset, 0.2, seed=1)[1])
-    other = numbers(split_holdout(dataset, 0.2, seed=2)[1])
+    first = numbers(split_holdout(dataset, 0.2, seed=1)[1].x_test)
+    again = numbers(split_holdout(dataset, 0.2, seed=1)[1].x_test)
+    other = numbers(split_holdout(dataset, 0.2, seed=2)[1].x_test)
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_no_holdout():
     dataset = numbered(np.arange(6) % 3)
-    assert split_holdout(dataset, 0) == (dataset, None, None)
+    assert split_holdout(dataset, 0) == (dataset, None)
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan")])

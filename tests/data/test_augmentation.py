@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from keras_ffl.data import Augmentation, DatasetInfo, draw_epoch
-from keras_ffl.data.augmentation import crop_and_flip, cut_out, make_augment
+from keras_ffl.data.augmentation import crop_and_flip, cut_out
+from keras_ffl.data.batch_augmentation import make_augment
 from keras_ffl.errors import InputError
 
 
@@ -224,7 +225,7 @@ def test_keras_cv_keeps_shape_range_and_labels(options, shape):
     assert 200 < images.max() <= 255
     changed = (images != random_images(50, shape)).any(axis=(1, 2, 3))
     assert changed.mean() > 0.5
-    if augmentation.mixes_labels:
+    if augmentation.softens_labels:
         assert labels.shape == (50, 4)
         assert labels.dtype == np.float32
         np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-6)

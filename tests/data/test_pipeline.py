@@ -176,6 +176,60 @@ def test_mixed_labels_are_rows():
     assert run[-1][0].shape == (2, 9, 8, 3)
 
 
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_smoothed_labels(one_hot):
+    x, y = examples()
+    run = training_batches(
+        x,
+        np.eye(N)[y] if one_hot else y,
+        make_info(),
+        16,
+        0,
+        Augmentation(label_smoothing=0.1),
+    )
+    for (images, rows), (others, labels) in zip(
+        run.as_numpy_iterator(),
+        batches(augmentation=Augmentation()),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(images, others)
+        assert rows.dtype == np.float32
+        np.testing.assert_allclose(
+            rows, 0.9 * np.eye(N)[labels] + 0.1 / N, rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize("part", [-0.1, 1, float("nan")])
+def test_bad_label_smoothing(part):
+    with pytest.raises(InputError, match=f"label_smoothing: .*got {part}"):
+        Augmentation(label_smoothing=part)
+
+
+def halves(indices):
+    """Every batch in two parts, of which the first may be empty."""
+    return indices.flat_map(
+        lambda i: tf.data.Dataset.range(2).map(
+            lambda k: tf.cond(
+                k == 0, lambda: i[: tf.size(i) // 2], lambda: i[9:]
+            )
+        )
+    )
+
+
+def test_a_part_of_every_batch():
+    whole = batches(epochs=2)
+    part = batches(epochs=2, part=halves)
+    assert [len(y) for _, y in part] == [8, 7, 8, 7, 8, 7, 1, 0] * 2
+    assert_same(
+        part[::2], [(x[: len(x) // 2], y[: len(y) // 2]) for x, y in whole]
+    )
+    x, y = examples()
+    run = evaluation_batches(x, y, make_info(), 16, part=halves)
+    labels = [labels.tolist() for _, labels in run.as_numpy_iterator()]
+    assert labels[:2] == [list(range(8)), list(range(9, 16))]
+    assert labels[-2:] == [[48], []]
+
+
 def test_shapes_are_known():
     images, labels = training_batches(
         *examples(), make_info(), 16, 0, Augmentation(cutout=2)

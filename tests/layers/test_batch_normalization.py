@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_ffl.errors import InputError
 from keras_ffl.layers import BatchNormalization
+from keras_ffl.layers.batch_normalization import synchronized_batch_norm
 
 tf = pytest.importorskip("tensorflow")
 
@@ -40,7 +41,7 @@ def built(shape, dtype=None, **kwargs):
 
 
 def plain(layer, monkeypatch):
-    monkeypatch.setattr(layer, "_uses_fused_kernel", lambda inputs: False)
+    monkeypatch.setattr(layer, "_uses_fused_kernel", lambda *_: False)
     return layer
 
 
@@ -278,10 +279,32 @@ def test_save_and_load(tmp_path):
     ("arguments", "message"),
     [
         ({"renorm": True}, "`renorm` is not supported .* got True"),
-        ({"synchronized": True}, "`synchronized` is not supported"),
         ({"axis": 1}, r"`axis` must be -1 \(channels last\), got 1"),
     ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(InputError, match=message):
         BatchNormalization(**arguments)
+
+
+def test_synchronized_by_default_within_its_context():
+    assert not BatchNormalization().synchronized
+    with synchronized_batch_norm():
+        layer = BatchNormalization()
+        assert not BatchNormalization(synchronized=False).synchronized
+        with synchronized_batch_norm(False):
+            assert not BatchNormalization().synchronized
+    assert layer.synchronized
+    assert not BatchNormalization().synchronized
+    restored = BatchNormalization.from_config(layer.get_config())
+    assert restored.synchronized
+
+
+def test_synchronized_on_one_device_changes_nothing():
+    x = images()
+    plain, synchronized = (
+        BatchNormalization(synchronized=value) for value in (False, True)
+    )
+    np.testing.assert_array_equal(
+        plain(x, training=True), synchronized(x, training=True)
+    )

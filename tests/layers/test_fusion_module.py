@@ -182,6 +182,22 @@ def test_filters_and_kernel_size():
     )
 
 
+@pytest.mark.parametrize(
+    ("filters", "channels"), [("sum", 9), ("min", 2), (None, 2)]
+)
+def test_filters_from_the_maps(filters, channels):
+    maps = maps_of((5, 5, 3), (5, 5, 2), (5, 5, 4))
+    module = built(maps, filters=filters)
+    assert module.pointwise.kernel.shape == (1, 1, 9, channels)
+    expected = reference(module, maps, [None] * 3, True)
+    outputs = module(maps, training=True)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-10, atol=1e-12)
+    assert outputs.shape == (3, 5, 5, channels)
+    assert module.compute_output_shape([x.shape for x in maps]) == outputs.shape
+    restored = FusionModule.from_config(module.get_config())
+    assert restored.filters == filters
+
+
 def test_float32_on_the_fused_kernel():
     maps = maps_of((8, 8, 6), (4, 4, 3), dtype="float32")
     module = built(maps, "float32")
@@ -272,9 +288,10 @@ def test_serialization():
     assert restored.get_config()["kernel_size"] == 1
 
 
-def test_save_and_load(tmp_path):
+@pytest.mark.parametrize("filters", [None, "sum"])
+def test_save_and_load(filters, tmp_path):
     inputs = [keras.Input((8, 8, 3)), keras.Input((4, 4, 2))]
-    model = keras.Model(inputs, FusionModule()(inputs))
+    model = keras.Model(inputs, FusionModule(filters)(inputs))
     maps = maps_of((8, 8, 3), (4, 4, 2), dtype="float32")
     model(maps, training=True)
     model.save(tmp_path / "model.keras")
@@ -322,6 +339,14 @@ def test_bad_arguments(name, value):
         FusionModule(**{name: value})
 
 
-def test_kernel_size_is_needed():
+@pytest.mark.parametrize("value", ["max", "", b"sum", ["sum"]])
+def test_unknown_filters(value):
+    message = "`filters` must be an int >= 1, 'min', 'sum' or None, got "
+    with pytest.raises(InputError, match=message):
+        FusionModule(value)
+
+
+@pytest.mark.parametrize("value", [None, "min"])
+def test_kernel_size_is_needed(value):
     with pytest.raises(InputError, match="`kernel_size` must be an int >= 1, "):
-        FusionModule(kernel_size=None)
+        FusionModule(kernel_size=value)

@@ -1,10 +1,17 @@
 """The networks against the same ones in torch's standard layers."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
-from keras_ffl.models import resnet, wide_resnet
+from keras_ffl.models import (
+    NETWORKS,
+    imagenet_resnet,
+    resnet,
+    wide_resnet,
+)
 
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 nn = torch.nn
@@ -83,6 +90,54 @@ class Network(nn.Module):
         return x, self.classifier(x.mean((2, 3)))
 
 
+class Bottleneck(nn.Module):
+    def __init__(self, channels, filters, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, filters, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(filters)
+        self.conv2 = nn.Conv2d(filters, filters, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(filters)
+        self.conv3 = nn.Conv2d(filters, 4 * filters, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * filters)
+        self.shortcut_conv = self.shortcut_bn = nn.Identity()
+        if channels != 4 * filters:
+            self.shortcut_conv = nn.Conv2d(
+                channels, 4 * filters, 1, stride, bias=False
+            )
+            self.shortcut_bn = nn.BatchNorm2d(4 * filters)
+
+    def forward(self, x):
+        y = torch.relu(self.bn1(self.conv1(x)))
+        y = torch.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return torch.relu(y + self.shortcut_bn(self.shortcut_conv(x)))
+
+
+class ImageNetNetwork(nn.Module):
+    def __init__(self, block, blocks, num_classes):
+        super().__init__()
+        self.stem_conv = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.stem_bn = nn.BatchNorm2d(64)
+        self.pooling = nn.MaxPool2d(3, 2, 1)
+        channels = 64
+        self.blocks = nn.ModuleDict()
+        for stage, count in enumerate(blocks, start=1):
+            filters = 32 * 2**stage
+            for index in range(1, count + 1):
+                stride = 2 if stage > 1 and index == 1 else 1
+                self.blocks[f"stage{stage}_block{index}"] = block(
+                    channels, filters, stride
+                )
+                channels = 4 * filters if block is Bottleneck else filters
+        self.classifier = nn.Linear(channels, num_classes)
+
+    def forward(self, x):
+        x = self.pooling(torch.relu(self.stem_bn(self.stem_conv(x))))
+        for block in self.blocks.values():
+            x = block(x)
+        return x, self.classifier(x.mean((2, 3)))
+
+
 def _pairs(model, network):
     """(Keras layer, torch module) for everything with weights, by name."""
     modules = {
@@ -130,6 +185,14 @@ def _networks(kind, input_shape):
     if kind == "resnet20":
         model = resnet(20, 10, input_shape)
         network = Network(PostActivation, (16, 32, 64), 3, 10)
+    elif kind == "imagenet_resnet18":
+        model = imagenet_resnet(18, 10, input_shape)
+        network = ImageNetNetwork(PostActivation, (2, 2, 2, 2), 10)
+    elif kind == "start of imagenet_resnet50":
+        whole = NETWORKS["imagenet_resnet50"]
+        start = dataclasses.replace(whole, stages=whole.stages[:2])
+        model = start.network(10, input_shape)
+        network = ImageNetNetwork(Bottleneck, (3, 4), 10)
     else:
         model = wide_resnet(16, 2, 10, input_shape)
         network = Network(PreActivation, (32, 64, 128), 2, 10)
@@ -161,11 +224,21 @@ def _compare(kind, size, training, dtype, rtol):
     return pairs
 
 
-@pytest.mark.parametrize("kind", ["resnet20", "wrn_16_2"])
-@pytest.mark.parametrize("training", [False, True])
-def test_same_outputs_in_float64(kind, training):
+@pytest.mark.parametrize(
+    "kind, size, training",
+    [
+        ("resnet20", (11, 18), False),
+        ("resnet20", (11, 18), True),
+        ("wrn_16_2", (11, 18), False),
+        ("wrn_16_2", (11, 18), True),
+        ("imagenet_resnet18", (33, 70), False),
+        ("imagenet_resnet18", (64, 64), True),
+        ("start of imagenet_resnet50", (33, 50), True),
+    ],
+)
+def test_same_outputs_in_float64(kind, size, training):
     keras.config.set_dtype_policy("float64")
-    pairs = _compare(kind, (11, 18), training, "float64", rtol=1e-9)
+    pairs = _compare(kind, size, training, "float64", rtol=1e-9)
     for layer, module in pairs:
         if isinstance(module, nn.BatchNorm2d):
             _, _, mean, variance = layer.get_weights()

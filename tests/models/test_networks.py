@@ -22,12 +22,15 @@ def test_known_names():
         "wrn_16_2",
         "wrn_40_2",
         "wrn_28_10",
+        "imagenet_resnet18",
+        "imagenet_resnet34",
+        "imagenet_resnet50",
     ]
     for name, architecture in NETWORKS.items():
         assert architecture.name == name
 
 
-@pytest.mark.parametrize("name", ["resnet14", "wrn_16_2"])
+@pytest.mark.parametrize("name", ["resnet14", "wrn_16_2", "imagenet_resnet18"])
 def test_builds_the_network_of_that_name(name):
     model = build(name, 5, (16, 16, 1))
     assert model.name == name
@@ -38,7 +41,8 @@ def test_builds_the_network_of_that_name(name):
 @pytest.mark.parametrize("name", ["resnet18", "ResNet32", "", None, ["a"]])
 def test_unknown_name_lists_the_known_ones(name):
     with pytest.raises(
-        InputError, match="`name` must be one of resnet8, .*wrn_28_10, got"
+        InputError,
+        match="`name` must be one of resnet8, .*imagenet_resnet50, got",
     ):
         build(name, 10)
 

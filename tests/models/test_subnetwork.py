@@ -283,6 +283,104 @@ def test_bad_ending(end, message):
         as_subnetwork(model, "map")
 
 
+def _adapted():
+    layer = keras.layers.Normalization()
+    layer.adapt(_images(50) * 3 + 2)
+    return layer
+
+
+PREPROCESSING = {
+    "layer": lambda: keras.layers.Rescaling(2.0, 0.5),
+    "layer_with_state": _adapted,
+    "sequential": lambda: keras.Sequential([keras.layers.Rescaling(3.0)]),
+    "functional": lambda: _chain([keras.layers.Rescaling(2.0, 0.5)]),
+    "function": lambda: lambda x: keras.ops.flip(x, axis=-1) * 2.0 + 0.5,
+    "identity": lambda: lambda x: x,
+}
+
+
+@pytest.mark.parametrize("kind", PREPROCESSING)
+def test_preprocessing(kind, run):
+    preprocessing = PREPROCESSING[kind]()
+    model = _shaken(_chain(_layers("softmax")))
+    plain = as_subnetwork(model, "map")
+    subnetwork = as_subnetwork(model, "map", preprocessing=preprocessing)
+    assert subnetwork.name == "mine"
+    assert subnetwork.input_shape == (None, *SHAPE)
+    images = keras.ops.cast(_images(), "float32")
+    expected = run(plain, preprocessing(images))
+    outputs = run(subnetwork, images)
+    for key in ("features", "logits"):
+        np.testing.assert_allclose(
+            outputs[key], expected[key], rtol=1e-5, atol=1e-6
+        )
+    assert (kind == "identity") == np.allclose(
+        outputs["features"], run(plain, images)["features"]
+    )
+
+
+def test_preprocessing_with_an_image_shape_of_its_own(run):
+    resize = keras.Sequential(
+        [keras.Input((4, 4, 3)), keras.layers.UpSampling2D(2)]
+    )
+    model = _shaken(_chain(_layers()))
+    subnetwork = as_subnetwork(model, "map", preprocessing=resize)
+    assert subnetwork.input_shape == (None, 4, 4, 3)
+    assert subnetwork.output["features"].shape == (None, 6, 6, 6)
+    images = _images()[:, ::2, ::2]
+    np.testing.assert_array_equal(
+        run(subnetwork, images)["logits"],
+        run(model, images.repeat(2, axis=1).repeat(2, axis=2)),
+    )
+
+
+def test_preprocessing_is_a_copy(run):
+    scale = keras.layers.Dense(3, use_bias=False)
+    model = _chain(_layers())
+    subnetwork = as_subnetwork(
+        model, "map", trainable=False, preprocessing=scale
+    )
+    assert subnetwork.trainable_weights == [] and len(subnetwork.weights) == 9
+    expected = run(subnetwork, _images())
+    scale.set_weights([np.zeros((3, 3))])
+    np.testing.assert_array_equal(
+        run(subnetwork, _images())["logits"], expected["logits"]
+    )
+    assert scale.trainable and np.ptp(expected["logits"]) > 0
+
+
+@pytest.mark.parametrize("kind", ["layer_with_state", "function"])
+def test_preprocessing_saves_and_loads(kind, tmp_path, run):
+    subnetwork = as_subnetwork(
+        _shaken(_chain(_layers("softmax"))),
+        "map",
+        preprocessing=PREPROCESSING[kind](),
+    )
+    expected = run(subnetwork, _images())
+    subnetwork.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    outputs = run(loaded, _images())
+    for key in ("features", "logits"):
+        np.testing.assert_array_equal(outputs[key], expected[key])
+
+
+@pytest.mark.parametrize(
+    "preprocessing, message",
+    [
+        ("caffe", "a Keras layer, a model or a function, got 'caffe'"),
+        (
+            keras.layers.Flatten(),
+            r"the shape that 'mine' takes, \(None, 8, 8, 3\), got <KerasTensor",
+        ),
+        (keras.layers.ZeroPadding2D(1), r"shape=\(None, 10, 10, 3\)"),
+        (lambda x: [x, x], r"got \[<KerasTensor"),
+    ],
+)
+def test_bad_preprocessing(preprocessing, message):
+    with pytest.raises(InputError, match=f"^`preprocessing` must .*{message}"):
+        as_subnetwork(_chain(_layers()), "map", preprocessing=preprocessing)
+
+
 @pytest.mark.parametrize(
     "feature_layer, problem",
     [

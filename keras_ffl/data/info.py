@@ -1,0 +1,84 @@
+"""What is known about a data set besides its images."""
+
+import dataclasses
+
+from keras_ffl.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """What is known about a data set besides its images.
+
+    It goes into a run's config and into the exported models, which need the
+    class names and the normalisation.
+
+    Args:
+        name: String, the data set's name.
+        num_classes: Integer.
+        input_shape: Tuple `(height, width, channels)`.
+        class_names: Tuple of `num_classes` strings.
+        mean: Tuple of one float per channel, in units of 0..255.
+        std: Tuple of one positive float per channel, in units of 0..255.
+        flip: Boolean, whether a horizontal flip belongs to its training
+            recipe (a mirrored digit is not a digit).
+        central_crop: Float in (0, 1]: of an encoded image the square in the
+            centre is shown whose side is this part of the shorter one.
+            `None` for all of the image, its aspect ratio not kept.
+        left_out: Tuple of the names of the files that are not used, since
+            they were found to be unreadable.
+
+    Raises:
+        InputError: If the fields contradict each other.
+    """
+
+    name: str
+    num_classes: int
+    input_shape: tuple
+    class_names: tuple
+    mean: tuple
+    std: tuple
+    flip: bool
+    central_crop: float | None = None
+    left_out: tuple = ()
+
+    def __post_init__(self):
+        for field in ("input_shape", "class_names", "mean", "std", "left_out"):
+            object.__setattr__(self, field, tuple(getattr(self, field)))
+        channels = self.input_shape[-1]
+        lengths = {
+            "input_shape": 3,
+            "class_names": self.num_classes,
+            "mean": channels,
+            "std": channels,
+        }
+        for field, length in lengths.items():
+            if len(getattr(self, field)) != length:
+                raise InputError(
+                    f"{field} of data set {self.name!r}: expected {length} "
+                    f"entries, got {len(getattr(self, field))}"
+                )
+        if min(self.std) <= 0:
+            raise InputError(
+                f"std of data set {self.name!r}: expected positive values, "
+                f"got {self.std}"
+            )
+
+    def to_dict(self):
+        """Returns the fields as a dict that JSON can hold."""
+        return {
+            field: list(value) if isinstance(value, tuple) else value
+            for field, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, fields):
+        """Returns the `DatasetInfo` whose `to_dict` gave `fields`."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        # Runs from before a field was added lack it.
+        optional = {"central_crop", "left_out"}
+        if not set(known) - optional <= set(fields) <= set(known):
+            raise InputError(
+                f"fields of a data set's info: expected {known}, "
+                f"got {list(fields)}"
+            )
+        return cls(**fields)

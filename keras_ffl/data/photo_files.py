@@ -1,0 +1,138 @@
+"""Encoded photos on disk, read into memory at once if they fit there."""
+
+import dataclasses
+import functools
+import os
+
+import numpy as np
+import psutil
+import tensorflow as tf
+
+from keras_ffl.errors import InputError
+
+# Photos of a split that take no more bytes than this, and no more than this
+# part of the memory that is free, are kept in memory, encoded.
+_KEEP_BYTES = 4 * 2**30
+_KEEP_PART = 0.25
+
+
+class EncodedPhotos:
+    """The photos of one split. Nothing is read before they are needed.
+
+    A subclass has `names`, an array `(n,)` of strings by which a photo can be
+    found, `labels`, an integer array `(n,)`, and the methods below that
+    raise `NotImplementedError`.
+    """
+
+    def take(self, indices):
+        """Returns a data set of some of the photos."""
+        raise NotImplementedError
+
+    def sizes(self):
+        """Returns an iterable of the photos' sizes in bytes."""
+        raise NotImplementedError
+
+    def read(self, i):
+        """Returns what is on disk of example `i`, scalar string tensor."""
+        raise NotImplementedError
+
+    def parse(self, content, i):
+        """Returns photo (encoded) and label of what was read, as tensors."""
+        raise NotImplementedError
+
+    def name_of(self, i):
+        """Returns by what a user finds examples `i`, string tensor."""
+        raise NotImplementedError
+
+    def __len__(self):
+        return len(self.names)
+
+    def from_disk(self, i):
+        """Reads an example from disk, for use within `tf.data`.
+
+        Args:
+            i: Integer scalar tensor.
+
+        Returns:
+            Tuple of the encoded photo, a scalar string tensor, and its label,
+            a scalar int32 tensor.
+        """
+        return self.parse(self.read(i), i)
+
+    def reader(self):
+        """Returns `from_disk`, or the same from memory if all fit there.
+
+        Raises:
+            InputError: If a photo that is to be kept in memory can't be read.
+        """
+        if not self._fit_into_memory:
+            return self.from_disk
+        contents = self._contents
+        return lambda i: self.parse(tf.gather(contents, i), i)
+
+    @functools.cached_property
+    def _fit_into_memory(self):
+        limit = min(_KEEP_BYTES, _KEEP_PART * psutil.virtual_memory().available)
+        for size in self.sizes():
+            limit -= size
+            if limit < 0:
+                return False
+        return True
+
+    @functools.cached_property
+    def _contents(self):
+        everything = tf.data.Dataset.range(len(self)).map(
+            self.read, tf.data.AUTOTUNE
+        )
+        try:
+            with tf.device("CPU:0"):
+                return everything.batch(len(self)).get_single_element()
+        except tf.errors.OpError as error:
+            raise InputError(
+                f"a photo can't be read: {error.message.splitlines()[0]}"
+            ) from error
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PhotoFiles(EncodedPhotos):
+    """Photos in a file each.
+
+    Args:
+        root: Path of the folder that the names are in.
+        names: Array `(n,)` of strings, the files relative to `root`.
+        labels: Integer array `(n,)`.
+    """
+
+    root: str
+    names: np.ndarray
+    labels: np.ndarray
+
+    def take(self, indices):
+        return dataclasses.replace(
+            self, names=self.names[indices], labels=self.labels[indices]
+        )
+
+    def sizes(self):
+        for name in self.names:
+            path = os.path.join(self.root, name)
+            # Of a file that is gone is said when it is read.
+            yield os.path.getsize(path) if os.path.exists(path) else 0
+
+    def read(self, i):
+        return tf.io.read_file(self.name_of(i))
+
+    def name_of(self, i):
+        name = tf.gather(self._tensors[0], i)
+        return tf.strings.join([self.root, "/", name])
+
+    def parse(self, content, i):
+        return content, tf.gather(self._tensors[1], i)
+
+    @functools.cached_property
+    def _tensors(self):
+        # Held on the host, also where there is an accelerator.
+        with tf.device("CPU:0"), tf.init_scope():
+            return (
+                tf.constant(list(self.names), tf.string),
+                tf.constant(self.labels, tf.int32),
+            )

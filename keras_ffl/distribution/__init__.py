@@ -1,0 +1,53 @@
+"""Devices and workers: strategies, and what replicas have in common."""
+
+from keras_ffl.distribution.batches import (
+    Replicas,
+    distribute,
+    slices_of_replicas,
+    steps_per_epoch,
+)
+from keras_ffl.distribution.replicas import (
+    agreed_if_finite,
+    first_of_replica,
+    function_of_replicas,
+    in_strategy,
+    num_replicas,
+    share_of_replica,
+    sum_over_replicas,
+)
+from keras_ffl.distribution.strategies import (
+    STRATEGIES,
+    make_strategy,
+    split_cpu,
+)
+from keras_ffl.distribution.workers import (
+    check_same,
+    is_chief,
+    is_multi_worker,
+    naming_lost_workers,
+    process_of,
+    sum_over_workers,
+)
+
+__all__ = [
+    "agreed_if_finite",
+    "Replicas",
+    "STRATEGIES",
+    "check_same",
+    "distribute",
+    "first_of_replica",
+    "function_of_replicas",
+    "in_strategy",
+    "is_chief",
+    "is_multi_worker",
+    "make_strategy",
+    "naming_lost_workers",
+    "num_replicas",
+    "process_of",
+    "share_of_replica",
+    "slices_of_replicas",
+    "split_cpu",
+    "steps_per_epoch",
+    "sum_over_replicas",
+    "sum_over_workers",
+]

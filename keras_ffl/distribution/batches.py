@@ -1,0 +1,129 @@
+"""Global batches, and the part of each replica in them."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Replicas:
+    """Which replicas a process feeds.
+
+    Attributes:
+        first: Int, number of its first replica.
+        local: Int, how many it has.
+        total: Int, how many all processes have.
+    """
+
+    first: int = 0
+    local: int = 1
+    total: int = 1
+
+    def rows(self, count, batch_size):
+        """Indices of the rows that `slices_of_replicas` gives these replicas.
+
+        Args:
+            count: Int, number of rows.
+            batch_size: Int, rows in a global batch; the last may be smaller.
+
+        Returns:
+            Integer array.
+        """
+        rows = []
+        for start in range(0, count, batch_size):
+            size = min(batch_size, count - start)
+            first, _ = self.bounds(self.first, size)
+            _, stop = self.bounds(self.first + self.local - 1, size)
+            rows.append(np.arange(start + first, start + stop))
+        return np.concatenate(rows)
+
+    def bounds(self, replica, count):
+        """The first row of a replica in `count` rows, and that after it."""
+        return replica * count // self.total, (
+            replica + 1
+        ) * count // self.total
+
+
+def slices_of_replicas(batches, replicas, every_replica=False):
+    """Splits global batches into those of a process's replicas, in order.
+
+    Args:
+        batches: `tf.data.Dataset` of structures of tensors with a common
+            first axis, the global batch.
+        replicas: `Replicas`.
+        every_replica: Whether to leave out a batch (an epoch's last one) that
+            is too small to give every replica a row.
+
+    Returns:
+        `tf.data.Dataset` with `replicas.local` elements for each one of
+        `batches`, of equal size where that is possible, else with a
+        difference of one row. Without `every_replica` some may be empty.
+    """
+    if replicas.total == 1:
+        return batches
+    import tensorflow as tf
+
+    def count(*element):
+        return tf.shape(tf.nest.flatten(element)[0], tf.int64)[0]
+
+    def split(*element):
+        def cut(replica):
+            start, stop = replicas.bounds(replica, count(*element))
+            parts = tf.nest.map_structure(lambda t: t[start:stop], element)
+            return parts if len(parts) > 1 else parts[0]
+
+        numbers = tf.data.Dataset.range(
+            replicas.first, replicas.first + replicas.local
+        )
+        return numbers.map(cut)
+
+    if every_replica:
+        batches = batches.filter(lambda *e: count(*e) >= replicas.total)
+    return batches.flat_map(split)
+
+
+def steps_per_epoch(examples, batch_size, replicas=1):
+    """Number of batches that give every replica an example.
+
+    Args:
+        examples: Int, examples in an epoch.
+        batch_size: Int, global batch.
+        replicas: Int.
+
+    Returns:
+        Int.
+    """
+    full, rest = divmod(examples, batch_size)
+    return full + (rest >= replicas)
+
+
+def distribute(strategy, make_batches, every_replica=False):
+    """Batches for `fit` under a strategy.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        make_batches: Function that gives a `tf.data.Dataset`. Its argument is
+            a function that the data set of global batches (or of their
+            indices) has to go through.
+        every_replica: As of `slices_of_replicas`.
+
+    Returns:
+        `tf.data.Dataset` or `tf.distribute.DistributedDataset`.
+    """
+    total = strategy.num_replicas_in_sync
+    if total == 1:
+        return make_batches(None)
+
+    def make(context):
+        local = total // context.num_input_pipelines
+        replicas = Replicas(context.input_pipeline_id * local, local, total)
+        return make_batches(
+            functools.partial(
+                slices_of_replicas,
+                replicas=replicas,
+                every_replica=every_replica,
+            )
+        )
+
+    return strategy.distribute_datasets_from_function(make)

@@ -1,0 +1,162 @@
+"""What a model has to know about its replicas."""
+
+import keras
+import numpy as np
+
+
+def num_replicas():
+    """Number of replicas that take part in one update.
+
+    Returns:
+        Int >= 1; more than 1 only within a `tf.distribute` strategy.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def in_strategy(model):
+    """Whether a model is trained by a `tf.distribute` strategy.
+
+    Args:
+        model: `keras.Model`.
+
+    Returns:
+        Bool, true in a strategy's scope and for a model that was made there.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    made_in = model.distribute_strategy
+    return tf.distribute.has_strategy() or (
+        made_in is not tf.distribute.get_strategy()
+    )
+
+
+def share_of_replica(mean, count):
+    """What a replica adds to the mean over the global batch.
+
+    Replicas may have different numbers of samples, as in the last batch of
+    an epoch. With equal numbers this is `mean / num_replicas()`.
+
+    Args:
+        mean: Scalar tensor, the mean over the replica's samples.
+        count: Int or scalar tensor, how many they are.
+
+    Returns:
+        Scalar tensor; `mean` itself where there is one replica.
+    """
+    if num_replicas() == 1:
+        return mean
+    count = keras.ops.cast(count, mean.dtype)
+    return mean * (count / sum_over_replicas(count))
+
+
+def sum_over_replicas(value):
+    """The sum of what every replica has; to be called in each replica.
+
+    Args:
+        value: Float tensor of the same shape in each.
+
+    Returns:
+        Tensor of that shape; `value` itself where there is one replica.
+        Gradients flow through it.
+    """
+    if num_replicas() == 1:
+        return value
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        # Keras builds a model symbolically, outside of any replica.
+        return value
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def agreed_if_finite(gradients):
+    """Makes gradients NaN that are not finite on some other replica.
+
+    Keras' `LossScaleOptimizer` skips a step by the gradients of one replica,
+    before they are summed. So all of them have to say the same.
+
+    Args:
+        gradients: List of tensors or None.
+
+    Returns:
+        List like it; the gradients themselves where there is one replica.
+    """
+    if num_replicas() == 1:
+        return gradients
+    ops = keras.ops
+    finite = ops.all(
+        ops.stack(
+            [ops.all(ops.isfinite(g)) for g in gradients if g is not None]
+        )
+    )
+    wrong = sum_over_replicas(1.0 - ops.cast(finite, "float32"))
+    return [
+        g if g is None else ops.where(wrong > 0, ops.full_like(g, np.nan), g)
+        for g in gradients
+    ]
+
+
+def function_of_replicas(strategy, step, steps_per_execution=1):
+    """What `fit` or `evaluate` call for a batch, under a strategy.
+
+    Keras reduces a step's results in a way that fails for scalars of several
+    processes (keras-team/keras#20585).
+
+    Args:
+        strategy: `tf.distribute.MultiWorkerMirroredStrategy`.
+        step: Function of a batch that gives a dict of scalars.
+        steps_per_execution: Int >= 1.
+
+    Returns:
+        Function of an iterator of distributed batches that gives the dict,
+        each value the mean over the replicas.
+    """
+    import tensorflow as tf
+
+    def one_step(batch):
+        outputs = strategy.run(step, args=(batch,))
+        return {
+            name: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
+            for name, value in outputs.items()
+        }
+
+    @tf.function
+    def several_steps(iterator):
+        for _ in tf.range(steps_per_execution - 1):
+            strategy.run(step, args=(next(iterator),))
+        return one_step(next(iterator))
+
+    one_step_of_batch = tf.function(one_step)
+
+    def execute(iterator):
+        if isinstance(iterator, tf.distribute.DistributedIterator):
+            return several_steps(iterator)
+        # `train_on_batch` gives a generator.
+        return one_step_of_batch(next(iterator))
+
+    return execute
+
+
+def first_of_replica(strategy, batches):
+    """The first batch of this process's first replica.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        batches: `tf.distribute.DistributedDataset`.
+
+    Returns:
+        Structure of tensors.
+    """
+    import tensorflow as tf
+
+    return tf.nest.map_structure(
+        lambda value: strategy.experimental_local_results(value)[0],
+        next(iter(batches)),
+    )

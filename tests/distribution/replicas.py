@@ -1,0 +1,96 @@
+"""Trains tiny models on several devices or workers; run in own processes.
+
+python replicas.py STRATEGY DEVICES OUTPUT
+
+writes weights and logs of every case to OUTPUT. Workers find each other by
+TF_CONFIG.
+"""
+
+import os
+import pathlib
+import sys
+
+os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "methods"))
+
+import builders
+
+from keras_ffl.distribution import (
+    distribute,
+    make_strategy,
+    split_cpu,
+)
+from keras_ffl.layers.batch_normalization import synchronized_batch_norm
+from keras_ffl.methods import DualNetModel, MutualLearningModel, OneModel
+from keras_ffl.optimizers import SGD
+
+# The last batch has four images: less than a replica's share of the others.
+IMAGES, BATCH, EVALUATED = 28, 12, 10
+
+
+def pair():
+    return [builders.subnetwork(name=f"net_{k}") for k in range(2)]
+
+
+CASES = {
+    "ffl": lambda: builders.ffl(rampup_epochs=2),
+    "dml": lambda: MutualLearningModel(builders.separate(2)),
+    "dualnet": lambda: DualNetModel(pair(), iterative_epochs=1),
+    "one": lambda: OneModel(builders.branches(), 0),
+}
+
+
+def batches(x, y, batch_size, repeats):
+    def make(part):
+        indices = tf.data.Dataset.range(len(x)).batch(batch_size)
+        indices = indices.repeat(repeats)
+        if part:
+            indices = part(indices)
+        return indices.map(lambda i: (tf.gather(x, i), tf.gather(y, i)))
+
+    return make
+
+
+def run(strategy, case):
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    with strategy.scope(), synchronized_batch_norm():
+        model = CASES[case]()
+        model.compile(SGD(0.1), metrics=["accuracy"])
+    x, y = builders.data(IMAGES + EVALUATED)
+    history = model.fit(
+        distribute(strategy, batches(x[:IMAGES], y[:IMAGES], BATCH, repeats=2)),
+        epochs=2,
+        steps_per_epoch=3,
+        validation_data=distribute(
+            strategy, batches(x[IMAGES:], y[IMAGES:], 4, repeats=1)
+        ),
+        validation_steps=3,
+        shuffle=False,
+        verbose=0,
+    )
+    results = {f"log/{k}": v for k, v in history.history.items()}
+    for index, weight in enumerate(model.weights):
+        value = keras.ops.convert_to_numpy(weight)
+        results[f"weight/{index}/{weight.name}"] = value
+    return results
+
+
+def main():
+    name, devices, output = sys.argv[1:]
+    split_cpu(int(devices))
+    strategy = make_strategy(name)
+    results = {"replicas": strategy.num_replicas_in_sync}
+    for case in CASES:
+        for key, value in run(strategy, case).items():
+            results[f"{case}/{key}"] = value
+    np.savez(output, **results)
+
+
+if __name__ == "__main__":
+    main()

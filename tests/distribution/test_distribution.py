@@ -1,0 +1,135 @@
+"""Slices of batches, strategies by name, bad input."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_ffl import distribution
+from keras_ffl.distribution import Replicas
+from keras_ffl.errors import InputError
+
+
+def sliced(replicas, examples, batch_size, **options):
+    batches = tf.data.Dataset.range(examples).batch(batch_size)
+    slices = distribution.slices_of_replicas(batches, replicas, **options)
+    return [rows.tolist() for rows in slices.as_numpy_iterator()]
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 4])
+@pytest.mark.parametrize("examples", [24, 29, 25])
+def test_slices_hold_every_row_once_in_order(total, examples):
+    parts = [
+        sliced(Replicas(first, 1, total), examples, 12)
+        for first in range(total)
+    ]
+    for batch in zip(*parts, strict=True):
+        sizes = [len(rows) for rows in batch]
+        assert max(sizes) - min(sizes) <= 1
+    rows = [row for batch in zip(*parts) for part in batch for row in part]
+    assert rows == list(range(examples))
+
+
+def test_a_process_gets_the_slices_of_all_its_replicas():
+    together = sliced(Replicas(2, 2, 4), 16, 8)
+    assert together == [[4, 5], [6, 7], [12, 13], [14, 15]]
+
+
+def test_slices_of_structures():
+    batches = tf.data.Dataset.from_tensor_slices(
+        (np.arange(4), {"a": np.arange(8).reshape(4, 2)})
+    ).batch(4)
+    slices = distribution.slices_of_replicas(batches, Replicas(1, 1, 2))
+    ((i, draws),) = slices.as_numpy_iterator()
+    assert i.tolist() == [2, 3]
+    assert draws["a"].tolist() == [[4, 5], [6, 7]]
+
+
+def test_batches_too_small_for_every_replica_are_left_out():
+    replicas = Replicas(0, 1, 4)
+    assert sliced(replicas, 11, 8) == [[0, 1], []]
+    assert sliced(replicas, 11, 8, every_replica=True) == [[0, 1]]
+    assert sliced(replicas, 12, 8, every_replica=True) == [[0, 1], [8]]
+    assert distribution.steps_per_epoch(11, 8, 4) == 1
+    assert distribution.steps_per_epoch(12, 8, 4) == 2
+    assert distribution.steps_per_epoch(11, 8) == 2
+
+
+@pytest.mark.parametrize("total", [1, 2, 3])
+def test_rows_are_those_of_the_slices(total):
+    for first in range(total):
+        replicas = Replicas(first, 1, total)
+        expected = sum(sliced(replicas, 29, 8), [])
+        assert replicas.rows(29, 8).tolist() == expected
+
+
+def test_one_device_needs_no_slices():
+    strategy = distribution.make_strategy("one")
+    assert strategy.num_replicas_in_sync == 1
+    made = distribution.distribute(strategy, lambda part: part)
+    assert made is None
+    assert distribution.is_chief(strategy)
+    values = np.array([1.0, 2.0])
+    assert distribution.sum_over_workers(strategy, values) is values
+
+
+def test_auto_takes_the_one_device_there_is(monkeypatch):
+    for name in ("TF_CONFIG", "TPU_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    strategy = distribution.make_strategy("auto")
+    assert strategy is tf.distribute.get_strategy()
+
+
+WORKERS = '{"cluster": {"worker": ["a:1", "b:2"]}, "task": %s}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        WORKERS % "{}",
+        WORKERS % '{"type": "chief", "index": 0}',
+        WORKERS % '{"type": "worker", "index": 2}',
+        WORKERS % '{"type": "worker", "index": "0"}',
+    ],
+)
+def test_tf_config_that_names_no_worker(text, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(InputError, match="TF_CONFIG must be JSON such as"):
+        distribution.make_strategy("multi_worker")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("many", "`strategy` must be one of auto, one, .*got 'many'"),
+        ("mirrored", "mirrored needs GPUs, or several logical CPUs"),
+        ("tpu", "`strategy` tpu needs a TPU, and none was found"),
+    ],
+)
+def test_strategies_whose_devices_are_not_there(name, message, monkeypatch):
+    monkeypatch.delenv("TPU_NAME", raising=False)
+    with pytest.raises(InputError, match=message):
+        distribution.make_strategy(name)
+
+
+def test_lost_workers_have_a_name():
+    class Strategy(tf.distribute.MultiWorkerMirroredStrategy):
+        def __init__(self):
+            pass
+
+    with pytest.raises(distribution.workers.WorkerLost, match="is gone"):
+        with distribution.naming_lost_workers(Strategy()):
+            raise tf.errors.UnavailableError(None, None, "Socket closed")
+    one = distribution.make_strategy("one")
+    with pytest.raises(tf.errors.UnavailableError):
+        with distribution.naming_lost_workers(one):
+            raise tf.errors.UnavailableError(None, None, "a disk")
+
+
+def test_share_of_replica_is_the_mean_on_one_device():
+    mean = tf.constant(2.0)
+    assert distribution.share_of_replica(mean, 3) is mean
+    assert distribution.sum_over_replicas(mean) is mean

@@ -1,0 +1,183 @@
+"""The same training on one device, several devices and several processes."""
+
+import functools
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+PROGRAM = HERE / "replicas.py"
+TRAIN = HERE.parents[1] / "scripts" / "train.py"
+
+
+def cluster(count):
+    """TF_CONFIG of so many workers on free ports of this machine."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    workers = [f"localhost:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    return [
+        json.dumps(
+            {
+                "cluster": {"worker": workers},
+                "task": {"type": "worker", "index": index},
+            }
+        )
+        for index in range(count)
+    ]
+
+
+def start(*command, tf_config=None, **options):
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
+    if tf_config:
+        environment["TF_CONFIG"] = tf_config
+    return subprocess.Popen(
+        [sys.executable, *map(str, command)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+def finished(process):
+    output, _ = process.communicate()
+    assert process.returncode == 0, output[-3000:]
+
+
+@functools.cache
+def results(folder, strategy, replicas):
+    """Weights and logs as each of the processes has them."""
+    paths = [folder / f"{strategy}_{replicas}_0.npz"]
+    if strategy == "multi_worker":
+        paths = [folder / f"workers_{replicas}_{k}" for k in range(replicas)]
+        processes = [
+            start(PROGRAM, strategy, 1, f"{path}.npz", tf_config=config)
+            for path, config in zip(paths, cluster(replicas))
+        ]
+        paths = [path.with_suffix(".npz") for path in paths]
+    else:
+        processes = [start(PROGRAM, strategy, replicas, paths[0])]
+    for process in processes:
+        finished(process)
+    return [dict(np.load(path)) for path in paths]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("replicas")
+
+
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("strategy", "replicas"),
+    [
+        ("mirrored", 2),
+        pytest.param("mirrored", 4, marks=slow),
+        pytest.param("multi_worker", 2, marks=slow),
+        pytest.param("multi_worker", 3, marks=slow),
+    ],
+)
+def test_replicas_train_as_one_device(strategy, replicas, folder):
+    (expected,) = results(folder, "one", 1)
+    for found in results(folder, strategy, replicas):
+        assert found.pop("replicas") == replicas
+        assert found.keys() == expected.keys() - {"replicas"}
+        for key, values in found.items():
+            np.testing.assert_allclose(
+                values, expected[key], rtol=1e-5, atol=1e-6, err_msg=key
+            )
+        # It was no comparison of nothing with nothing.
+        assert {"ffl", "dml", "dualnet", "one"} <= {
+            key.split("/")[0] for key in found if "/weight/" in key
+        }
+        assert "ffl/log/val_fused_accuracy" in found
+
+
+RUN = [
+    "--preset=quickstart",
+    "--set=batch_size=256",
+    "--set=lr_milestones=1",
+    "--set=synchronized_batch_norm=true",
+]
+
+
+def losses(workdir):
+    return np.genfromtxt(workdir / "history.csv", delimiter=",", names=True)
+
+
+@slow
+def test_a_run_on_two_workers_is_the_run_on_one(tmp_path):
+    # In double precision: in single precision training amplifies rounding.
+    options = [*RUN, "--set=dtype_policy=float64", "--set=epochs=1"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    finished(start(TRAIN, *options, f"--workdir={one}"))
+    for process in [
+        start(TRAIN, *options, f"--workdir={two}", tf_config=config)
+        for config in cluster(2)
+    ]:
+        finished(process)
+    expected, found = losses(one), losses(two)
+    for name in expected.dtype.names:
+        assert found[name] == pytest.approx(expected[name], rel=1e-9)
+    metrics = [
+        json.loads((path / "metrics.json").read_text()) for path in (one, two)
+    ]
+    assert [each["replicas"] for each in metrics] == [1, 2]
+    for head, values in metrics[0]["heads"].items():
+        assert metrics[1]["heads"][head]["top1_error"] == values["top1_error"]
+        assert metrics[1]["heads"][head]["top5_error"] == values["top5_error"]
+        assert metrics[1]["heads"][head]["loss"] == pytest.approx(
+            values["loss"], rel=1e-6
+        )
+
+
+@slow
+def test_a_killed_worker_ends_the_others_and_the_run_goes_on(tmp_path):
+    options = [*RUN, "--set=epochs=400", f"--workdir={tmp_path}"]
+    chief, other = (
+        start(TRAIN, *options, tf_config=config) for config in cluster(2)
+    )
+    try:
+        while not list((tmp_path / "checkpoints").glob("epoch_*.keras")):
+            assert chief.poll() is None, chief.communicate()[0][-3000:]
+            time.sleep(0.2)
+        other.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        output, _ = chief.communicate(timeout=120)
+    finally:
+        chief.kill()
+        other.kill()
+    assert time.monotonic() - killed < 60
+    assert chief.returncode != 0
+    assert "error: another worker is gone" in output
+    assert "Traceback" not in output
+
+    done = max(
+        int(re.search(r"\d+", path.name)[0])
+        for path in (tmp_path / "checkpoints").glob("epoch_*.keras")
+    )
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["epochs"] = done + 1
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    options[-2] = f"--set=epochs={done + 1}"
+    for process in [
+        start(TRAIN, *options, tf_config=config) for config in cluster(2)
+    ]:
+        finished(process)
+    epochs = losses(tmp_path)["epoch"]
+    np.testing.assert_array_equal(epochs, np.arange(done + 1))
