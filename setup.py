@@ -42,7 +42,7 @@ INSTALL = [
 
 EXTRAS = {
     # The formatter's style changes with ruff's minor version.
-    "test": ["pytest>=8.3,<10", "ruff~=0.17.6"],
+    "test": ["pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "ruff~=0.17.6"],
     # An independent implementation to compare with, in marked tests and the
     # benchmark.
     "torch": ["torch>=2.6,<3"],

@@ -11,4 +11,5 @@ environment test
 cd "$root"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
-"$python" -m pytest "$@"
+# Two processes: TensorFlow alone does not keep two cores busy with small tests.
+"$python" -m pytest -n 2 --dist loadfile "$@"
