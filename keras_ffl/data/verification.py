@@ -1,5 +1,6 @@
 """Finds the photos that can't be decoded before a training does."""
 
+import re
 import warnings
 
 import numpy as np
@@ -89,5 +90,8 @@ def _reason(photos, i):
     try:
         _decode(photos, tf.constant(i))
     except tf.errors.OpError as error:
-        return error.message.splitlines()[0]
+        # Without the names of operations around it.
+        return re.sub(
+            r"\{\{.*?\}\} | \[Op:.*", "", error.message.splitlines()[0]
+        )
     return "it could not be read a moment ago"

@@ -99,7 +99,8 @@ def test_unreadable_files_are_found(damaged):
     assert list(found) == [1, 5]
     assert "JPEG" in found[1]
     assert "No such file" in found[5]
-    assert all("\n" not in reason for reason in found.values())
+    for reason in found.values():
+        assert "\n" not in reason and "{{" not in reason and "[Op" not in reason
 
 
 def test_unreadable_files_are_left_out(damaged):
