@@ -1,9 +1,9 @@
 """Trains tiny models on several devices or workers; run in own processes.
 
-python replicas.py STRATEGY DEVICES OUTPUT
+python replicas.py STRATEGY DEVICES OUTPUT CASE ...
 
-writes weights and logs of every case to OUTPUT. Workers find each other by
-TF_CONFIG.
+writes weights and logs of the cases (keys of `CASES`) to OUTPUT. Workers find
+each other by TF_CONFIG.
 """
 
 import os
@@ -21,6 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "methods"))
 import builders
 
 from keras_ffl.distribution import (
+    agreed_if_finite,
     distribute,
     make_strategy,
     split_cpu,
@@ -81,12 +82,30 @@ def run(strategy, case):
     return results
 
 
+def agreed(strategy):
+    """What two gradients become if the last replica's first is infinite."""
+    last = strategy.num_replicas_in_sync - 1
+
+    def gradients():
+        context = tf.distribute.get_replica_context()
+        number = context.replica_id_in_sync_group
+        first = tf.where((number == last) & (last > 0), np.inf, 1.0)
+        found = agreed_if_finite([tf.stack([first, 1.0]), None, tf.ones(1)])
+        return tf.concat([found[0], found[2]], axis=0)
+
+    found = strategy.run(tf.function(gradients))
+    return [v.numpy() for v in strategy.experimental_local_results(found)]
+
+
 def main():
-    name, devices, output = sys.argv[1:]
+    name, devices, output, *cases = sys.argv[1:]
     split_cpu(int(devices))
     strategy = make_strategy(name)
-    results = {"replicas": strategy.num_replicas_in_sync}
-    for case in CASES:
+    results = {
+        "replicas": strategy.num_replicas_in_sync,
+        "agreed": agreed(strategy),
+    }
+    for case in cases:
         for key, value in run(strategy, case).items():
             results[f"{case}/{key}"] = value
     np.savez(output, **results)

@@ -58,18 +58,20 @@ def finished(process):
 
 
 @functools.cache
-def results(folder, strategy, replicas):
+def results(folder, strategy, replicas, cases):
     """Weights and logs as each of the processes has them."""
-    paths = [folder / f"{strategy}_{replicas}_0.npz"]
     if strategy == "multi_worker":
-        paths = [folder / f"workers_{replicas}_{k}" for k in range(replicas)]
-        processes = [
-            start(PROGRAM, strategy, 1, f"{path}.npz", tf_config=config)
-            for path, config in zip(paths, cluster(replicas))
-        ]
-        paths = [path.with_suffix(".npz") for path in paths]
+        devices, configs = 1, cluster(replicas)
     else:
-        processes = [start(PROGRAM, strategy, replicas, paths[0])]
+        devices, configs = replicas, [None]
+    paths = [
+        folder / f"{strategy}_{replicas}_{len(cases)}_{k}.npz"
+        for k in range(len(configs))
+    ]
+    processes = [
+        start(PROGRAM, strategy, devices, path, *cases, tf_config=config)
+        for path, config in zip(paths, configs)
+    ]
     for process in processes:
         finished(process)
     return [dict(np.load(path)) for path in paths]
@@ -81,28 +83,32 @@ def folder(tmp_path_factory):
 
 
 slow = pytest.mark.slow
+ALL = ("ffl", "dml", "dualnet", "one")
 
 
 @pytest.mark.parametrize(
-    ("strategy", "replicas"),
+    ("strategy", "replicas", "cases"),
     [
-        ("mirrored", 2),
-        pytest.param("mirrored", 4, marks=slow),
-        pytest.param("multi_worker", 2, marks=slow),
-        pytest.param("multi_worker", 3, marks=slow),
+        ("mirrored", 2, ("ffl",)),
+        pytest.param("mirrored", 2, ALL, marks=slow),
+        pytest.param("mirrored", 4, ALL, marks=slow),
+        pytest.param("multi_worker", 2, ALL, marks=slow),
+        pytest.param("multi_worker", 3, ALL, marks=slow),
     ],
 )
-def test_replicas_train_as_one_device(strategy, replicas, folder):
-    (expected,) = results(folder, "one", 1)
-    for found in results(folder, strategy, replicas):
+def test_replicas_train_as_one_device(strategy, replicas, cases, folder):
+    (expected,) = results(folder, "one", 1, cases)
+    assert np.array_equal(expected["agreed"], np.ones((1, 3)))
+    for found in results(folder, strategy, replicas, cases):
         assert found.pop("replicas") == replicas
-        assert found.keys() == expected.keys() - {"replicas"}
+        assert np.isnan(found.pop("agreed")).all()
+        assert found.keys() == expected.keys() - {"replicas", "agreed"}
         for key, values in found.items():
             np.testing.assert_allclose(
                 values, expected[key], rtol=1e-5, atol=1e-6, err_msg=key
             )
         # It was no comparison of nothing with nothing.
-        assert {"ffl", "dml", "dualnet", "one"} <= {
+        assert set(cases) == {
             key.split("/")[0] for key in found if "/weight/" in key
         }
         assert "ffl/log/val_fused_accuracy" in found
