@@ -19,6 +19,7 @@ from keras_ffl.callbacks import Checkpoints, StopOnDivergence, WarmUp
 from keras_ffl.distribution import (
     check_same,
     distribute,
+    evaluation_batch_size,
     is_chief,
     make_strategy,
     naming_lost_workers,
@@ -250,10 +251,14 @@ def _fit_arguments(config, dataset, holdout, done, devices):
         ),
         every_replica=True,
     )
+    held_out = holdout or dataset
+    eval_batch = evaluation_batch_size(
+        len(held_out.y_test), config.eval_batch_size, replicas
+    )
     validation = distribute(
         devices,
-        lambda part: (holdout or dataset).evaluation_batches(
-            config.eval_batch_size,
+        lambda part: held_out.evaluation_batches(
+            eval_batch,
             one_hot=augmentation.softens_labels,
             part=part,
         ),
@@ -323,11 +328,13 @@ def _evaluated(model, config, folder, dataset, verbose, devices):
         model, epochs = folder.load_checkpoint()
         check_same(devices, epochs, f"the last checkpoint in {folder.path}")
     process = process_of(devices)
-    rows = process.rows(len(dataset.y_test), config.eval_batch_size)
+    images = len(dataset.y_test)
+    batch = evaluation_batch_size(images, config.eval_batch_size, process.total)
+    rows = process.rows(images, batch)
     return evaluate_heads(
         model,
         dataset.evaluation_batches(
-            config.eval_batch_size,
+            batch,
             part=lambda batches: slices_of_replicas(batches, process),
         ),
         dataset.y_test[rows],

@@ -3,6 +3,7 @@
 from keras_ffl.distribution.batches import (
     Replicas,
     distribute,
+    evaluation_batch_size,
     slices_of_replicas,
     steps_per_epoch,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "STRATEGIES",
     "check_same",
     "distribute",
+    "evaluation_batch_size",
     "first_of_replica",
     "function_of_replicas",
     "in_strategy",

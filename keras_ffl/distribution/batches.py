@@ -5,6 +5,8 @@ import functools
 
 import numpy as np
 
+from keras_ffl.errors import InputError
+
 
 @dataclasses.dataclass(frozen=True)
 class Replicas:
@@ -96,6 +98,37 @@ def steps_per_epoch(examples, batch_size, replicas=1):
     """
     full, rest = divmod(examples, batch_size)
     return full + (rest >= replicas)
+
+
+def evaluation_batch_size(examples, batch_size, replicas):
+    """The batch size nearest to a wanted one that leaves no replica empty.
+
+    Some of TensorFlow's operations fail on batches without a row. In
+    evaluation no example may be left out, so the batches change instead.
+
+    Args:
+        examples: Int, number of examples.
+        batch_size: Int, the wanted global batch.
+        replicas: Int.
+
+    Returns:
+        Int.
+
+    Raises:
+        InputError: There are fewer examples than replicas.
+    """
+    if examples < replicas:
+        raise InputError(
+            f"evaluation needs an example for each of the {replicas} replicas, "
+            f"got {examples}"
+        )
+
+    def fits(size):
+        return not 0 < examples % size < replicas
+
+    smaller = range(max(batch_size, replicas), replicas - 1, -1)
+    larger = range(max(batch_size, replicas), examples + 1)
+    return next(size for size in (*smaller, *larger) if fits(size))
 
 
 def distribute(strategy, make_batches, every_replica=False):

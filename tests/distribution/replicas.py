@@ -23,6 +23,7 @@ import builders
 from keras_ffl.distribution import (
     agreed_if_finite,
     distribute,
+    evaluation_batch_size,
     make_strategy,
     split_cpu,
 )
@@ -69,9 +70,16 @@ def run(strategy, case):
         epochs=2,
         steps_per_epoch=3,
         validation_data=distribute(
-            strategy, batches(x[IMAGES:], y[IMAGES:], 4, repeats=1)
+            strategy,
+            batches(
+                x[IMAGES:],
+                y[IMAGES:],
+                evaluation_batch_size(
+                    EVALUATED, 4, strategy.num_replicas_in_sync
+                ),
+                repeats=1,
+            ),
         ),
-        validation_steps=3,
         shuffle=False,
         verbose=0,
     )

@@ -54,6 +54,29 @@ def test_batches_too_small_for_every_replica_are_left_out():
     assert distribution.steps_per_epoch(11, 8) == 2
 
 
+@pytest.mark.parametrize("replicas", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("examples", [8, 10, 29, 100, 101])
+@pytest.mark.parametrize("wanted", [1, 4, 25, 200])
+def test_no_replica_is_empty_in_evaluation(examples, wanted, replicas):
+    size = distribution.evaluation_batch_size(examples, wanted, replicas)
+    parts = [
+        sliced(Replicas(first, 1, replicas), examples, size)
+        for first in range(replicas)
+    ]
+    assert all(rows for part in parts for rows in part)
+    assert sorted(sum((sum(part, []) for part in parts), [])) == list(
+        range(examples)
+    )
+
+
+def test_evaluation_batches_stay_as_wanted_where_they_can():
+    assert distribution.evaluation_batch_size(10000, 100, 8) == 100
+    assert distribution.evaluation_batch_size(360, 100, 4) == 100
+    assert distribution.evaluation_batch_size(29, 200, 1) == 200
+    with pytest.raises(InputError, match="each of the 4 replicas, got 3"):
+        distribution.evaluation_batch_size(3, 8, 4)
+
+
 @pytest.mark.parametrize("total", [1, 2, 3])
 def test_rows_are_those_of_the_slices(total):
     for first in range(total):
