@@ -25,7 +25,6 @@ from keras_ffl.distribution import (
     naming_lost_workers,
     process_of,
     slices_of_replicas,
-    steps_per_epoch,
     sum_over_workers,
 )
 from keras_ffl.errors import InputError
@@ -233,7 +232,9 @@ def _fit_arguments(config, dataset, holdout, done, devices):
     """What `fit` is given besides the callbacks that write files."""
     augmentation = _augmentation(config, dataset.info)
     replicas = devices.num_replicas_in_sync
-    steps = steps_per_epoch(dataset.num_train, config.batch_size, replicas)
+    steps = data.steps_per_epoch(
+        dataset.num_train, config.batch_size, replicas=replicas
+    )
     if steps % config.steps_per_execution:
         raise InputError(
             f"`steps_per_execution` must divide the {steps} steps of an "
@@ -277,9 +278,12 @@ def _fit_arguments(config, dataset, holdout, done, devices):
 def _fit(model, config, folder, arguments, verbose, chief):
     # The other workers have the same logs and weights; one writes them.
     writers = _writers(model, config, folder) if chief else []
-    arguments["callbacks"] += writers
+    callbacks = [*arguments["callbacks"], *writers]
     try:
-        model.fit(**arguments, verbose=verbose if chief else 0)
+        model.fit(
+            **{**arguments, "callbacks": callbacks},
+            verbose=verbose if chief else 0,
+        )
     finally:
         for callback in writers:
             # Keras closes the file only when training comes to its end.

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_ffl import TrainingDiverged
-from keras_ffl.callbacks import Checkpoints, StopOnDivergence
+from keras_ffl.callbacks import Checkpoints, StopOnDivergence, WarmUp
 
 
 class FakeWorkdir:
@@ -57,3 +57,40 @@ def test_best_is_saved_when_it_is_better():
         "best 4",
         (4, 3),
     ]
+
+
+class Rates(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        rate = self.model.optimizer.learning_rate
+        self.found.append(float(keras.ops.convert_to_numpy(rate)))
+
+
+@pytest.mark.parametrize("initial_epoch", [0, 1])
+def test_warm_up_grows_in_even_steps_to_the_rate_of_the_epoch(initial_epoch):
+    def schedule(epoch):
+        return [1.0, 0.5, 0.2][epoch]
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(9.0), loss="mse")
+    rates = Rates()
+    model.fit(
+        np.zeros((8, 1)),
+        np.zeros((8, 1)),
+        batch_size=2,
+        epochs=3,
+        initial_epoch=initial_epoch,
+        verbose=0,
+        callbacks=[
+            keras.callbacks.LearningRateScheduler(schedule),
+            WarmUp(schedule, 1.5, steps_per_epoch=4),
+            rates,
+        ],
+    )
+    # Six steps of warm-up, in which the rate drops after the fourth.
+    expected = [1 / 6, 2 / 6, 3 / 6, 4 / 6]
+    expected += [0.5 * 5 / 6, 0.5, 0.5, 0.5] + [0.2] * 4
+    assert rates.found == pytest.approx(expected[4 * initial_epoch :])

@@ -174,6 +174,11 @@ def test_models_of_configurations():
     assert (ablated.use_ekd, ablated.temperature) == (False, 2.0)
     optimizer = model(weight_decay=1e-3, fusion_weight_decay=1e-6).optimizer
     assert (optimizer.l2, optimizer.l2_groups) == (1e-3, {"fusion": 1e-6})
+    # Linear scaling: the batch has 256 images.
+    optimizer = model(learning_rate=0.1, lr_base_batch=64).optimizer
+    assert float(optimizer.learning_rate.numpy()) == pytest.approx(0.4)
+    assert model(steps_per_execution=3).steps_per_execution == 3
+    assert model(synchronized_batch_norm=True).get_layer("stem_bn").synchronized
     with pytest.raises(InputError, match="resnet8, .*got 'resnet9'"):
         model(networks=("resnet9",))
 
@@ -194,6 +199,7 @@ def test_the_dtype_policy_is_put_back(few_digits, tmp_path):
         ({"method": "kd"}, "`teacher` must be the workdir of a trained run"),
         ({"method": "kd", "teacher": "no/run"}, "no/run holds no run"),
         ({"dataset": "mnist"}, "digits, .*got 'mnist'"),
+        ({"steps_per_execution": 4}, "must divide the 6 steps .*got 4"),
         ({"lr_milestones": (15, 10)}, "`milestones` must be increasing"),
         ({"pad": 20}, "pad: expected less than the image's size"),
         ({"randaugment": 5.0}, "randaugment: expected images of 3 channels"),

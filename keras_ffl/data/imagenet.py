@@ -1,6 +1,5 @@
 """ImageNet as tensorflow-datasets prepares it."""
 
-from keras_ffl.data.image_folder import without_unreadable
 from keras_ffl.data.photo_records import open_records
 from keras_ffl.data.photos import PhotoDataset, PhotoOptions, photo_info
 from keras_ffl.data.tfds_builders import (
@@ -8,6 +7,7 @@ from keras_ffl.data.tfds_builders import (
     damaged,
     prepared_builder,
 )
+from keras_ffl.data.verification import without_unreadable
 from keras_ffl.errors import InputError
 
 

@@ -1,7 +1,5 @@
 """Batches for `fit`, `evaluate` and `predict` from images in memory."""
 
-import math
-
 import numpy as np
 import tensorflow as tf
 
@@ -34,7 +32,7 @@ def normalize(x, info):
     return (x - mean) / std
 
 
-def steps_per_epoch(n, batch_size, drop_remainder=False):
+def steps_per_epoch(n, batch_size, drop_remainder=False, replicas=1):
     """Counts the batches in an epoch.
 
     Args:
@@ -42,11 +40,14 @@ def steps_per_epoch(n, batch_size, drop_remainder=False):
         batch_size: Integer.
         drop_remainder: Boolean, whether a last batch that is smaller than
             the others is left out.
+        replicas: Integer; a last batch with fewer examples is left out too,
+            since some replica would get none.
 
     Returns:
         Integer, what `fit` is given as `steps_per_epoch`.
     """
-    return n // batch_size if drop_remainder else math.ceil(n / batch_size)
+    full, rest = divmod(n, batch_size)
+    return full if drop_remainder else full + (rest >= replicas)
 
 
 def training_batches(

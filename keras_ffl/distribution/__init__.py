@@ -5,7 +5,6 @@ from keras_ffl.distribution.batches import (
     distribute,
     evaluation_batch_size,
     slices_of_replicas,
-    steps_per_epoch,
 )
 from keras_ffl.distribution.replicas import (
     agreed_if_finite,
@@ -31,9 +30,9 @@ from keras_ffl.distribution.workers import (
 )
 
 __all__ = [
-    "agreed_if_finite",
     "Replicas",
     "STRATEGIES",
+    "agreed_if_finite",
     "check_same",
     "distribute",
     "evaluation_batch_size",
@@ -49,7 +48,6 @@ __all__ = [
     "share_of_replica",
     "slices_of_replicas",
     "split_cpu",
-    "steps_per_epoch",
     "sum_over_replicas",
     "sum_over_workers",
 ]

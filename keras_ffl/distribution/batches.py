@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import numpy as np
 
@@ -42,9 +43,8 @@ class Replicas:
 
     def bounds(self, replica, count):
         """The first row of a replica in `count` rows, and that after it."""
-        return replica * count // self.total, (
-            replica + 1
-        ) * count // self.total
+        start, after = replica * count, (replica + 1) * count
+        return start // self.total, after // self.total
 
 
 def slices_of_replicas(batches, replicas, every_replica=False):
@@ -85,23 +85,10 @@ def slices_of_replicas(batches, replicas, every_replica=False):
     return batches.flat_map(split)
 
 
-def steps_per_epoch(examples, batch_size, replicas=1):
-    """Number of batches that give every replica an example.
-
-    Args:
-        examples: Int, examples in an epoch.
-        batch_size: Int, global batch.
-        replicas: Int.
-
-    Returns:
-        Int.
-    """
-    full, rest = divmod(examples, batch_size)
-    return full + (rest >= replicas)
-
-
 def evaluation_batch_size(examples, batch_size, replicas):
-    """The batch size nearest to a wanted one that leaves no replica empty.
+    """The batch size next to a wanted one that leaves no replica empty.
+
+    The next smaller one, or where there is none the next larger one.
 
     Some of TensorFlow's operations fail on batches without a row. In
     evaluation no example may be left out, so the batches change instead.
@@ -126,9 +113,11 @@ def evaluation_batch_size(examples, batch_size, replicas):
     def fits(size):
         return not 0 < examples % size < replicas
 
-    smaller = range(max(batch_size, replicas), replicas - 1, -1)
-    larger = range(max(batch_size, replicas), examples + 1)
-    return next(size for size in (*smaller, *larger) if fits(size))
+    wanted = max(batch_size, replicas)
+    sizes = itertools.chain(
+        range(wanted, replicas - 1, -1), range(wanted + 1, examples + 1)
+    )
+    return next(size for size in sizes if fits(size))
 
 
 def distribute(strategy, make_batches, every_replica=False):

@@ -107,10 +107,12 @@ def function_of_replicas(strategy, step, steps_per_execution=1):
     """What `fit` or `evaluate` call for a batch, under a strategy.
 
     Keras reduces a step's results in a way that fails for scalars of several
-    processes (keras-team/keras#20585).
+    processes (keras-team/keras#20585). One device in a process goes the same
+    way under a strategy, so that what is tested with replicas in one process
+    is what runs in several.
 
     Args:
-        strategy: `tf.distribute.MultiWorkerMirroredStrategy`.
+        strategy: `tf.distribute.Strategy`.
         step: Function of a batch that gives a dict of scalars.
         steps_per_execution: Int >= 1.
 

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_ffl import distribution
+from keras_ffl.data import steps_per_epoch
 from keras_ffl.distribution import Replicas
 from keras_ffl.errors import InputError
 
@@ -49,9 +50,9 @@ def test_batches_too_small_for_every_replica_are_left_out():
     assert sliced(replicas, 11, 8) == [[0, 1], []]
     assert sliced(replicas, 11, 8, every_replica=True) == [[0, 1]]
     assert sliced(replicas, 12, 8, every_replica=True) == [[0, 1], [8]]
-    assert distribution.steps_per_epoch(11, 8, 4) == 1
-    assert distribution.steps_per_epoch(12, 8, 4) == 2
-    assert distribution.steps_per_epoch(11, 8) == 2
+    assert steps_per_epoch(11, 8, replicas=4) == 1
+    assert steps_per_epoch(12, 8, replicas=4) == 2
+    assert steps_per_epoch(11, 8) == 2
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 3, 4, 8])
