@@ -116,6 +116,13 @@ class TrainingMethod(keras.Model):
         """Logits that are computed from those of the trained heads."""
         return {}
 
+    def feature_maps(self):
+        """The last feature maps, a dict from head to `keras.KerasTensor`.
+
+        Heads that pool no map of their own are not in it.
+        """
+        return {}
+
     def classifier(self, head):
         """A plain functional model of one head, sharing the weights.
 

@@ -80,6 +80,10 @@ class KnowledgeDistillationModel(TrainingMethod):
         """The teacher's copy, a functional model from image to logits."""
         return self.get_layer("teacher_network")
 
+    def feature_maps(self):
+        """The last feature map, a dict from head to `keras.KerasTensor`."""
+        return {"student": self._network_output["features"]}
+
     def feature_extractor(self, head="student"):
         """A plain functional model of the student's last feature map.
 
@@ -92,8 +96,8 @@ class KnowledgeDistillationModel(TrainingMethod):
         Raises:
             InputError: The head has no feature map.
         """
-        self.check_head(head, ("student",))
-        features = self._network_output["features"]
+        self.check_head(head, tuple(self.feature_maps()))
+        features = self.feature_maps()[head]
         return keras.Model(self.input, features, name=f"{head}_features")
 
     def supervised_terms(self, y, logits):

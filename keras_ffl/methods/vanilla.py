@@ -33,6 +33,10 @@ class VanillaModel(TrainingMethod):
         """The network as a functional model that shares the weights."""
         return keras.Model(self.input, self._network_output)
 
+    def feature_maps(self):
+        """The last feature map, a dict from head to `keras.KerasTensor`."""
+        return {"vanilla": self._network_output["features"]}
+
     def feature_extractor(self, head="vanilla"):
         """A plain functional model of the last feature map.
 
@@ -46,7 +50,7 @@ class VanillaModel(TrainingMethod):
             InputError: There is no such head.
         """
         self.check_head(head)
-        features = self._network_output["features"]
+        features = self.feature_maps()[head]
         return keras.Model(self.input, features, name=f"{head}_features")
 
     def supervised_terms(self, y, logits):

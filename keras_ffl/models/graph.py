@@ -20,6 +20,8 @@ class Call:
         kwargs: Its keyword arguments.
         inputs: List of the KerasTensors among them.
         outputs: List of the KerasTensors that it gives.
+        path: Name of the layer, behind those of the nested models that it
+            is reached through, with slashes between them.
     """
 
     layer: keras.Operation
@@ -27,6 +29,7 @@ class Call:
     kwargs: dict
     inputs: list
     outputs: list
+    path: str
 
 
 def has_graph(model):
@@ -55,11 +58,56 @@ def calls(model):
             node.arguments.kwargs,
             node.input_tensors,
             node.output_tensors,
+            node.operation.name,
         )
         for _, nodes in by_depth
         for node in nodes
         if not node.is_input
     ]
+
+
+def unrolled(model, inputs=None):
+    """The calls in a model's graph with those of nested models in their place.
+
+    Args:
+        model: As of `calls`.
+        inputs: List of KerasTensors that stand for the model's inputs, by
+            default its own.
+
+    Returns:
+        Tuple of a list of `Call`s, each behind those that it needs, and a
+        dict from the id of a KerasTensor of the model's own graph to the one
+        that stands for it in the calls. Their tensors are new ones, because a
+        nested model may be called several times.
+    """
+    inputs = model.inputs if inputs is None else inputs
+    tensors = dict(zip(map(id, model.inputs), inputs, strict=True))
+    flat = []
+    for call in calls(model):
+        args, kwargs = keras.tree.map_structure(
+            lambda leaf: tensors.get(id(leaf), leaf), (call.args, call.kwargs)
+        )
+        taken = [tensors[id(tensor)] for tensor in call.inputs]
+        if has_graph(call.layer):
+            inner, known = unrolled(call.layer, taken)
+            flat += [
+                dataclasses.replace(each, path=f"{call.path}/{each.path}")
+                for each in inner
+            ]
+            outputs = [known[id(tensor)] for tensor in call.layer.outputs]
+        else:
+            outputs = [_detached(tensor) for tensor in call.outputs]
+            flat.append(
+                dataclasses.replace(
+                    call,
+                    args=args,
+                    kwargs=kwargs,
+                    inputs=taken,
+                    outputs=outputs,
+                )
+            )
+        tensors.update(zip(map(id, call.outputs), outputs, strict=True))
+    return flat, tensors
 
 
 def calls_within(call):

@@ -1,0 +1,138 @@
+"""A classifier cut in two at some of its feature maps."""
+
+import keras
+
+from keras_ffl.errors import InputError
+from keras_ffl.models.graph import unrolled
+
+
+class CutClassifier:
+    """The two parts of a classifier: image to maps, image and maps to logits.
+
+    The layers are those of the classifier, called in inference mode. Nested
+    models are looked into, so that a map inside one will do.
+
+    Args:
+        model: Functional `keras.Model` from one image tensor to one tensor of
+            logits.
+        maps: List of KerasTensors of the graph of `model`, or None for the
+            map of `layer`.
+        layer: Name of the layer whose output is the map, 4-D (batch, h, w,
+            C). One inside a nested model goes by its name alone, or behind
+            that of the model and a slash. None, with `maps` None too, is for
+            the last map that everything else is computed from.
+
+    Raises:
+        InputError: There is no such layer or several of that name, it is
+            called several times, its output is not 4-D, or no map is passed
+            by everything.
+    """
+
+    def __init__(self, model, maps=None, layer=None):
+        self._model = model
+        self._calls, tensors = unrolled(model)
+        self._image = tensors[id(model.inputs[0])]
+        self._logits = tensors[id(model.outputs[0])]
+        if maps is not None:
+            self._maps = [tensors[id(tensor)] for tensor in maps]
+        elif layer is not None:
+            self._maps = [self._output_of(layer)]
+        else:
+            self._maps = [self._last_common_map()]
+
+    def maps(self, images):
+        """The feature maps, a list of tensors (batch, h, w, C_k).
+
+        Args:
+            images: Float array or tensor (batch, h, w, c).
+        """
+        return self._run({id(self._image): images}, self._maps)
+
+    def logits(self, images, maps):
+        """The logits that follow from given feature maps.
+
+        Args:
+            images: As of `maps`. Only what passes the maps by looks at them.
+            maps: List of tensors as `maps` gives them.
+
+        Returns:
+            Float tensor (batch, classes).
+        """
+        given = {id(self._image): images}
+        given.update(zip(map(id, self._maps), maps, strict=True))
+        (logits,) = self._run(given, [self._logits])
+        return logits
+
+    # ----- finding a map -------------------------------------------------
+
+    def _output_of(self, layer):
+        found = [
+            call
+            for call in self._calls
+            if isinstance(call.layer, keras.Layer)
+            and (call.path == layer or call.path.endswith(f"/{layer}"))
+        ]
+        if not found:
+            problem = f"there is no layer {layer!r}"
+        elif len(found) > 1:
+            paths = list(dict.fromkeys(call.path for call in found))
+            problem = f"{layer!r} is " + (
+                f"one of {', '.join(paths)}"
+                if len(paths) > 1
+                else f"called {len(found)} times"
+            )
+        elif not _is_map(found[0]):
+            problem = f"{layer!r} gives no feature map (batch, h, w, C)"
+        else:
+            return found[0].outputs[0]
+        raise InputError(
+            f"`layer` must name a layer with one 4-D output: {problem} in "
+            f"'{self._model.name}'; the last of those that will do are "
+            f"{self._candidates()}"
+        )
+
+    def _candidates(self, most=5):
+        paths = [call.path for call in self._calls if _is_map(call)]
+        return ", ".join(paths[: -most - 1 : -1]) or "none"
+
+    def _last_common_map(self):
+        for call in reversed(self._calls):
+            if _is_map(call):
+                (tensor,) = call.outputs
+                plan = self._plan({id(tensor)}, [self._logits])
+                if all(self._image is not x for c in plan for x in c.inputs):
+                    return tensor
+        raise InputError(
+            f"`layer` must be given for '{self._model.name}', in which no "
+            "feature map is passed by everything; there are "
+            f"{self._candidates()}"
+        )
+
+    # ----- computing -----------------------------------------------------
+
+    def _plan(self, given, wanted):
+        """The calls that lead from given tensors (ids) to wanted ones."""
+        needed = set(map(id, wanted)) - given
+        plan = []
+        for call in reversed(self._calls):
+            if any(id(tensor) in needed for tensor in call.outputs):
+                plan.insert(0, call)
+                needed |= set(map(id, call.inputs)) - given
+        return plan
+
+    def _run(self, values, wanted):
+        """Computes wanted tensors from a dict of given values by id."""
+        values = dict(values)
+        for call in self._plan(set(values), wanted):
+            args, kwargs = keras.tree.map_structure(
+                lambda leaf: values.get(id(leaf), leaf),
+                (call.args, call.kwargs),
+            )
+            outputs = keras.tree.flatten(call.layer(*args, **kwargs))
+            for tensor, value in zip(call.outputs, outputs, strict=True):
+                values.setdefault(id(tensor), value)
+        return [values[id(tensor)] for tensor in wanted]
+
+
+def _is_map(call):
+    return len(call.outputs) == 1 and len(call.outputs[0].shape) == 4
