@@ -1,0 +1,60 @@
+"""Measures the speed of training, prediction and start on this machine.
+
+Every figure is a ratio of contenders that ran in turns, because the speed of
+a machine drifts; run it alone on the machine. PyTorch, the opponent, is the
+extra "torch".
+
+    python scripts/benchmark.py --part=step
+    python scripts/benchmark.py --part=step,inference --json > speed.json
+"""
+
+import json
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import flags  # noqa: E402
+from benchmarks import step  # noqa: E402
+from benchmarks.report import describe_machine, format_part  # noqa: E402
+
+from keras_ffl import cli  # noqa: E402
+from keras_ffl.errors import InputError  # noqa: E402
+
+PARTS = {
+    "step": step.run,
+}
+"""A function of the number of rounds; see `report.format_part` for its dict."""
+
+_PART = flags.DEFINE_list(
+    "part", list(PARTS), f"Parts to run: {', '.join(PARTS)}."
+)
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 8, "How often the contenders take turns.", lower_bound=1
+)
+_JSON = flags.DEFINE_bool("json", False, "Print one JSON object, no tables.")
+
+
+def main():
+    """Runs the parts and prints what came out."""
+    for name in _PART.value:
+        if name not in PARTS:
+            raise InputError(
+                f"`part` must be one of {', '.join(PARTS)}, got {name!r}"
+            )
+    machine = describe_machine()
+    results = {}
+    for name in _PART.value:
+        results[name] = PARTS[name](_ROUNDS.value)
+        if not _JSON.value:
+            print(format_part(name, results[name], machine), flush=True)
+    if _JSON.value:
+        ratios = {
+            ratio: value["median"]
+            for part in results.values()
+            for ratio, value in part["ratios"].items()
+        }
+        print(json.dumps({**machine, "parts": results, "ratios": ratios}))
+
+
+if __name__ == "__main__":
+    cli.run(main)

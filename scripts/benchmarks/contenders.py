@@ -1,0 +1,105 @@
+"""What runs in the workers; every function gives a `Prepared`."""
+
+import functools
+import time
+
+from benchmarks.worker import Prepared
+
+SIZES = (1024, 2048, 3072, 4096)
+"""Sides of the square matrices that give the machine's rate."""
+
+
+def matmul():
+    """The machine's float32 rate: the best of square products by size."""
+    import tensorflow as tf
+
+    multiply = tf.function(tf.matmul)
+    matrices = {
+        size: tf.random.stateless_normal((size, size), (0, size))
+        for size in SIZES
+    }
+
+    def seconds(size):
+        start = time.perf_counter()
+        multiply(matrices[size], matrices[size])
+        return (time.perf_counter() - start) / (2e-9 * size**3)
+
+    def best():
+        return min(seconds(size) for size in SIZES for _ in range(2))
+
+    return Prepared(best, facts={"tensorflow": tf.__version__})
+
+
+def pytorch(**options):
+    """One training step in PyTorch."""
+    from benchmarks import networks_torch
+
+    return Prepared(networks_torch.training_step(**options))
+
+
+def _batch(options):
+    """Images and labels as tensors."""
+    import numpy as np
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    size, count = options["image_size"], options["batch"]
+    images = rng.normal(size=(count, size, size, 3)).astype("float32")
+    labels = rng.integers(options["classes"], size=count)
+    return tf.constant(images), tf.constant(labels)
+
+
+def _compiled_step(model, options):
+    """The bare compiled training step of a Keras model."""
+    import tensorflow as tf
+
+    step = tf.function(model.train_step, jit_compile=model.jit_compile)
+    return functools.partial(step, _batch(options))
+
+
+def stock_keras(jit_compile, batch, **options):
+    """One training step of the model of stock Keras layers."""
+    import keras
+
+    from benchmarks import networks_keras
+
+    model = networks_keras.build(**options)
+    optimizer = keras.optimizers.SGD(
+        0.1, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
+    model.compile(optimizer, jit_compile=jit_compile)
+    step = _compiled_step(model, {**options, "batch": batch})
+    return Prepared(lambda: step() and None)
+
+
+def build_ours(options, method="ffl"):
+    """A training method on the networks of the options, compiled."""
+    import keras
+
+    from keras_ffl import builders, config
+
+    keras.utils.set_random_seed(0)
+    names = options["names"]
+    alike = len(set(names)) == 1
+    run = config.Config(
+        method=method,
+        networks=tuple(names[:1] if alike else names),
+        branches=len(names) if alike else 1,
+        separate_stages=options["separate_stages"],
+        fusion_width="sum" if names[0].startswith("imagenet") else "min",
+    )
+    shape = (options["image_size"], options["image_size"], 3)
+    model = builders.find_method(run).build(run, options["classes"], shape)
+    return model
+
+
+def ours(method, **options):
+    """One training step of keras_ffl."""
+    from keras_ffl.models import count_multiply_adds
+
+    model = build_ours(options, method)
+    model.compile()
+    step = _compiled_step(model, options)
+    # Forward, and backward to the inputs and to the weights.
+    gflop = 3 * 2e-9 * options["batch"] * count_multiply_adds(model)
+    return Prepared(lambda: step() and None, facts={"gflop": gflop})

@@ -1,0 +1,57 @@
+"""Training steps to measure, and who takes part."""
+
+from benchmarks.common import Contender, has_torch
+
+PYTORCH = ("contiguous", "channels_last", "compiled")
+
+
+def pair(names, separate_stages=0, classes=100, image_size=32, batch=128):
+    """What is trained, as the options of the contenders, a dict."""
+    return {
+        "names": list(names),
+        "separate_stages": separate_stages,
+        "classes": classes,
+        "image_size": image_size,
+        "batch": batch,
+    }
+
+
+RESNET32 = pair(["resnet32"] * 2, separate_stages=1)
+
+
+def pytorch_contenders(options):
+    """The variants of the opponent in PyTorch, none without the extra."""
+    if not has_torch():
+        return []
+    return [
+        Contender(
+            f"pytorch {variant}",
+            "benchmarks.contenders:pytorch",
+            {**options, "variant": variant},
+            imports=("torch",),
+        )
+        for variant in PYTORCH
+    ]
+
+
+def keras_contenders(options, jit=(False, True)):
+    """The same model of stock Keras layers, with XLA and without."""
+    return [
+        Contender(
+            f"stock Keras{', XLA' if jit_compile else ''}",
+            "benchmarks.contenders:stock_keras",
+            {**options, "jit_compile": jit_compile},
+            imports=("keras",),
+        )
+        for jit_compile in jit
+    ]
+
+
+def ours_contender(name, options, method="ffl"):
+    """A training method of keras_ffl."""
+    return Contender(
+        name,
+        "benchmarks.contenders:ours",
+        {**options, "method": method},
+        imports=("keras_ffl",),
+    )

@@ -1,0 +1,126 @@
+"""The benchmark: its arithmetic, its contenders, and its errors."""
+
+import importlib
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from keras_ffl.errors import FFLError
+from keras_ffl.models import count_parameters
+
+SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
+
+PAIRS = {
+    "resnet32": (["resnet32"] * 2, 1, 849_148),
+    "wrn_16_2": (["wrn_16_2"] * 2, 1, 1_290_364),
+    "mixed": (["resnet32", "wrn_16_2"], 0, 1_197_068),
+}
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """Imports a module of the benchmark by its name."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
+
+
+def test_contenders_take_turns_and_are_measured(benchmarks, tmp_path):
+    common = benchmarks("common")
+    log = tmp_path / "log"
+    (tmp_path / "contenders.py").write_text(
+        "from benchmarks.worker import Prepared\n"
+        "def note(name, seconds):\n"
+        "    def step():\n"
+        f"        open({str(log)!r}, 'a').write(name)\n"
+        "        print('this must not get between the answers')\n"
+        "        return seconds\n"
+        "    return Prepared(step, count=2, facts={'who': name})\n"
+    )
+    contenders = [
+        common.Contender(
+            name,
+            "contenders:note",
+            {"name": name, "seconds": seconds},
+            environment={"PYTHONPATH": f"{SCRIPTS}:{tmp_path}"},
+            calls=2,
+            warmup=1,
+        )
+        for name, seconds in (("a", 1.0), ("b", 4.0))
+    ]
+    results = common.take_turns(contenders, rounds=3)
+    assert sorted(log.read_text()[:2]) == ["a", "b"]
+    assert log.read_text()[2:] == "aabb" * 3
+    assert results["a"]["seconds"] == [0.5] * 3
+    assert results["b"]["seconds"] == [2.0] * 3
+    assert results["b"]["facts"] == {"who": "b"}
+    assert results["b"]["memory"]["peak"] >= results["b"]["memory"]["now"] > 1
+
+
+def test_contender_that_fails_ends_the_benchmark(benchmarks):
+    common = benchmarks("common")
+    broken = common.Contender("broken", "benchmarks.worker:no_such_function")
+    with pytest.raises(FFLError, match="contender broken has failed"):
+        common.take_turns([broken], rounds=1)
+
+
+def test_ratios_are_of_the_same_round(benchmarks):
+    common = benchmarks("common")
+    result = common.ratio([1.0, 2.0, 9.0], [2.0, 1.0, 3.0])
+    assert result == {"median": 2.0, "low": 0.5, "high": 3.0}
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_opponent_of_stock_layers_has_our_parameters(benchmarks, kind):
+    names, separate_stages, parameters = PAIRS[kind]
+    stock = benchmarks("networks_keras").build(names, separate_stages, 100, 32)
+    assert count_parameters(stock) == parameters
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("kind", PAIRS)
+def test_pytorch_opponent_has_our_parameters(benchmarks, kind):
+    names, separate_stages, parameters = PAIRS[kind]
+    torch_networks = benchmarks("networks_torch")
+    model = torch_networks.FeatureFusion(names, separate_stages, 100)
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+@pytest.mark.torch
+def test_pytorch_opponent_has_our_loss(benchmarks):
+    import torch
+
+    from keras_ffl.losses import distillation_kl
+    from keras_ffl.methods.terms import cross_entropy
+
+    rng = np.random.default_rng(0)
+    fused, first, second = rng.normal(size=(3, 4, 5)).astype("float32")
+    labels = np.array([0, 2, 4, 1])
+    supervised = sum(cross_entropy(labels, z) for z in (fused, first, second))
+    distilled = 9 * (
+        distillation_kl((first + second) / 2, fused)
+        + distillation_kl(fused, first)
+        + distillation_kl(fused, second)
+    )
+    expected = np.mean(supervised + 0.3 * distilled)
+    actual = benchmarks("networks_torch").loss_of(
+        torch.from_numpy(fused),
+        [torch.from_numpy(first), torch.from_numpy(second)],
+        torch.from_numpy(labels),
+        0.3,
+    )
+    np.testing.assert_allclose(actual.item(), expected, rtol=1e-5)
+
+
+def test_unknown_part_is_an_error_of_one_line():
+    result = subprocess.run(
+        [sys.executable, SCRIPTS / "benchmark.py", "--part=speed"],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    *_, last = result.stderr.splitlines()
+    assert last.startswith("error: `part` must be one of step")
+    assert "Traceback" not in result.stderr
