@@ -8,6 +8,7 @@ import contextlib
 import importlib.metadata
 import json
 import time
+import warnings
 import zlib
 
 import keras
@@ -23,8 +24,10 @@ from keras_ffl.distribution import (
     is_chief,
     make_strategy,
     naming_lost_workers,
+    needs_static_shapes,
     process_of,
     slices_of_replicas,
+    static_evaluation_batch_size,
     sum_over_workers,
 )
 from keras_ffl.errors import InputError
@@ -232,9 +235,16 @@ def _fit_arguments(config, dataset, holdout, done, devices):
     """What `fit` is given besides the callbacks that write files."""
     augmentation = _augmentation(config, dataset.info)
     replicas = devices.num_replicas_in_sync
+    static = needs_static_shapes(devices)
     steps = data.steps_per_epoch(
-        dataset.num_train, config.batch_size, replicas=replicas
+        dataset.num_train, config.batch_size, static, replicas
     )
+    if not steps:
+        least = config.batch_size if static else replicas
+        raise InputError(
+            f"`dataset` must have at least {least} training images for these "
+            f"devices and this batch size, got {dataset.num_train}"
+        )
     if steps % config.steps_per_execution:
         raise InputError(
             f"`steps_per_execution` must divide the {steps} steps of an "
@@ -250,19 +260,12 @@ def _fit_arguments(config, dataset, holdout, done, devices):
             epochs=config.epochs,
             part=part,
         ),
-        every_replica=True,
+        smallest=replicas,
+        static_size=config.batch_size if static else None,
     )
     held_out = holdout or dataset
-    eval_batch = evaluation_batch_size(
-        len(held_out.y_test), config.eval_batch_size, replicas
-    )
-    validation = distribute(
-        devices,
-        lambda part: held_out.evaluation_batches(
-            eval_batch,
-            one_hot=augmentation.softens_labels,
-            part=part,
-        ),
+    validation = _validation_batches(
+        config, held_out, augmentation.softens_labels, devices
     )
     return {
         "x": train_batches,
@@ -273,6 +276,28 @@ def _fit_arguments(config, dataset, holdout, done, devices):
         "shuffle": False,  # The batches come shuffled.
         "callbacks": [*_rate_callbacks(config, steps), StopOnDivergence(steps)],
     }
+
+
+def _validation_batches(config, dataset, one_hot, devices):
+    """Batches of the test split for the end of every epoch."""
+    images, replicas = len(dataset.y_test), devices.num_replicas_in_sync
+    static = needs_static_shapes(devices)
+    choose = static_evaluation_batch_size if static else evaluation_batch_size
+    size = choose(images, config.eval_batch_size, replicas)
+    if static and images % size:
+        warnings.warn(
+            f"validation after each epoch leaves out {images % size} of "
+            f"{images} images, which fill no batch of {size}; metrics.json "
+            "counts all of them",
+            stacklevel=2,
+        )
+    return distribute(
+        devices,
+        lambda part: dataset.evaluation_batches(
+            size, one_hot=one_hot, part=part
+        ),
+        static_size=size if static else None,
+    )
 
 
 def _fit(model, config, folder, arguments, verbose, chief):

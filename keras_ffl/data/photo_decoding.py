@@ -56,13 +56,16 @@ def random_box(size, draws):
     Returns:
         int32 tensor `(4,)`: top, left, height and width of the box.
     """
+    # Few operations: each one costs microseconds, and decoding a whole photo
+    # takes no more than a thousand.
     exact = tf.cast(size, tf.float32)
     tries = draws["sides"] * tf.sqrt(tf.reduce_prod(exact))
-    largest = tf.minimum(exact, _RATIO[1] * exact[::-1])
+    largest = tf.minimum(exact, _RATIO[1] * tf.reverse(exact, [0]))
     sides = _rounded(tf.concat([tries, largest[:, tf.newaxis]], axis=1))
     fits = tf.reduce_all((sides > 0) & (sides <= size[:, tf.newaxis]), axis=0)
-    chosen = tf.where(fits)[0, 0]
-    sides = sides[:, chosen]
+    # The first, since the maximum is true: the last one always fits.
+    chosen = tf.argmax(fits, output_type=tf.int32)
+    sides = tf.gather(sides, chosen, axis=1)
     room = size - sides
     drawn = draws["corner"] * tf.cast(room + 1, tf.float32)
     corner = tf.where(chosen < _TRIES, tf.cast(drawn, tf.int32), room // 2)
@@ -89,7 +92,7 @@ def _rounded(values):
     return tf.cast(tf.round(values), tf.int32)
 
 
-def decode_box(encoded, choose_box, size):
+def decode_box(encoded, choose_box, size, flip=None):
     """Decodes a box of a photo and resizes it bilinearly.
 
     Of a JPEG, progressive or not, grey, colour or CMYK, nothing but the box
@@ -101,6 +104,8 @@ def decode_box(encoded, choose_box, size):
         choose_box: Function from height and width, an int32 tensor `(2,)`,
             to the box, an int32 tensor `(4,)` of top, left, height and width.
         size: Tuple `(height, width)` of the result.
+        flip: Boolean scalar tensor, whether to mirror the box left to right;
+            `None` for no.
 
     Returns:
         float32 tensor `(*size, 3)` in 0..255.
@@ -116,6 +121,9 @@ def decode_box(encoded, choose_box, size):
         return image[top : top + height, left : left + width]
 
     region = tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_another)
+    if flip is not None:
+        # Before it is resized, while a pixel is three bytes.
+        region = tf.cond(flip, lambda: tf.reverse(region, [1]), lambda: region)
     # Without antialiasing, as TensorFlow's own ImageNet pipelines have it: it
     # would take longer than decoding does.
     resized = tf.image.resize(region, size)

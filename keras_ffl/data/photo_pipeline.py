@@ -139,12 +139,12 @@ def evaluation_batches(photos, info, batch_size=100, one_hot=False, part=None):
 
 
 def _random_crop(encoded, draws, info):
-    image = decode_box(
+    return decode_box(
         encoded,
         lambda size: random_box(size, draws),
         info.input_shape[:2],
+        draws["flip"],
     )
-    return tf.cond(draws["flip"], lambda: tf.reverse(image, [1]), lambda: image)
 
 
 class _Sources:

@@ -5,6 +5,7 @@ from keras_ffl.distribution.batches import (
     distribute,
     evaluation_batch_size,
     slices_of_replicas,
+    static_evaluation_batch_size,
 )
 from keras_ffl.distribution.replicas import (
     agreed_if_finite,
@@ -18,6 +19,7 @@ from keras_ffl.distribution.replicas import (
 from keras_ffl.distribution.strategies import (
     STRATEGIES,
     make_strategy,
+    needs_static_shapes,
     split_cpu,
 )
 from keras_ffl.distribution.workers import (
@@ -43,11 +45,13 @@ __all__ = [
     "is_multi_worker",
     "make_strategy",
     "naming_lost_workers",
+    "needs_static_shapes",
     "num_replicas",
     "process_of",
     "share_of_replica",
     "slices_of_replicas",
     "split_cpu",
+    "static_evaluation_batch_size",
     "sum_over_replicas",
     "sum_over_workers",
 ]

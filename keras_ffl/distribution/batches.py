@@ -47,23 +47,22 @@ class Replicas:
         return start // self.total, after // self.total
 
 
-def slices_of_replicas(batches, replicas, every_replica=False):
+def slices_of_replicas(batches, replicas, smallest=0):
     """Splits global batches into those of a process's replicas, in order.
 
     Args:
         batches: `tf.data.Dataset` of structures of tensors with a common
             first axis, the global batch.
         replicas: `Replicas`.
-        every_replica: Whether to leave out a batch (an epoch's last one) that
-            is too small to give every replica a row.
+        smallest: Int, a batch of fewer rows (an epoch's last one) is left
+            out.
 
     Returns:
         `tf.data.Dataset` with `replicas.local` elements for each one of
         `batches`, of equal size where that is possible, else with a
-        difference of one row. Without `every_replica` some may be empty.
+        difference of one row. Of batches with fewer rows than replicas some
+        are empty.
     """
-    if replicas.total == 1:
-        return batches
     import tensorflow as tf
 
     def count(*element):
@@ -80,9 +79,9 @@ def slices_of_replicas(batches, replicas, every_replica=False):
         )
         return numbers.map(cut)
 
-    if every_replica:
-        batches = batches.filter(lambda *e: count(*e) >= replicas.total)
-    return batches.flat_map(split)
+    if smallest:
+        batches = batches.filter(lambda *e: count(*e) >= smallest)
+    return batches if replicas.total == 1 else batches.flat_map(split)
 
 
 def evaluation_batch_size(examples, batch_size, replicas):
@@ -105,10 +104,7 @@ def evaluation_batch_size(examples, batch_size, replicas):
         InputError: There are fewer examples than replicas.
     """
     if examples < replicas:
-        raise InputError(
-            f"evaluation needs an example for each of the {replicas} replicas, "
-            f"got {examples}"
-        )
+        raise _too_few(examples, replicas)
 
     def fits(size):
         return not 0 < examples % size < replicas
@@ -120,32 +116,95 @@ def evaluation_batch_size(examples, batch_size, replicas):
     return next(size for size in sizes if fits(size))
 
 
-def distribute(strategy, make_batches, every_replica=False):
+def static_evaluation_batch_size(examples, batch_size, replicas):
+    """The batch size for evaluation where all batches must be of one size.
+
+    Args:
+        examples: Int, number of examples.
+        batch_size: Int, the wanted global batch.
+        replicas: Int.
+
+    Returns:
+        Int: of the multiples of `replicas` from half the wanted size up to
+        it, the largest that leaves out the fewest examples at the end; none
+        if it divides `examples`.
+
+    Raises:
+        InputError: There are fewer examples than replicas.
+    """
+    if examples < replicas:
+        raise _too_few(examples, replicas)
+    largest = max(min(batch_size, examples) // replicas, 1)
+    sizes = range(largest, (largest - 1) // 2, -1)
+    return replicas * min(sizes, key=lambda size: examples % (replicas * size))
+
+
+def _too_few(examples, replicas):
+    return InputError(
+        f"evaluation needs an example for each of the {replicas} replicas, "
+        f"got {examples}"
+    )
+
+
+def distribute(strategy, make_batches, smallest=0, static_size=None):
     """Batches for `fit` under a strategy.
 
     Args:
         strategy: `tf.distribute.Strategy`.
         make_batches: Function that gives a `tf.data.Dataset`. Its argument is
             a function that the data set of global batches (or of their
-            indices) has to go through.
-        every_replica: As of `slices_of_replicas`.
+            indices) has to go through, or None.
+        smallest: As of `slices_of_replicas`.
+        static_size: Int, the size of a global batch where all are to be of
+            this size, a multiple of the number of replicas, and to say so in
+            their static shape. Smaller ones are left out.
 
     Returns:
         `tf.data.Dataset` or `tf.distribute.DistributedDataset`.
     """
     total = strategy.num_replicas_in_sync
-    if total == 1:
+    if total == 1 and static_size is None:
         return make_batches(None)
 
-    def make(context):
-        local = total // context.num_input_pipelines
-        replicas = Replicas(context.input_pipeline_id * local, local, total)
-        return make_batches(
+    def make(replicas):
+        batches = make_batches(
             functools.partial(
                 slices_of_replicas,
                 replicas=replicas,
-                every_replica=every_replica,
+                smallest=static_size or smallest,
             )
         )
+        if static_size is None:
+            return batches
+        return with_static_rows(batches, static_size // total)
 
-    return strategy.distribute_datasets_from_function(make)
+    if total == 1:
+        return make(Replicas())
+
+    def make_in(context):
+        local = total // context.num_input_pipelines
+        return make(Replicas(context.input_pipeline_id * local, local, total))
+
+    return strategy.distribute_datasets_from_function(make_in)
+
+
+def with_static_rows(batches, rows):
+    """Batches whose static shape says how many rows they have.
+
+    Args:
+        batches: `tf.data.Dataset` of structures of tensors, all of whose
+            first axes have the size `rows`.
+        rows: Int.
+
+    Returns:
+        `tf.data.Dataset`.
+    """
+    import tensorflow as tf
+
+    def stated(*element):
+        element = tf.nest.map_structure(
+            lambda t: tf.ensure_shape(t, (rows, *t.shape[1:])), element
+        )
+        return element if len(element) > 1 else element[0]
+
+    return batches.map(stated)

@@ -45,6 +45,20 @@ def make_strategy(name="auto"):
     return {"multi_worker": _multi_worker, "tpu": _tpu}[name]()
 
 
+def needs_static_shapes(strategy):
+    """Whether every batch has to be of one size that is known beforehand.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+
+    Returns:
+        Bool, true for a TPU, whose programs are compiled for fixed shapes.
+    """
+    import tensorflow as tf
+
+    return isinstance(strategy, tf.distribute.TPUStrategy)
+
+
 def split_cpu(devices):
     """Makes several logical devices of the CPU, to try replicas without GPUs.
 

@@ -48,8 +48,8 @@ def test_slices_of_structures():
 def test_batches_too_small_for_every_replica_are_left_out():
     replicas = Replicas(0, 1, 4)
     assert sliced(replicas, 11, 8) == [[0, 1], []]
-    assert sliced(replicas, 11, 8, every_replica=True) == [[0, 1]]
-    assert sliced(replicas, 12, 8, every_replica=True) == [[0, 1], [8]]
+    assert sliced(replicas, 11, 8, smallest=4) == [[0, 1]]
+    assert sliced(replicas, 12, 8, smallest=4) == [[0, 1], [8]]
     assert steps_per_epoch(11, 8, replicas=4) == 1
     assert steps_per_epoch(12, 8, replicas=4) == 2
     assert steps_per_epoch(11, 8) == 2
@@ -76,6 +76,54 @@ def test_evaluation_batches_stay_as_wanted_where_they_can():
     assert distribution.evaluation_batch_size(29, 200, 1) == 200
     with pytest.raises(InputError, match="each of the 4 replicas, got 3"):
         distribution.evaluation_batch_size(3, 8, 4)
+
+
+@pytest.mark.parametrize(
+    ("examples", "wanted", "replicas", "expected"),
+    [
+        (50000, 100, 8, 80),  # 625 batches, none left out
+        (10000, 100, 1, 100),
+        (10000, 128, 8, 80),
+        (29, 200, 4, 28),  # one image left out, whatever the size
+        (29, 8, 4, 4),
+        (101, 100, 1, 100),
+        (8, 100, 8, 8),
+        (9, 1, 8, 8),
+    ],
+)
+def test_evaluation_batches_of_one_size(examples, wanted, replicas, expected):
+    size = distribution.static_evaluation_batch_size(examples, wanted, replicas)
+    assert size == expected
+    sizes = range(replicas, min(wanted, examples) + 1, replicas)
+    allowed = [s for s in sizes if 2 * s >= wanted] or [replicas]
+    fewest = min(examples % s for s in allowed)
+    assert examples % size == fewest
+
+
+def test_evaluation_batches_of_one_size_need_an_example_each():
+    with pytest.raises(InputError, match="each of the 8 replicas, got 7"):
+        distribution.static_evaluation_batch_size(7, 100, 8)
+
+
+def test_static_shapes():
+    strategy = distribution.make_strategy("one")
+    assert not distribution.needs_static_shapes(strategy)
+
+    def make(part):
+        batches = tf.data.Dataset.range(11).batch(4)
+        return (part(batches) if part else batches).map(
+            lambda i: (i, tf.ones((tf.size(i), 2)))
+        )
+
+    some = distribution.distribute(strategy, make)
+    assert some.element_spec[0].shape == (None,)
+    assert len(list(some)) == 3
+    static = distribution.distribute(strategy, make, static_size=4)
+    assert [spec.shape for spec in static.element_spec] == [(4,), (4, 2)]
+    assert [i.tolist() for i, _ in static.as_numpy_iterator()] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+    ]
 
 
 @pytest.mark.parametrize("total", [1, 2, 3])
