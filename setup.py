@@ -40,9 +40,24 @@ INSTALL = [
     "tensorboard~=2.21.0",
 ]
 
+# Runs exported LiteRT files; TensorFlow brings the converter.
+LITERT = ["ai-edge-litert>=2.1,<3"]
+
+# Keras' exporter converts by tf2onnx, onnxruntime runs the result.
+ONNX = ["tf2onnx~=1.17.0", "onnx>=1.19,<2", "onnxruntime>=1.23,<2"]
+
 EXTRAS = {
-    # The formatter's style changes with ruff's minor version.
-    "test": ["pytest>=8.3,<10", "pytest-xdist>=3.6,<4", "ruff~=0.17.6"],
+    "litert": LITERT,
+    "onnx": ONNX,
+    # The formatter's style changes with ruff's minor version. The runtimes
+    # are a tenth of TensorFlow's size.
+    "test": [
+        "pytest>=8.3,<10",
+        "pytest-xdist>=3.6,<4",
+        "ruff~=0.17.6",
+        *LITERT,
+        *ONNX,
+    ],
     # An independent implementation to compare with, in marked tests and the
     # benchmark.
     "torch": ["torch>=2.6,<3"],

@@ -1,5 +1,6 @@
 """What the scripts share: flags, and errors as one line."""
 
+import dataclasses
 import sys
 
 from absl import app, flags, logging
@@ -62,3 +63,29 @@ def define_checkpoint():
         ["last", "best"],
         "Whether to take the model of the last or of the best epoch.",
     )
+
+
+def define_data_dir():
+    """Defines the flag `--data_dir` of scripts that take up a run.
+
+    Returns:
+        `absl.flags.FlagHolder` of the path, None where it has not moved.
+    """
+    return flags.DEFINE_string(
+        "data_dir", None, "Folder of the data, if it has moved."
+    )
+
+
+def with_data_dir(config, data_dir):
+    """A run's configuration with the folder its data is in now.
+
+    Args:
+        config: `keras_ffl.config.Config`.
+        data_dir: Path, or None where it has not moved.
+
+    Returns:
+        `keras_ffl.config.Config`.
+    """
+    if not data_dir:
+        return config
+    return dataclasses.replace(config, data_dir=data_dir)

@@ -3,7 +3,6 @@
 python scripts/evaluate.py --workdir=runs/quickstart
 """
 
-import dataclasses
 import json
 import os
 
@@ -17,19 +16,15 @@ from keras_ffl.workdir import Workdir  # noqa: E402
 
 _WORKDIR = cli.define_workdir()
 _CHECKPOINT = cli.define_checkpoint()
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of the data, if it has moved."
-)
+_DATA_DIR = cli.define_data_dir()
 _JSON = flags.DEFINE_bool("json", False, "Whether to print JSON.")
 
 
 def main():
     """Evaluates and prints the table of all heads."""
     folder = Workdir(_WORKDIR.value)
-    config = folder.config()
+    config = cli.with_data_dir(folder.config(), _DATA_DIR.value)
     model = folder.load_model(_CHECKPOINT.value)
-    if _DATA_DIR.value:
-        config = dataclasses.replace(config, data_dir=_DATA_DIR.value)
     dataset, _ = training.load_data(config, folder.left_out())
     batches = dataset.evaluation_batches(config.eval_batch_size)
     with data.naming_unreadable():

@@ -1,17 +1,18 @@
-"""Exports heads of a trained run as SavedModels.
+"""Exports heads of a trained run in formats that need nothing of it.
 
-python scripts/export.py --workdir=runs/quickstart --head=all --output=models
+python scripts/export.py --workdir=runs/small --head=all --output=models
+python scripts/export.py --workdir=runs/small --head=sub_1 --output=models \
+    --format=litert,litert_int8,onnx,keras --check
 """
 
 import os
-import pathlib
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import flags  # noqa: E402
 
-from keras_ffl import cli  # noqa: E402
-from keras_ffl.export import check_output, export_head  # noqa: E402
+from keras_ffl import cli, export, training  # noqa: E402
 from keras_ffl.models import count_parameters  # noqa: E402
 from keras_ffl.workdir import Workdir  # noqa: E402
 
@@ -20,25 +21,64 @@ _CHECKPOINT = cli.define_checkpoint()
 _HEAD = flags.DEFINE_string(
     "head", "all", "fused, sub_1, ..., ensemble, vanilla, or all."
 )
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder; every head gets one in it.", required=True
+_FORMATS = flags.DEFINE_list(
+    "formats", "saved_model", f"{', '.join(export.FORMATS)}, or all."
 )
+flags.DEFINE_alias("format", "formats")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder of what is exported.", required=True
+)
+_CALIBRATION = flags.DEFINE_integer(
+    "calibration", 500, "Training images that set the ranges of litert_int8."
+)
+_CHECK = flags.DEFINE_bool(
+    "check",
+    False,
+    "Compare every exported file with predict on the test split, in a process "
+    "without keras_ffl; exit with 1 where one differs.",
+)
+_MEASURE = flags.DEFINE_bool(
+    "measure", False, "With --check: latencies at batches of 1 and 128."
+)
+_DATA_DIR = cli.define_data_dir()
 
 
 def main():
-    """Exports and prints what was written."""
+    """Exports, prints what was written and compares it if asked to."""
     folder = Workdir(_WORKDIR.value)
     model = folder.load_model(_CHECKPOINT.value)
-    info = folder.dataset_info()
     heads = model.heads if _HEAD.value == "all" else [_HEAD.value]
-    paths = [pathlib.Path(_OUTPUT.value) / head for head in heads]
-    for head, path in zip(heads, paths):
+    names = _FORMATS.value
+    names = list(export.FORMATS) if names == ["all"] else names
+    check = _CHECK.value or _MEASURE.value
+    formats = [export.check_format(name, runs=check) for name in names]
+    for head in heads:
         model.check_head(head)
-        check_output(path)
-    for head, path in zip(heads, paths):
-        export_head(model, head, info, path)
+        for name in names:
+            export.output_path(_OUTPUT.value, head, name)
+    calibration, dataset = None, None
+    if check or any(found.calibrated for found in formats):
+        config = cli.with_data_dir(folder.config(), _DATA_DIR.value)
+        dataset, _ = training.load_data(config, folder.left_out())
+        calibration = export.calibration_images(dataset, _CALIBRATION.value)
+    info = folder.dataset_info()
+    written = {name: {} for name in names}
+    for head in heads:
         parameters = count_parameters(model.classifier(head))
-        print(f"{path}: {parameters:,} parameters")
+        for name in names:
+            path = export.write_head(
+                model, head, info, _OUTPUT.value, name, calibration
+            )
+            written[name][head] = path
+            size = export.size_on_disk(path) / 1000
+            print(f"{path}: {parameters:,} parameters, {size:,.0f} kB")
+    if check:
+        images, labels = export.check_images(dataset)
+        batches = (1, 128) if _MEASURE.value else ()
+        rows = export.verify(model, info, written, images, labels, batches)
+        print(export.format_rows(rows))
+        if not all(row["agrees"] for row in rows):
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def copy_model(source, last=None):
     clone = keras.models.clone_model(
         source, clone_function=copy, call_function=call, recursive=True
     )
-    _copy_weights(source, clone)
+    copy_weights(source, clone)
     return clone
 
 
@@ -48,13 +48,21 @@ def _linear(layer):
     return type(layer).from_config(config)
 
 
-def _copy_weights(source, target):
-    """Copies all weights between two models of the same structure.
+def copy_weights(source, target):
+    """Copies all weights between two layers or models of the same structure.
 
     As a file would carry them, since some layers (`Normalization` for one)
     compute more state when they load, which `set_weights` does not do.
+
+    Args:
+        source: Built `keras.Layer` or `keras.Model`.
+        target: Another one with the same layers inside.
     """
-    pairs = zip(layers_within(source), layers_within(target), strict=True)
+    pairs = zip(
+        (source, *layers_within(source)),
+        (target, *layers_within(target)),
+        strict=True,
+    )
     for old, new in pairs:
         store = {}
         old.save_own_variables(store)

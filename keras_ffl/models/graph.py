@@ -39,6 +39,18 @@ def has_graph(model):
     )
 
 
+def runs_its_graph(layer):
+    """Whether calling a layer does nothing but run its own graph.
+
+    That of a model does, unless its class brings a `call` of its own; one
+    that only sets the mode is a class of this package.
+    """
+    if not has_graph(layer):
+        return False
+    owner = next(kind for kind in type(layer).__mro__ if "call" in vars(kind))
+    return owner.__module__.split(".")[0] in ("keras", "keras_ffl")
+
+
 def calls(model):
     """The calls in a model's own graph, those inside its layers aside.
 

@@ -1,5 +1,6 @@
 """The scripts as a user starts them, each in a process of its own."""
 
+import importlib.util
 import json
 import os
 import pathlib
@@ -132,6 +133,27 @@ def test_bad_input_is_one_line(script, arguments, message, tmp_path):
     assert last.startswith("error: ") and message in last
     assert "Traceback" not in result.stderr
     assert not Workdir(workdir).started
+
+
+@pytest.mark.slow
+def test_every_format_of_a_trained_run(tmp_path):
+    """Float formats within 1e-4 of predict, int8 within a point of error."""
+    for module in ("ai_edge_litert", "onnxruntime", "tf2onnx"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    result = run("train.py", *SMALL, f"--workdir={tmp_path / 'run'}")
+    assert result.returncode == 0, result.stderr
+    arguments = ["--formats=all", "--measure", f"--output={tmp_path / 'out'}"]
+    arguments.append(f"--workdir={tmp_path / 'run'}")
+    result = run("export.py", *arguments)
+    assert result.returncode == 0, result.stderr + result.stdout
+    # Four heads in five formats, two sub-networks' among them.
+    assert len(re.findall("  yes$", result.stdout, re.MULTILINE)) == 4 * 5
+    assert "sub_2 litert_int8" in result.stdout and "ms at 128" in result.stdout
+    again = run("export.py", *arguments)
+    assert again.returncode == 1
+    assert again.stderr.splitlines()[-1].startswith("error: output ")
+    assert "is there already" in again.stderr
 
 
 def test_missing_workdir_flag():

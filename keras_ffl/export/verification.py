@@ -1,0 +1,168 @@
+"""Exported heads against `predict`, each in a process of its own."""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+from keras_ffl import data
+from keras_ffl.errors import InputError
+from keras_ffl.evaluation import (
+    classification_errors,
+    format_table,
+    head_logits,
+)
+from keras_ffl.export.formats import FORMATS, size_on_disk
+
+# Largest difference of a probability, and of a quantised head's error in
+# points.
+PROBABILITY = 1e-4
+POINTS = 1.0
+
+
+def run_elsewhere(paths, images, batches=()):
+    """Runs exported heads in a process that can't import this package.
+
+    Args:
+        paths: Sequence of the paths of exported files or folders.
+        images: uint8 images (n, h, w, channels).
+        batches: Batch sizes to measure the latency of.
+
+    Returns:
+        List of tuples, one for each path: probabilities (n, classes) and a
+        dict from batch size to the median time of a call in milliseconds.
+
+    Raises:
+        InputError: The process failed.
+    """
+    runner = pathlib.Path(__file__).with_name("runner.py")
+    with tempfile.TemporaryDirectory() as folder:
+        given, result = (pathlib.Path(folder) / n for n in ("x.npy", "y.npz"))
+        np.save(given, images)
+        sizes = ",".join(map(str, batches))
+        # -I: neither the working directory nor PYTHONPATH can be imported
+        # from.
+        process = subprocess.run(
+            [sys.executable, "-I", runner, given, result, sizes, *paths],
+            capture_output=True,
+            text=True,
+        )
+        if process.returncode:
+            last = process.stderr.strip().splitlines()[-1:] or ["no message"]
+            raise InputError(
+                f"{', '.join(map(str, paths))} can't be run: {last[0]}"
+            )
+        with np.load(result) as values:
+            return [_result(values, k, batches) for k in range(len(paths))]
+
+
+def _result(values, k, batches):
+    """What the runner wrote of the file of number `k`."""
+    times = {b: float(values[f"milliseconds_{b}_{k}"]) for b in batches}
+    return values[f"probabilities_{k}"], times
+
+
+def verify(model, info, written, images, labels, batches=()):
+    """Compares exported formats of a model's heads with `predict`.
+
+    Args:
+        model: `keras_ffl.methods.TrainingMethod`.
+        info: `keras_ffl.data.DatasetInfo` of its data.
+        written: Dict from a key of `FORMATS` to a dict from head to the
+            exported path.
+        images: uint8 images (n, h, w, channels) of the test split.
+        labels: Their classes (n,).
+        batches: Batch sizes to measure the latency of.
+
+    Returns:
+        List of dicts, one for each file: `format`, `head`,
+        `largest_difference` of a probability, `same_class` (share of the
+        images with the same top class), `top1_error` and `predict_error` in
+        percent, `bytes`, `milliseconds` (a dict by batch size) and `agrees`:
+        an exact format within 1e-4 in probability and with the same top
+        class everywhere, int8 within one point of error.
+
+    Raises:
+        InputError: An exported head can't be run.
+    """
+    expected = {
+        head: _softmax(logits)
+        for head, logits in head_logits(
+            model, data.normalize(images, info)
+        ).items()
+    }
+    rows = []
+    for name, paths in written.items():
+        results = run_elsewhere(list(paths.values()), images, batches)
+        for (head, path), (found, times) in zip(paths.items(), results):
+            compared = _compared(found, expected[head], labels)
+            if FORMATS[name].exact:
+                agrees = (
+                    compared["largest_difference"] <= PROBABILITY
+                    and compared["same_class"] == 1.0
+                )
+            else:
+                more = compared["top1_error"] - compared["predict_error"]
+                agrees = abs(more) <= POINTS
+            rows.append(
+                {
+                    "format": name,
+                    "head": head,
+                    **compared,
+                    "bytes": size_on_disk(path),
+                    "milliseconds": times,
+                    "agrees": agrees,
+                }
+            )
+    return rows
+
+
+def _softmax(logits):
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def _compared(found, expected, labels):
+    same = found.argmax(axis=1) == expected.argmax(axis=1)
+    return {
+        "largest_difference": float(np.abs(found - expected).max()),
+        "same_class": float(np.mean(same)),
+        "top1_error": _error(labels, found),
+        "predict_error": _error(labels, expected),
+    }
+
+
+def _error(labels, probabilities):
+    return classification_errors(labels, probabilities)["top1_error"]
+
+
+def format_rows(rows):
+    """The results of `verify` as a table in plain text."""
+    batches = list(rows[0]["milliseconds"])
+    return format_table(
+        [
+            [
+                f"{row['head']} {row['format']}",
+                f"{row['largest_difference']:.1e}",
+                f"{100 * row['same_class']:.2f}",
+                f"{row['top1_error']:.2f}",
+                f"{row['predict_error']:.2f}",
+                f"{row['bytes'] / 1000:,.0f}",
+                *(f"{row['milliseconds'][b]:.2f}" for b in batches),
+                "yes" if row["agrees"] else "NO",
+            ]
+            for row in rows
+        ],
+        [
+            "head and format",
+            "largest difference",
+            "same class %",
+            "error %",
+            "predict's %",
+            "kB",
+            *(f"ms at {batch}" for batch in batches),
+            "agrees",
+        ],
+    )

@@ -1,0 +1,163 @@
+"""Every format, run in a process that can't import keras_ffl."""
+
+import importlib.util
+
+import keras
+import numpy as np
+import pytest
+from builders import METHODS, moved
+from numpy.testing import assert_array_equal
+
+from keras_ffl import InputError, data, export
+from keras_ffl.export import FORMATS, verify, write_head
+
+INFO = data.DatasetInfo(
+    "toy", 3, (4, 4, 2), ("cat", "dog", "emu"), (120.0, 110), (60.0, 61), True
+)
+IMAGES = np.random.default_rng(1).integers(
+    0, 256, (130, *INFO.input_shape), dtype=np.uint8
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    return moved(METHODS["ffl"]())
+
+
+@pytest.fixture(scope="module")
+def labels(model):
+    x = data.normalize(IMAGES, INFO)
+    return model.classifier("fused").predict(x, verbose=0).argmax(axis=1)
+
+
+def check(model, labels, name, head, folder):
+    missing = [
+        module
+        for module in FORMATS[name].writer + FORMATS[name].reader
+        if importlib.util.find_spec(module) is None
+    ]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} is not installed")
+    path = write_head(model, head, INFO, folder, name, IMAGES)
+    (row,) = verify(
+        model, INFO, {name: {head: path}}, IMAGES, labels, batches=(2,)
+    )
+    # The classes of untrained networks are too close to each other for int8.
+    assert row["agrees"] or not FORMATS[name].exact
+    assert row["milliseconds"][2] > 0
+    assert row["bytes"] == export.size_on_disk(path) > 1000
+    assert (folder / "labels.txt").read_text() == "cat\ndog\nemu\n"
+    assert sorted(each.name for each in folder.iterdir()) == sorted(
+        ["labels.txt", path.name]
+    )
+    return row, path
+
+
+@pytest.mark.parametrize("name", ["keras", "litert", "onnx"])
+def test_exact_formats(name, model, labels, tmp_path):
+    row, path = check(model, labels, name, "fused", tmp_path)
+    assert row["largest_difference"] < 1e-5
+    assert row["top1_error"] == row["predict_error"] == 0.0
+    assert path.name == "fused" + FORMATS[name].suffix
+
+
+def test_int8(model, labels, tmp_path):
+    row, path = check(model, labels, "litert_int8", "fused", tmp_path)
+    assert row["largest_difference"] < 0.25
+    assert row["same_class"] > 0.9
+    interpreter = importlib.import_module("ai_edge_litert.interpreter")
+    reader = interpreter.Interpreter(str(path))
+    (given,), (taken,) = reader.get_input_details(), reader.get_output_details()
+    # A pixel is its quantised value.
+    assert given["dtype"] == np.uint8 and given["quantization"] == (1.0, 0)
+    assert given["shape_signature"][0] == -1
+    assert taken["dtype"] == np.float32
+    assert reader.get_signature_list()["serving_default"] == {
+        "inputs": ["images"],
+        "outputs": ["probabilities"],
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_every_format_of_every_head(method, tmp_path):
+    model = moved(METHODS[method]())
+    x = data.normalize(IMAGES, INFO)
+    for head in model.heads:
+        own = model.classifier(head).predict(x, verbose=0).argmax(axis=1)
+        for name in FORMATS:
+            check(model, own, name, head, tmp_path / head / name)
+
+
+def test_a_wrong_file_is_found_out(model, labels, tmp_path, monkeypatch):
+    path = write_head(model, "sub_1", INFO, tmp_path, "keras")
+    found = np.full((len(IMAGES), 3), 1 / 3, "float32")
+    monkeypatch.setattr(
+        export.verification, "run_elsewhere", lambda *_: [(found, {})] * 2
+    )
+    written = {"keras": {"fused": path}, "litert_int8": {"fused": path}}
+    rows = verify(model, INFO, written, IMAGES, labels)
+    assert [row["agrees"] for row in rows] == [False, False]
+    assert "NO" in export.format_rows(rows)
+
+
+def test_bad_input(model, tmp_path, monkeypatch):
+    def write(head="fused", name="keras", calibration=None):
+        return write_head(model, head, INFO, tmp_path / "o", name, calibration)
+
+    with pytest.raises(InputError, match="`format` must be one of .*'tflite'"):
+        write(name="tflite")
+    with pytest.raises(InputError, match="`head` must be one of .*'sub_3'"):
+        write(head="sub_3")
+    with pytest.raises(InputError, match="`calibration` must be images"):
+        write(name="litert_int8")
+    with pytest.raises(InputError, match="`count` must be an int >= 1, got 0"):
+        export.calibration_images(small_dataset(), 0)
+    assert not (tmp_path / "o").exists()
+    (tmp_path / "o").mkdir()
+    (tmp_path / "o" / "fused.keras").write_text("mine")
+    with pytest.raises(InputError, match="fused.keras is there already"):
+        write()
+    assert (tmp_path / "o" / "fused.keras").read_text() == "mine"
+    (tmp_path / "o" / "labels.txt").write_text("hen\n")
+    with pytest.raises(InputError, match="heads with other classes"):
+        write(head="sub_1")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="can't be written"):
+        write_head(model, "fused", INFO, tmp_path / "file" / "o", "keras")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for name, runs, pattern in (
+        ("onnx", False, r'needs tf2onnx.*install "keras-ffl\[onnx\]"'),
+        ("litert", True, r'ai_edge_litert.*install "keras-ffl\[litert\]"'),
+    ):
+        with pytest.raises(InputError, match=pattern):
+            export.check_format(name, runs)
+
+
+def small_dataset():
+    x = IMAGES[:20]
+    return data.from_arrays(x, [0, 1] * 10, x, [0, 1] * 10)
+
+
+def test_file_that_is_none_is_one_line(tmp_path):
+    (tmp_path / "a.onnx").write_text("no model")
+    with pytest.raises(InputError, match="a.onnx can't be run: ") as error:
+        export.run_elsewhere([tmp_path / "a.onnx"], IMAGES)
+    assert "\n" not in str(error.value)
+
+
+def test_images_for_check_and_calibration():
+    x = np.repeat(np.arange(20, dtype="uint8"), 4 * 4 * 2).reshape(20, 4, 4, 2)
+    y = np.arange(20) % 2
+    dataset = data.from_arrays(x + 100, y, x, y)
+    images, labels = export.check_images(dataset)
+    assert_array_equal(images, x)
+    assert_array_equal(labels, y)
+    images, labels = export.check_images(dataset, 5)
+    chosen = images[:, 0, 0, 0]
+    assert len(set(chosen)) == 5 and list(chosen) == sorted(chosen)
+    assert_array_equal(labels, chosen % 2)
+    images = export.calibration_images(dataset, 7)
+    assert images.shape == (7, 4, 4, 2) and images.dtype == np.uint8
+    assert images.min() >= 100
