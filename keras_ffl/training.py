@@ -264,7 +264,7 @@ def _fit_arguments(config, dataset, holdout, done, devices):
         static_size=config.batch_size if static else None,
     )
     held_out = holdout or dataset
-    validation = _validation_batches(
+    validation = _validation(
         config, held_out, augmentation.softens_labels, devices
     )
     return {
@@ -272,14 +272,14 @@ def _fit_arguments(config, dataset, holdout, done, devices):
         "steps_per_epoch": steps,
         "initial_epoch": done,
         "epochs": config.epochs,
-        "validation_data": validation,
+        **validation,
         "shuffle": False,  # The batches come shuffled.
         "callbacks": [*_rate_callbacks(config, steps), StopOnDivergence(steps)],
     }
 
 
-def _validation_batches(config, dataset, one_hot, devices):
-    """Batches of the test split for the end of every epoch."""
+def _validation(config, dataset, one_hot, devices):
+    """What `fit` is given to evaluate the test split after every epoch."""
     images, replicas = len(dataset.y_test), devices.num_replicas_in_sync
     static = needs_static_shapes(devices)
     choose = static_evaluation_batch_size if static else evaluation_batch_size
@@ -291,13 +291,17 @@ def _validation_batches(config, dataset, one_hot, devices):
             "counts all of them",
             stacklevel=2,
         )
-    return distribute(
+    batches = distribute(
         devices,
         lambda part: dataset.evaluation_batches(
             size, one_hot=one_hot, part=part
         ),
         static_size=size if static else None,
     )
+    return {
+        "validation_data": batches,
+        "validation_steps": images // size if static else None,
+    }
 
 
 def _fit(model, config, folder, arguments, verbose, chief):

@@ -14,6 +14,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import flags  # noqa: E402
+from benchmarks import input as input_part  # noqa: E402
 from benchmarks import step  # noqa: E402
 from benchmarks.report import describe_machine, format_part  # noqa: E402
 
@@ -22,6 +23,7 @@ from keras_ffl.errors import InputError  # noqa: E402
 
 PARTS = {
     "step": step.run,
+    "input": lambda rounds: input_part.run(rounds, _DATA_DIR.value),
 }
 """A function of the number of rounds; see `report.format_part` for its dict."""
 
@@ -30,6 +32,12 @@ _PART = flags.DEFINE_list(
 )
 _ROUNDS = flags.DEFINE_integer(
     "rounds", 8, "How often the contenders take turns.", lower_bound=1
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder of JPEG files for the part input; the two that come with "
+    "scikit-learn by default.",
 )
 _JSON = flags.DEFINE_bool("json", False, "Print one JSON object, no tables.")
 

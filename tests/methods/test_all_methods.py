@@ -17,6 +17,7 @@ from builders import (
 )
 
 from keras_ffl.data import DatasetInfo
+from keras_ffl.distribution import distribute
 from keras_ffl.errors import InputError
 from keras_ffl.export import export_head
 from keras_ffl.methods import TrainingMethod
@@ -234,6 +235,50 @@ def test_accumulation_where_networks_take_turns(method):
     for each in (optimizer, scaled):
         with pytest.raises(InputError, match=message):
             model.compile(each)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_steps_as_a_tpu_takes_them(method):
+    """Batches of one static size, compiled whole by XLA."""
+    x, y = data(10, image=IMAGE)
+
+    def batches(part):
+        indices = tf.data.Dataset.range(len(x)).batch(4).repeat(3)
+        return part(indices).map(lambda i: (tf.gather(x, i), tf.gather(y, i)))
+
+    static = distribute(tf.distribute.get_strategy(), batches, static_size=4)
+    assert [spec.shape for spec in static.element_spec] == [(4, *IMAGE), (4,)]
+    histories, models = [], []
+    for jit_compile in (True, False):
+        model = compiled(
+            model_of(method, image=IMAGE),
+            optimizer=SGD(0.05),
+            metrics=["accuracy"],
+            jit_compile=jit_compile,
+        )
+        history = model.fit(
+            static,
+            epochs=3,
+            steps_per_epoch=2,
+            validation_data=static,
+            validation_steps=2,
+            shuffle=False,
+            verbose=0,
+        )
+        assert int(model.optimizer.iterations) == 6
+        histories.append(history.history)
+        models.append(model)
+    assert histories[0].keys() == histories[1].keys()
+    for name, expected in histories[1].items():
+        assert histories[0][name] == pytest.approx(expected, rel=1e-4), name
+    for found, expected in zip(*map(values, models), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    # XLA would refuse what calls Python; on a TPU nothing else may either.
+    step = tf.function(models[1].train_step)
+    graph = step.get_concrete_function(next(iter(static))).graph
+    host = {"PyFunc", "EagerPyFunc", "PyFuncStateless", "Assert", "PrintV2"}
+    assert not host & {op.type for op in graph.get_operations()}
 
 
 REPLICAS = """

@@ -1,0 +1,127 @@
+"""The pipelines of photos as contenders; every function gives a `Prepared`."""
+
+import pathlib
+import time
+
+from benchmarks.worker import Prepared, memory
+
+# Photos in an epoch, at least: enough that its ends don't count.
+_PHOTOS = 2400
+_FIRST = 320  # Of an epoch; not measured, the threads are still starting.
+
+
+def _files(data_dir):
+    """JPEG files, at least `_PHOTOS` of them, each as often as the others."""
+    if data_dir is None:
+        import sklearn.datasets
+
+        data_dir = pathlib.Path(sklearn.datasets.__file__).parent / "images"
+    root = pathlib.Path(data_dir)
+    names = sorted(
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.suffix.lower() in (".jpg", ".jpeg")
+    )
+    if not names:
+        from keras_ffl.errors import InputError
+
+        raise InputError(f"`data_dir` must hold JPEG files, got {data_dir}")
+    return root, names * -(-_PHOTOS // len(names))
+
+
+def _dataset(data_dir):
+    import numpy as np
+
+    from keras_ffl.data.photo_files import PhotoFiles
+    from keras_ffl.data.photos import PhotoDataset, photo_info
+
+    root, names = _files(data_dir)
+    labels = np.arange(len(names), dtype="int32") % 10
+    photos = PhotoFiles(str(root), np.array(names), labels)
+    info = photo_info("photos", [str(k) for k in range(10)], 224)
+    return PhotoDataset(info, photos, photos)
+
+
+def _pass_over(batches, batch):
+    """A contender that draws an epoch; its first batches aren't measured.
+
+    Args:
+        batches: Function that gives a `tf.data.Dataset` of an epoch.
+        batch: Int, photos in an element of it.
+    """
+    cpu_seconds = []
+    started = _FIRST // batch
+
+    def step():
+        iterator = iter(batches())
+        for _ in range(started):
+            next(iterator)
+        wall, cpu = time.perf_counter(), time.process_time()
+        photos = batch * sum(1 for _ in iterator)
+        cpu_seconds.append((time.process_time() - cpu) / photos)
+        return (time.perf_counter() - wall) / photos
+
+    return Prepared(step, facts={"cpu_seconds": cpu_seconds})
+
+
+def decode_jpeg(data_dir, batch):
+    """`tf.io.decode_jpeg` alone."""
+    import tensorflow as tf
+
+    root, names = _files(data_dir)
+    encoded = [(root / name).read_bytes() for name in names]
+    contents = tf.constant(encoded)
+
+    def batches():
+        return (
+            tf.data.Dataset.range(len(names))
+            .map(
+                lambda i: tf.io.decode_jpeg(tf.gather(contents, i), channels=3),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+    prepared = _pass_over(batches, 1)
+    prepared.facts["photos"] = len(names)
+    prepared.facts["kilobytes"] = sum(map(len, encoded)) / len(encoded) / 1000
+    return prepared
+
+
+def training(data_dir, batch):
+    """What a training of photos draws."""
+    from keras_ffl.data import Augmentation
+
+    dataset = _dataset(data_dir)
+    return _pass_over(
+        lambda: dataset.training_batches(
+            batch, 0, Augmentation(), drop_remainder=True
+        ),
+        batch,
+    )
+
+
+def evaluation(data_dir, batch):
+    """What an evaluation of photos draws."""
+    dataset = _dataset(data_dir)
+    return _pass_over(lambda: dataset.evaluation_batches(batch), batch)
+
+
+def resident_memory(data_dir, batch, epochs):
+    """Resident memory after each epoch of one training, in MiB."""
+    from keras_ffl.data import Augmentation, steps_per_epoch
+
+    dataset = _dataset(data_dir)
+    resident = []
+
+    def step():
+        resident.clear()
+        iterator = iter(
+            dataset.training_batches(batch, 0, Augmentation(), epochs=epochs)
+        )
+        for _ in range(epochs):
+            for _ in range(steps_per_epoch(dataset.num_train, batch)):
+                next(iterator)
+            resident.append(memory()["now"])
+
+    return Prepared(step, facts={"resident_mib": resident})
