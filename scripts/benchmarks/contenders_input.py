@@ -64,28 +64,59 @@ def _pass_over(batches, batch):
     return Prepared(step, facts={"cpu_seconds": cpu_seconds})
 
 
-def decode_jpeg(data_dir, batch):
-    """`tf.io.decode_jpeg` alone."""
+def _photo_by_photo(data_dir, make):
+    """A contender that maps each photo by itself, without batches."""
     import tensorflow as tf
 
     root, names = _files(data_dir)
     encoded = [(root / name).read_bytes() for name in names]
-    contents = tf.constant(encoded)
+    function = make(tf.constant(encoded))
 
-    def batches():
-        return (
-            tf.data.Dataset.range(len(names))
-            .map(
-                lambda i: tf.io.decode_jpeg(tf.gather(contents, i), channels=3),
-                num_parallel_calls=tf.data.AUTOTUNE,
-            )
-            .prefetch(tf.data.AUTOTUNE)
+    def photos():
+        indices = tf.data.Dataset.range(len(names))
+        return indices.map(function, tf.data.AUTOTUNE).prefetch(
+            tf.data.AUTOTUNE
         )
 
-    prepared = _pass_over(batches, 1)
+    prepared = _pass_over(photos, 1)
     prepared.facts["photos"] = len(names)
     prepared.facts["kilobytes"] = sum(map(len, encoded)) / len(encoded) / 1000
     return prepared
+
+
+def decode_jpeg(data_dir, batch):
+    """`tf.io.decode_jpeg` alone."""
+    import tensorflow as tf
+
+    return _photo_by_photo(
+        data_dir,
+        lambda contents: lambda i: tf.io.decode_jpeg(contents[i], channels=3),
+    )
+
+
+def cut_and_resize(data_dir, batch):
+    """The two operations no training can do without, boxes drawn before."""
+    import tensorflow as tf
+
+    from keras_ffl.data.photo_decoding import draw_crops, random_box
+
+    def make(contents):
+        draws = draw_crops(0, 0, len(contents))
+        boxes = tf.map_fn(
+            lambda row: random_box(
+                tf.io.extract_jpeg_shape(row[0])[:2], row[1]
+            ),
+            (contents, draws),
+            fn_output_signature=tf.int32,
+        )
+
+        def cut(i):
+            region = tf.image.decode_and_crop_jpeg(contents[i], boxes[i], 3)
+            return tf.image.resize(region, (224, 224))
+
+        return cut
+
+    return _photo_by_photo(data_dir, make)
 
 
 def training(data_dir, batch):

@@ -6,14 +6,16 @@ from benchmarks.common import Contender, ratio, take_turns
 
 BATCH = 32
 EPOCHS = 10
+COMPARED = ("cut_and_resize", "training", "evaluation")
 
 
 def run(rounds, data_dir=None):
     """Photos a second of the pipelines and of `tf.io.decode_jpeg` alone.
 
-    All three read the same encoded photos from memory, decode on all cores
-    and give them in their order; training cuts, mirrors, resizes to 224 and
-    normalises them, evaluation does the same but for the mirror.
+    All read the same encoded photos from memory, decode on all cores and give
+    them in their order; training cuts, mirrors, resizes to 224 and normalises
+    them, evaluation does the same but for the mirror. `cut_and_resize` is
+    what is left of training without draws, mirror, normalisation and batches.
 
     Args:
         rounds: Int.
@@ -28,7 +30,7 @@ def run(rounds, data_dir=None):
             calls=1,
             warmup=2,
         )
-        for name in ("decode_jpeg", "training", "evaluation")
+        for name in ("decode_jpeg", *COMPARED)
     ]
     memory = Contender(
         "memory",
@@ -47,7 +49,7 @@ def run(rounds, data_dir=None):
     }
     bare = "decode_jpeg"
     ratios = {}
-    for name in ("training", "evaluation"):
+    for name in COMPARED:
         # Of speeds, so the seconds are turned round.
         ratios[f"{name}/{bare}"] = ratio(seconds[bare], seconds[name])
         ratios[f"{name}/{bare}, CPU time"] = ratio(cpu[bare], cpu[name])
