@@ -1,0 +1,25 @@
+"""Numbers about trained networks, in plain NumPy."""
+
+from keras_ffl.analysis.calibration import (
+    expected_calibration_error,
+    reliability,
+)
+from keras_ffl.analysis.classes import confusion, most_confused, per_class_gain
+from keras_ffl.analysis.similarity import (
+    agreement,
+    linear_cka,
+    map_correlation,
+    pairwise,
+)
+
+__all__ = [
+    "agreement",
+    "confusion",
+    "expected_calibration_error",
+    "linear_cka",
+    "map_correlation",
+    "most_confused",
+    "pairwise",
+    "per_class_gain",
+    "reliability",
+]

@@ -1,0 +1,107 @@
+"""Whether a classifier is as often right as it believes."""
+
+import numpy as np
+
+from keras_ffl.errors import InputError
+
+BINS = 15
+"""Number of bins that Guo et al. measure with."""
+
+
+def reliability(y, probabilities, bins=BINS):
+    """Confidence and accuracy of a classifier in bins of its confidence.
+
+    The confidence is the probability of the predicted class. Bins are of
+    equal width; a value on an edge belongs to the lower bin.
+
+    Args:
+        y: Integer labels (n,).
+        probabilities: Float array (n, classes), rows of sum 1.
+        bins: Int >= 1.
+
+    Returns:
+        Dict of arrays (bins,): `lower` and `upper`, the edges; `count`, the
+        images in the bin; `confidence` and `accuracy`, their means in
+        [0, 1], NaN in an empty bin.
+
+    Raises:
+        InputError: Shapes don't fit, a label is outside the classes, or rows
+            are no distributions.
+
+    Reference:
+        Guo et al., 2017, "On Calibration of Modern Neural Networks",
+        https://arxiv.org/abs/1706.04599, section 2.
+    """
+    y, probabilities = _checked(y, probabilities)
+    if not isinstance(bins, int) or bins < 1:
+        raise InputError(f"`bins` must be an int >= 1, got {bins!r}")
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == y
+    edges = np.linspace(0, 1, bins + 1)
+    places = np.digitize(confidence, edges[1:-1], right=True)
+    count = np.bincount(places, minlength=bins)
+
+    def mean(values):
+        total = np.bincount(places, weights=values, minlength=bins)
+        return np.divide(
+            total, count, out=np.full(bins, np.nan), where=count > 0
+        )
+
+    return {
+        "lower": edges[:-1],
+        "upper": edges[1:],
+        "count": count,
+        "confidence": mean(confidence),
+        "accuracy": mean(right),
+    }
+
+
+def expected_calibration_error(y, probabilities, bins=BINS):
+    """Mean distance between confidence and accuracy, ECE.
+
+        ECE = sum_b n_b/n |accuracy_b - confidence_b|
+
+    Args:
+        y: As of `reliability`, as are all that follow.
+        probabilities: Float array (n, classes).
+        bins: Int >= 1.
+
+    Returns:
+        Float in [0, 1].
+
+    Raises:
+        InputError: As `reliability`.
+
+    Reference:
+        Guo et al., 2017, https://arxiv.org/abs/1706.04599, equation (3).
+    """
+    table = reliability(y, probabilities, bins)
+    filled = table["count"] > 0
+    gaps = np.abs(table["accuracy"] - table["confidence"])[filled]
+    return float(gaps @ table["count"][filled] / table["count"].sum())
+
+
+def _checked(y, probabilities):
+    y, probabilities = np.asarray(y), np.asarray(probabilities, "float64")
+    if probabilities.ndim != 2 or y.shape != probabilities.shape[:1]:
+        raise InputError(
+            "`y` (n,) and `probabilities` (n, classes) must be of as many "
+            f"images, got shapes {y.shape} and {probabilities.shape}"
+        )
+    if not len(y):
+        raise InputError("`y` must hold at least one label, got none")
+    classes = probabilities.shape[1]
+    if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= classes:
+        raise InputError(
+            f"`y` must be integers in 0..{classes - 1}, got {y.dtype} in "
+            f"{y.min()}..{y.max()}"
+        )
+    sums = probabilities.sum(axis=1)
+    # A comparison with NaN is false, so this refuses NaN as well.
+    if not (probabilities.min() >= 0 and np.abs(sums - 1).max() < 1e-3):
+        raise InputError(
+            "`probabilities` must be rows >= 0 of sum 1, got values in "
+            f"{probabilities.min():g}..{probabilities.max():g} and sums in "
+            f"{sums.min():g}..{sums.max():g}"
+        )
+    return y, probabilities
