@@ -11,11 +11,17 @@ from keras_ffl.data.datasets import DATASETS, load
 from keras_ffl.data.holdout import split_holdout
 from keras_ffl.data.image_folder import from_folder
 from keras_ffl.data.info import DatasetInfo
-from keras_ffl.data.photo_decoding import decode_centre, draw_crops
+from keras_ffl.data.named_files import read_images
+from keras_ffl.data.photo_decoding import (
+    decode_centre,
+    decode_image,
+    draw_crops,
+)
 from keras_ffl.data.photo_files import PhotoFiles
 from keras_ffl.data.photo_pipeline import naming_unreadable
 from keras_ffl.data.photos import PhotoDataset, PhotoOptions
 from keras_ffl.data.pipeline import (
+    displayed,
     evaluation_batches,
     normalize,
     steps_per_epoch,
@@ -33,6 +39,8 @@ __all__ = [
     "crop_and_flip",
     "cut_out",
     "decode_centre",
+    "decode_image",
+    "displayed",
     "draw_crops",
     "draw_epoch",
     "evaluation_batches",
@@ -41,6 +49,7 @@ __all__ = [
     "load",
     "naming_unreadable",
     "normalize",
+    "read_images",
     "split_holdout",
     "steps_per_epoch",
     "training_batches",

@@ -75,6 +75,19 @@ class Dataset:
             self.x_test, self.y_test, self.info, batch_size, one_hot, part
         )
 
+    def with_test(self, indices):
+        """The data set with some of its test examples only.
+
+        Args:
+            indices: Integer array.
+
+        Returns:
+            `Dataset`.
+        """
+        return dataclasses.replace(
+            self, x_test=self.x_test[indices], y_test=self.y_test[indices]
+        )
+
     def divided(self, kept, held_out):
         """Two data sets from the training split.
 

@@ -150,3 +150,26 @@ def decode_centre(encoded, info):
         lambda size: central_box(size, info.central_crop),
         info.input_shape[:2],
     )
+
+
+def decode_image(encoded, info):
+    """Decodes an image of any size as a data set's networks take it.
+
+    Where the data set is one of photos (`info.central_crop`), as for its
+    evaluation (`decode_centre`). Else all of the image is shown, resized with
+    bilinear interpolation and antialiasing, the aspect ratio not kept, and
+    rounded.
+
+    Args:
+        encoded: String scalar tensor, JPEG, PNG, GIF (its first frame) or BMP.
+        info: `DatasetInfo`.
+
+    Returns:
+        float32 tensor of shape `info.input_shape` in 0..255.
+    """
+    if info.central_crop:
+        return decode_centre(encoded, info)
+    height, width, channels = info.input_shape
+    image = tf.io.decode_image(encoded, channels, expand_animations=False)
+    image = tf.image.resize(image, (height, width), antialias=True)
+    return tf.round(tf.clip_by_value(image, 0, 255))

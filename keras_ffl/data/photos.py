@@ -131,6 +131,17 @@ class PhotoDataset:
             self.test, self.info, batch_size, one_hot, part
         )
 
+    def with_test(self, indices):
+        """The data set with some of its test examples only.
+
+        Args:
+            indices: Integer array.
+
+        Returns:
+            `PhotoDataset`.
+        """
+        return dataclasses.replace(self, test=self.test.take(indices))
+
     def divided(self, kept, held_out):
         """Two data sets from the training split.
 

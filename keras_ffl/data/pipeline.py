@@ -32,6 +32,23 @@ def normalize(x, info):
     return (x - mean) / std
 
 
+def displayed(x, info):
+    """Undoes `normalize` for the eye.
+
+    Args:
+        x: Normalised images `(..., height, width, channels)`, a float array
+            or tensor.
+        info: `DatasetInfo`.
+
+    Returns:
+        uint8 array of the shape of `x`.
+    """
+    pixels = np.asarray(x, "float32") * np.float32(info.std)
+    return np.rint(np.clip(pixels + np.float32(info.mean), 0, 255)).astype(
+        "uint8"
+    )
+
+
 def steps_per_epoch(n, batch_size, drop_remainder=False, replicas=1):
     """Counts the batches in an epoch.
 

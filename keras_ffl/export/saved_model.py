@@ -4,7 +4,7 @@ import pathlib
 
 import keras
 
-from keras_ffl.data import decode_centre, normalize
+from keras_ffl.data import decode_image, normalize
 from keras_ffl.errors import InputError
 
 
@@ -51,7 +51,7 @@ def export_head(model, head, info, path):
 
     def classify_encoded(encoded):
         images = tf.map_fn(
-            lambda code: _decode(code, info),
+            lambda code: decode_image(code, info),
             encoded,
             fn_output_signature=tf.TensorSpec(info.input_shape, tf.float32),
         )
@@ -70,18 +70,6 @@ def export_head(model, head, info, path):
         [tf.TensorSpec((None,), tf.string, name="encoded")],
     )
     archive.write_out(path, verbose=False)
-
-
-def _decode(encoded, info):
-    """An encoded image in the data set's size, float32 in 0..255."""
-    import tensorflow as tf
-
-    if info.central_crop:
-        return decode_centre(encoded, info)
-    height, width, channels = info.input_shape
-    image = tf.io.decode_image(encoded, channels, expand_animations=False)
-    image = tf.image.resize(image, (height, width), antialias=True)
-    return tf.round(tf.clip_by_value(image, 0, 255))
 
 
 def check_output(path):

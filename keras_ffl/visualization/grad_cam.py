@@ -29,7 +29,7 @@ def grad_cam(
         classes: The class to explain: an int for all images, integers (n,),
             or None for the class that the head predicts.
         layer: Name of the layer whose output is the feature map, one of
-            nested models included (`subnetwork_1/stage3_block1_out`). None
+            nested models included (`subnetwork_1/stage3_block1_relu2`). None
             for the last map of the head, the one that it pools.
         batch_size: Int >= 1, images at once where `images` is an array.
 

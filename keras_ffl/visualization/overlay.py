@@ -1,0 +1,76 @@
+"""Heat maps laid over the images that they belong to."""
+
+import numpy as np
+from keras import ops
+
+# Rec. 601, of red, green and blue.
+_LUMA = np.array([0.299, 0.587, 0.114], "float32")
+
+
+def enlarge(images, side):
+    """Small images at a size that the eye can take in.
+
+    Args:
+        images: uint8 array (n, h, w, 1 or 3).
+        side: Int, the least height and width. The factor is a whole number,
+            so that larger images stay as they are.
+
+    Returns:
+        uint8 array (n, f h, f w, 3).
+    """
+    count, height, width, channels = images.shape
+    factor = max(1, -(-side // min(height, width)))
+    if channels == 1:
+        images = np.repeat(images, 3, axis=-1)
+    if factor == 1 or not count:
+        return images
+    size = (factor * height, factor * width)
+    larger = ops.image.resize(
+        images.astype("float32"), size, interpolation="bicubic"
+    )
+    larger = np.clip(ops.convert_to_numpy(larger), 0, 255)
+    return np.rint(larger).astype("uint8")
+
+
+def heat(maps, size):
+    """Grad-CAM maps as shares of their largest value, at an image's size.
+
+    Args:
+        maps: Float array (n, h, w), >= 0.
+        size: Tuple of the height and width of the image.
+
+    Returns:
+        float32 array (n, *size) in [0, 1]. A map that is zero stays zero.
+    """
+    maps = np.asarray(maps, "float32")
+    largest = maps.max(axis=(1, 2), keepdims=True)
+    shares = np.divide(
+        maps, largest, out=np.zeros_like(maps), where=largest > 0
+    )
+    resized = ops.image.resize(
+        shares[..., None], size, interpolation="bilinear"
+    )
+    return np.clip(ops.convert_to_numpy(resized)[..., 0], 0, 1)
+
+
+def overlay(images, maps, strength=0.7):
+    """Heat maps in colour over the images in grey.
+
+    Where there is no heat the image shows through, so that cold regions
+    don't hide what they are regions of.
+
+    Args:
+        images: uint8 array (n, h, w, 3).
+        maps: Float array (n, h', w'), >= 0, Grad-CAM maps.
+        strength: Float in [0, 1], how much the hottest place hides.
+
+    Returns:
+        uint8 array (n, h, w, 3).
+    """
+    from matplotlib import colormaps
+
+    shares = heat(maps, images.shape[1:3])
+    colours = colormaps["turbo"](0.15 + 0.85 * shares)[..., :3] * 255
+    grey = (images.astype("float32") @ _LUMA)[..., None]
+    alpha = strength * shares[..., None] ** 0.5
+    return np.rint(alpha * colours + (1 - alpha) * grey).astype("uint8")

@@ -1,0 +1,82 @@
+"""Draws what the heads of a trained run look at, as the paper's figure does.
+
+    python scripts/gradcam.py --workdir=runs/ffl --compare=runs/vanilla \
+        --output=gradcam.png
+
+A column an image, a row for the image itself, the fused classifier, every
+sub-network, and the network it is compared with.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import flags  # noqa: E402
+
+from keras_ffl import cli  # noqa: E402
+from keras_ffl.reporting import write_figure  # noqa: E402
+from keras_ffl.visualization import (  # noqa: E402
+    grad_cam,
+    grad_cam_plus_plus,
+)
+
+_WORKDIR = cli.define_workdir()
+_COMPARE = flags.DEFINE_multi_string(
+    "compare", [], "Workdir of a run to compare with; repeatable."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Picture to write: png, jpg, svg, pdf.", required=True
+)
+_IMAGES = flags.DEFINE_multi_string(
+    "image",
+    [],
+    "File to show instead of images of the test split; repeatable. Its class "
+    "is known where its folder is named after it.",
+)
+_CHECKPOINT = cli.define_checkpoint()
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder of the data, if it has moved."
+)
+_PER_GROUP = flags.DEFINE_integer(
+    "per_group", 3, "Images of each group of outcomes.", lower_bound=1
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the draw within the groups.")
+_PLUS_PLUS = flags.DEFINE_bool(
+    "plus_plus", False, "Whether to draw Grad-CAM++ maps."
+)
+_LAYER = flags.DEFINE_string(
+    "layer", None, "Layer to look at, if another than each head's last one."
+)
+_CLASS = flags.DEFINE_string(
+    "class", None, "Class to explain, if not the one that each head predicts."
+)
+_CLASS_NAMES = flags.DEFINE_string(
+    "class_names",
+    None,
+    "Text file of names to print: in each line a class and its name.",
+)
+
+
+def main():
+    """Draws the figure and prints which images are in it."""
+    numbers = write_figure(
+        _WORKDIR.value,
+        _OUTPUT.value,
+        compare=_COMPARE.value,
+        files=_IMAGES.value,
+        checkpoint=_CHECKPOINT.value,
+        data_dir=_DATA_DIR.value,
+        per_group=_PER_GROUP.value,
+        seed=_SEED.value,
+        method=grad_cam_plus_plus if _PLUS_PLUS.value else grad_cam,
+        layer=_LAYER.value,
+        explained=_CLASS.value,
+        class_names=_CLASS_NAMES.value,
+    )
+    for title, indices in numbers.items():
+        print(f"{title}: {', '.join(map(str, indices))}")
+    print(_OUTPUT.value)
+
+
+if __name__ == "__main__":
+    cli.run(main)
