@@ -34,8 +34,11 @@ INSTALL = [
     "psutil>=5.9,<8",
     # Shows progress while tensorflow-datasets is read.
     "tqdm>=4.66,<5",
-    # Draws curves.png.
+    # Draws curves.png, the Grad-CAM figure and the report's charts.
     "matplotlib>=3.9,<4",
+    # Fills the report's page and escapes what users have named; pure Python,
+    # without dependencies but MarkupSafe, which tensorboard brings anyway.
+    "jinja2>=3.1,<4",
     # Writes the logs of a run; TensorFlow 2.21 does not bring it.
     "tensorboard~=2.21.0",
 ]
@@ -73,6 +76,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["keras_ffl", "keras_ffl.*"]),
+    package_data={"keras_ffl.reporting": ["*.jinja"]},
     # TensorFlow 2.21 has no wheels for Python 3.14.
     python_requires=">=3.11,<3.14",
     install_requires=INSTALL,

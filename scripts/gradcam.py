@@ -50,6 +50,7 @@ _LAYER = flags.DEFINE_string(
 _CLASS = flags.DEFINE_string(
     "class", None, "Class to explain, if not the one that each head predicts."
 )
+_DPI = flags.DEFINE_integer("dpi", 100, "Dots per inch.", lower_bound=20)
 _CLASS_NAMES = flags.DEFINE_string(
     "class_names",
     None,
@@ -72,6 +73,7 @@ def main():
         layer=_LAYER.value,
         explained=_CLASS.value,
         class_names=_CLASS_NAMES.value,
+        dpi=_DPI.value,
     )
     for title, indices in numbers.items():
         print(f"{title}: {', '.join(map(str, indices))}")

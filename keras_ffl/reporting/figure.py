@@ -29,6 +29,7 @@ def write_figure(
     layer=None,
     explained=None,
     class_names=None,
+    dpi=100,
 ):
     """Draws the Grad-CAM figure of a run, as the paper has it.
 
@@ -48,6 +49,7 @@ def write_figure(
             that each head predicts.
         class_names: Path of a file of names to print, see
             `keras_ffl.reporting.names.readable_names`.
+        dpi: Int, dots per inch.
 
     Returns:
         Dict from the title of a group to the numbers of its images in the
@@ -86,7 +88,13 @@ def write_figure(
     ]
     output.parent.mkdir(parents=True, exist_ok=True)
     plot_grad_cam(
-        data.displayed(images, info), views, groups, names, output, labels
+        data.displayed(images, info),
+        views,
+        groups,
+        names,
+        output,
+        labels,
+        dpi,
     )
     return numbers
 

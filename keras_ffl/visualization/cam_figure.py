@@ -32,7 +32,9 @@ def class_label(name, width=16):
     )
 
 
-def plot_grad_cam(images, views, groups, class_names, path, labels=None):
+def plot_grad_cam(
+    images, views, groups, class_names, path, labels=None, dpi=100
+):
     """Draws images and, below each, what every head looks at.
 
     Under each map stand the predicted class and its probability, in green
@@ -50,6 +52,8 @@ def plot_grad_cam(images, views, groups, class_names, path, labels=None):
             svg, pdf).
         labels: Integers (n,), the true classes, -1 for an unknown one, or
             None for unknown ones throughout.
+        dpi: Int, dots per inch of a picture made of pixels. A cell is 1.4
+            inches wide.
     """
     from matplotlib.figure import Figure
 
@@ -108,7 +112,7 @@ def plot_grad_cam(images, views, groups, class_names, path, labels=None):
                 _cell(axes, pictures[index], view, index, labels, class_names)
             left += _CELL
         left += _GAP
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=dpi)
 
 
 def caption(view, index, labels, class_names):

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_ffl.errors import InputError
+from keras_ffl.evaluation import outputs_of
 from keras_ffl.visualization.grad_cam import grad_cam
 
 
@@ -56,7 +57,7 @@ def view(
     Raises:
         InputError: As `grad_cam`.
     """
-    logits = model.classifier(head).predict(images, verbose=0)
+    logits = outputs_of(model.classifier(head), images)
     probabilities = ops.convert_to_numpy(
         ops.softmax(ops.cast(logits, "float32"))
     )

@@ -1,0 +1,60 @@
+"""Writes one HTML page about a trained run, beside those it is compared with.
+
+    python scripts/report.py --workdir=runs/ffl --compare=runs/vanilla
+
+The page needs nothing but a browser. The numbers in it are written beside it
+as JSON.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import flags  # noqa: E402
+
+from keras_ffl import cli  # noqa: E402
+from keras_ffl.reporting import write_report  # noqa: E402
+
+_WORKDIR = cli.define_workdir()
+_COMPARE = flags.DEFINE_multi_string(
+    "compare", [], "Workdir of a run to compare with; repeatable."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "HTML file to write, by default report.html in the workdir."
+)
+_CHECKPOINT = cli.define_checkpoint()
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", None, "Folder of the data, if it has moved."
+)
+_SAMPLES = flags.DEFINE_integer(
+    "samples", 500, "Images that maps are compared on.", lower_bound=2
+)
+_PER_GROUP = flags.DEFINE_integer(
+    "per_group", 4, "Pictures of each group of outcomes.", lower_bound=1
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of all draws.")
+_CLASS_NAMES = flags.DEFINE_string(
+    "class_names",
+    None,
+    "Text file of names to print: in each line a class and its name.",
+)
+
+
+def main():
+    """Writes the report and prints where it is."""
+    path, _ = write_report(
+        _WORKDIR.value,
+        _OUTPUT.value,
+        compare=_COMPARE.value,
+        checkpoint=_CHECKPOINT.value,
+        data_dir=_DATA_DIR.value,
+        samples=_SAMPLES.value,
+        per_group=_PER_GROUP.value,
+        seed=_SEED.value,
+        class_names=_CLASS_NAMES.value,
+    )
+    print(path)
+
+
+if __name__ == "__main__":
+    cli.run(main)
