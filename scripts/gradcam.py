@@ -34,9 +34,7 @@ _IMAGES = flags.DEFINE_multi_string(
     "is known where its folder is named after it.",
 )
 _CHECKPOINT = cli.define_checkpoint()
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of the data, if it has moved."
-)
+_DATA_DIR = cli.define_data_dir()
 _PER_GROUP = flags.DEFINE_integer(
     "per_group", 3, "Images of each group of outcomes.", lower_bound=1
 )

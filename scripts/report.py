@@ -23,9 +23,7 @@ _OUTPUT = flags.DEFINE_string(
     "output", None, "HTML file to write, by default report.html in the workdir."
 )
 _CHECKPOINT = cli.define_checkpoint()
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of the data, if it has moved."
-)
+_DATA_DIR = cli.define_data_dir()
 _SAMPLES = flags.DEFINE_integer(
     "samples", 500, "Images that maps are compared on.", lower_bound=2
 )
