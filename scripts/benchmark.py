@@ -14,8 +14,8 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import flags  # noqa: E402
+from benchmarks import inference, memory, scaling, startup, step  # noqa: E402
 from benchmarks import input as input_part  # noqa: E402
-from benchmarks import step  # noqa: E402
 from benchmarks.report import describe_machine, format_part  # noqa: E402
 
 from keras_ffl import cli  # noqa: E402
@@ -24,11 +24,20 @@ from keras_ffl.errors import InputError  # noqa: E402
 PARTS = {
     "step": step.run,
     "input": lambda rounds: input_part.run(rounds, _DATA_DIR.value),
+    "inference": inference.run,
+    "scaling": scaling.run,
+    "scaling.branches": lambda rounds: scaling.run(rounds, [scaling.branches]),
+    "scaling.methods": lambda rounds: scaling.run(rounds, [scaling.methods]),
+    "scaling.networks": lambda rounds: scaling.run(rounds, [scaling.networks]),
+    "memory": memory.run,
+    "startup": startup.run,
 }
 """A function of the number of rounds; see `report.format_part` for its dict."""
 
 _PART = flags.DEFINE_list(
-    "part", list(PARTS), f"Parts to run: {', '.join(PARTS)}."
+    "part",
+    [name for name in PARTS if "." not in name],
+    f"Parts to run: {', '.join(PARTS)}; by default all, each once.",
 )
 _ROUNDS = flags.DEFINE_integer(
     "rounds", 8, "How often the contenders take turns.", lower_bound=1

@@ -93,13 +93,57 @@ def build_ours(options, method="ffl"):
     return model
 
 
-def ours(method, **options):
-    """One training step of keras_ffl."""
+def _facts(model, options):
     from keras_ffl.models import count_multiply_adds
 
+    # Forward, and backward to the inputs and to the weights.
+    products = 3 * options["batch"] * count_multiply_adds(model)
+    return {"gflop": 2e-9 * products}
+
+
+def ours(method, **options):
+    """One training step of keras_ffl."""
     model = build_ours(options, method)
     model.compile()
     step = _compiled_step(model, options)
-    # Forward, and backward to the inputs and to the weights.
-    gflop = 3 * 2e-9 * options["batch"] * count_multiply_adds(model)
-    return Prepared(lambda: step() and None, facts={"gflop": gflop})
+    return Prepared(lambda: step() and None, facts=_facts(model, options))
+
+
+def _repeated(options):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensors(_batch(options)).cache().repeat()
+
+
+def trained(method, **options):
+    """One training step as `fit` calls it, networks in turns or not."""
+    model = build_ours(options, method)
+    model.compile()
+    model.make_train_function()
+    batches = iter(_repeated(options))
+    return Prepared(
+        lambda: model.train_function(batches) and None,
+        facts=_facts(model, options),
+    )
+
+
+def fit(method, **options):
+    """Training steps within `fit`, with the accuracy of every head."""
+    import keras
+
+    times = []
+
+    class Clock(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            times.append(time.perf_counter())
+
+    model = build_ours(options, method)
+    model.compile(metrics=["accuracy"])
+    batches, steps = _repeated(options), 11
+
+    def run():
+        times.clear()
+        model.fit(batches, steps_per_epoch=steps, callbacks=[Clock()])
+        return times[-1] - times[0]
+
+    return Prepared(run, count=steps - 1, facts=_facts(model, options))

@@ -17,9 +17,10 @@ def pair(names, separate_stages=0, classes=100, image_size=32, batch=128):
 
 
 RESNET32 = pair(["resnet32"] * 2, separate_stages=1)
+VANILLA = pair(["resnet32"])
 
 
-def pytorch_contenders(options):
+def pytorch_contenders(options, variants=PYTORCH):
     """The variants of the opponent in PyTorch, none without the extra."""
     if not has_torch():
         return []
@@ -30,7 +31,7 @@ def pytorch_contenders(options):
             {**options, "variant": variant},
             imports=("torch",),
         )
-        for variant in PYTORCH
+        for variant in variants
     ]
 
 
@@ -47,11 +48,11 @@ def keras_contenders(options, jit=(False, True)):
     ]
 
 
-def ours_contender(name, options, method="ffl"):
-    """A training method of keras_ffl."""
+def ours_contender(name, options, method="ffl", function="ours"):
+    """A training method of keras_ffl; `function` is of the contenders."""
     return Contender(
         name,
-        "benchmarks.contenders:ours",
+        f"benchmarks.contenders:{function}",
         {**options, "method": method},
         imports=("keras_ffl",),
     )

@@ -114,6 +114,75 @@ def test_pytorch_opponent_has_our_loss(benchmarks):
     np.testing.assert_allclose(actual.item(), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "part", ["step", "scaling", "inference", "memory", "startup"]
+)
+def test_parts_have_tables_and_ratios(benchmarks, monkeypatch, part):
+    # Contender k takes k + 1 seconds and as many GFLOP and MiB.
+    def pretend(contenders, rounds):
+        assert len({each.name for each in contenders}) == len(contenders)
+        return {
+            each.name: {
+                "seconds": [k + 1.0] * rounds,
+                "facts": {"gflop": k + 1.0, "operations": {"Conv2D": 9}},
+                "memory": {"imported": 10.0, "now": 11.0, "peak": 11.0 + k},
+            }
+            for k, each in enumerate(contenders)
+        }
+
+    module = benchmarks(part)
+    monkeypatch.setattr(module, "take_turns", pretend)
+    result = module.run(2)
+    assert result["rows"] and result["ratios"]
+    report = benchmarks("report")
+    text = report.format_part(part, result, report.describe_machine())
+    assert all(f"| {name} |" in text for name in result["ratios"])
+    if part == "step":
+        assert result["ratios"]["ffl/vanilla"]["median"] == 1 / 3
+        assert result["ratios"]["ours/stock_keras"]["median"] == 1 / 4
+    if part == "scaling":
+        # Each branch more takes one of vanilla's seconds, and its GFLOP.
+        further = result["ratios"]["further branch/its arithmetic"]
+        assert further["median"] == 1
+        assert result["ratios"]["dml/its arithmetic"][
+            "median"
+        ] == pytest.approx(9 / 7)
+
+
+def _small(benchmarks, **changes):
+    pair = benchmarks("training_steps").pair
+    options = pair(["resnet8"] * 2, 1, classes=4, image_size=8, batch=4)
+    return {**options, **changes}
+
+
+def test_exported_sub_network_has_the_operations_of_vanilla(benchmarks):
+    exported = benchmarks("contenders_inference").exported
+    options = _small(benchmarks)
+    found = []
+    for model in ("sub_1", "vanilla", "vanilla, folded"):
+        prepared = exported(model, **options)
+        prepared.step()
+        found.append(prepared.facts["operations"])
+    sub_network, vanilla, folded = found
+    assert sub_network == vanilla
+    assert vanilla["FusedBatchNormV3"] == 9
+    assert "FusedBatchNormV3" not in folded and folded["Conv2D"] == 9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "function, method",
+    [("ours", "ffl"), ("fit", "ffl"), ("trained", "dualnet")]
+    + [("trained", method) for method in ("dml", "one", "ensemble")],
+)
+def test_contenders_train(benchmarks, function, method):
+    shared = method in ("ffl", "one")
+    options = _small(benchmarks, separate_stages=1 if shared else 0)
+    prepared = getattr(benchmarks("contenders"), function)(method, **options)
+    prepared.step()
+    assert prepared.facts["gflop"] > 0
+
+
 def test_unknown_part_is_an_error_of_one_line():
     result = subprocess.run(
         [sys.executable, SCRIPTS / "benchmark.py", "--part=speed"],

@@ -1,0 +1,87 @@
+"""Exported models as contenders."""
+
+import collections
+import tempfile
+
+from benchmarks.contenders import build_ours
+from benchmarks.worker import Prepared
+
+
+def exported(model, batch, **options):
+    """The signature of an exported model on a batch of uint8 images.
+
+    Args:
+        model: "vanilla", "sub_1", "fused", "ensemble" (of two independent
+            networks) or "vanilla, folded".
+        batch: Int.
+        **options: Of `benchmarks.training_steps.pair`.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    loaded = _written_and_loaded(model, {**options, "batch": batch})
+    signature = loaded.signatures["serving_default"]
+    size = options["image_size"]
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (batch, size, size, 3), "uint8")
+    images = tf.constant(images)
+    return Prepared(
+        lambda: signature(images=images) and None,
+        facts={"operations": _operations(signature)},
+    )
+
+
+def _written_and_loaded(name, options):
+    import tensorflow as tf
+
+    from keras_ffl.data import DatasetInfo
+    from keras_ffl.export import export_head
+
+    size, classes = options["image_size"], options["classes"]
+    info = DatasetInfo(
+        name="random",
+        num_classes=classes,
+        input_shape=(size, size, 3),
+        class_names=[str(k) for k in range(classes)],
+        mean=(127.5,) * 3,
+        std=(64.0,) * 3,
+        flip=False,
+    )
+    method, head = "ffl", name
+    if name.startswith("vanilla"):
+        method, head = "vanilla", "vanilla"
+        options = {**options, "names": options["names"][:1]}
+    elif name == "ensemble":
+        method = "ensemble"
+    model = build_ours(options, method)
+    if name.endswith("folded"):
+        model = _folded(model.network)
+    with tempfile.TemporaryDirectory() as folder:
+        export_head(model, head, info, folder)
+        return tf.saved_model.load(folder)
+
+
+def _folded(network):
+    """The graph that is left when batch norm is folded: a bias instead."""
+    import keras
+
+    from keras_ffl import VanillaModel
+
+    def clone(layer):
+        config = layer.get_config()
+        if isinstance(layer, keras.layers.BatchNormalization):
+            return keras.layers.Activation("linear", name=layer.name)
+        if isinstance(layer, keras.layers.Conv2D):
+            config["use_bias"] = True
+        return type(layer).from_config(config)
+
+    return VanillaModel(keras.models.clone_model(network, clone_function=clone))
+
+
+def _operations(function):
+    """How often each operation is in a function's graph, a dict."""
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node]
+    for each in graph.library.function:
+        nodes += each.node_def
+    return dict(sorted(collections.Counter(n.op for n in nodes).items()))

@@ -1,0 +1,59 @@
+"""Prediction by exported models."""
+
+import statistics
+
+from benchmarks.common import Contender, ratio, spread, take_turns
+from benchmarks.training_steps import RESNET32
+
+MODELS = ("vanilla", "sub_1", "fused", "ensemble", "vanilla, folded")
+BATCHES = {1: 30, 128: 3}
+"""Batch sizes, and how many calls make a turn."""
+
+
+def run(rounds):
+    """Heads of two ResNet-32 by FFL beside the network alone and two of them.
+
+    All are SavedModels, preprocessing included. "vanilla, folded" has no
+    batch norm but a bias in each convolution: what folding would leave.
+    """
+    rows, ratios, operations = [], {}, {}
+    for batch, calls in BATCHES.items():
+        results = take_turns(
+            [
+                Contender(
+                    model,
+                    "benchmarks.contenders_inference:exported",
+                    {**RESNET32, "model": model, "batch": batch},
+                    calls=calls,
+                    warmup=10,
+                )
+                for model in MODELS
+            ],
+            rounds,
+        )
+        seconds = {name: each["seconds"] for name, each in results.items()}
+        operations = {n: r["facts"]["operations"] for n, r in results.items()}
+        for name, values in seconds.items():
+            rows.append(
+                {
+                    "contender": name,
+                    "batch": batch,
+                    "milliseconds": 1e3 * statistics.median(values),
+                    "operations": sum(operations[name].values()),
+                }
+            )
+        for first, second in (
+            ("sub_1", "vanilla"),
+            ("fused", "ensemble"),
+            ("vanilla, folded", "vanilla"),
+        ):
+            ratios[f"{first}/{second}, batch {batch}"] = ratio(
+                seconds[first], seconds[second]
+            )
+    same = operations["sub_1"] == operations["vanilla"]
+    ratios["sub_1 has the operations of vanilla"] = spread([float(same)])
+    return {
+        "about": {"network": "resnet32", "dtype": "float32", "threads": "all"},
+        "rows": rows,
+        "ratios": ratios,
+    }

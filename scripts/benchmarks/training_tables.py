@@ -1,0 +1,59 @@
+"""Tables and ratios of training steps, for the parts that have them."""
+
+import statistics
+
+from benchmarks.common import best_of, ratio
+
+
+def seconds_of(results):
+    """The seconds of every round by contender, a dict of lists."""
+    return {name: each["seconds"] for name, each in results.items()}
+
+
+def best_seconds(results, contenders):
+    """Those of the contender with the least median among some."""
+    return results[best_of(results, [each.name for each in contenders])][
+        "seconds"
+    ]
+
+
+def rate(results, name, gflop):
+    """GFLOP/s of a contender by the machine's own rate, round by round."""
+    machine = [gflop * each for each in results["matmul"]["seconds"]]
+    return ratio(machine, results[name]["seconds"])
+
+
+def rows(results, gflop):
+    """The table of some contenders.
+
+    Args:
+        results: Dict of `benchmarks.common.take_turns`.
+        gflop: Dict from name to the GFLOP of a step, without those whose
+            rate isn't known.
+
+    Returns:
+        List of dicts.
+    """
+    return [
+        {
+            "contender": name,
+            "seconds": statistics.median(values),
+            "least": min(values),
+            "largest": max(values),
+            "GFLOP/s": gflop[name] / statistics.median(values)
+            if name in gflop
+            else "",
+        }
+        for name, values in seconds_of(results).items()
+    ]
+
+
+def about(options, **more):
+    """The settings that all rows share, a dict."""
+    return {
+        "batch": options["batch"],
+        "image": options["image_size"],
+        "dtype": "float32",
+        "threads": "all",
+        **more,
+    }
