@@ -143,7 +143,12 @@ def fit(method, **options):
 
     def run():
         times.clear()
-        model.fit(batches, steps_per_epoch=steps, callbacks=[Clock()])
+        model.fit(
+            batches,
+            steps_per_epoch=steps,
+            callbacks=[Clock()],
+            shuffle=False,  # Keras would warn.
+        )
         return times[-1] - times[0]
 
     return Prepared(run, count=steps - 1, facts=_facts(model, options))

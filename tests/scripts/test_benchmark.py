@@ -155,6 +155,7 @@ def _small(benchmarks, **changes):
     return {**options, **changes}
 
 
+@pytest.mark.slow
 def test_exported_sub_network_has_the_operations_of_vanilla(benchmarks):
     exported = benchmarks("contenders_inference").exported
     options = _small(benchmarks)
