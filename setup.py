@@ -49,7 +49,12 @@ LITERT = ["ai-edge-litert>=2.1,<3"]
 # Keras' exporter converts by tf2onnx, onnxruntime runs the result.
 ONNX = ["tf2onnx~=1.17.0", "onnx>=1.19,<2", "onnxruntime>=1.23,<2"]
 
+# Keras' other backend here, on CPUs; docs/gpu.md names the package for GPUs.
+# The minor version, since Keras' trainer is overridden for it.
+JAX = "jax~=0.10.2"
+
 EXTRAS = {
+    "jax": [JAX],
     "litert": LITERT,
     "onnx": ONNX,
     # The formatter's style changes with ruff's minor version. The runtimes
@@ -60,6 +65,7 @@ EXTRAS = {
         "ruff~=0.17.6",
         *LITERT,
         *ONNX,
+        JAX,
     ],
     # An independent implementation to compare with, in marked tests and the
     # benchmark.

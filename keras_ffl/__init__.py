@@ -10,7 +10,7 @@ from keras_ffl import (
     optimizers,
 )
 from keras_ffl.config import Config
-from keras_ffl.errors import FFLError, InputError, TrainingDiverged
+from keras_ffl.errors import FFLError, InputError, TrainingDiverged, Unfinished
 from keras_ffl.methods import (
     DualNetModel,
     EnsembleModel,
@@ -36,6 +36,7 @@ __all__ = [
     "MutualLearningModel",
     "OneModel",
     "TrainingDiverged",
+    "Unfinished",
     "VanillaModel",
     "as_subnetwork",
     "data",

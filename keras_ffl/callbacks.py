@@ -1,11 +1,12 @@
 """Keras callbacks of a run."""
 
 import math
+import time
 
 import keras
 import numpy as np
 
-from keras_ffl.errors import TrainingDiverged
+from keras_ffl.errors import InputError, TrainingDiverged
 
 
 class StopOnDivergence(keras.callbacks.Callback):
@@ -82,10 +83,48 @@ class WarmUp(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch, logs=None):
         step = self.epoch * self.steps_per_epoch + batch
         if step <= self.steps:
+            if hasattr(self.model, "jax_state_sync"):
+                # On JAX a variable can be set between steps only after this.
+                self.model.jax_state_sync()
             share = min(1.0, (step + 1) / self.steps)
             self.model.optimizer.learning_rate = share * self.schedule(
                 self.epoch
             )
+
+
+class TimeLimit(keras.callbacks.Callback):
+    """Ends training before an epoch that would not fit into a time.
+
+    The longest epoch so far stands for the next one. The first one is always
+    trained.
+
+    Args:
+        minutes: Number > 0, counted from now.
+
+    Attributes:
+        agreed: Function from whether the time is up to whether training
+            stops; several processes have to agree.
+
+    Raises:
+        InputError: `minutes` is no number > 0.
+    """
+
+    def __init__(self, minutes):
+        super().__init__()
+        if not minutes > 0:
+            raise InputError(f"`max_minutes` must be > 0, got {minutes}")
+        self.end = time.monotonic() + 60 * minutes
+        self.longest = 0.0
+        self.agreed = bool
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.monotonic()
+        self.longest = max(self.longest, now - self.began)
+        if self.agreed(now + self.longest > self.end):
+            self.model.stop_training = True
 
 
 class Checkpoints(keras.callbacks.Callback):

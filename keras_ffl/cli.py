@@ -5,14 +5,18 @@ import sys
 
 from absl import app, flags, logging
 
-from keras_ffl.errors import FFLError
+from keras_ffl.errors import FFLError, Unfinished
+
+# Of a run that stopped as it was told to and can go on (EX_TEMPFAIL).
+UNFINISHED = 75
 
 
 def run(main):
     """Runs a script's main function.
 
     A `keras_ffl.errors.FFLError` is printed as one line, and the script
-    exits with status 1 and without a traceback.
+    exits with status 1 and without a traceback; of a run that is unfinished
+    but well with status `UNFINISHED`.
 
     Args:
         main: Function of no arguments.
@@ -23,6 +27,9 @@ def run(main):
             _fail(f"unexpected argument {arguments[1]!r}; see --help")
         try:
             main()
+        except Unfinished as reason:
+            print(reason)
+            sys.exit(UNFINISHED)
         except FFLError as error:
             _fail(error)
         except OSError as error:

@@ -23,3 +23,7 @@ class TrainingDiverged(FFLError, RuntimeError):
 
 class WorkerLost(FFLError, RuntimeError):
     """Another worker process of the training is gone."""
+
+
+class Unfinished(FFLError, RuntimeError):
+    """A run stopped before its end and can go on; nothing is wrong."""

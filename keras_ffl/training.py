@@ -12,13 +12,15 @@ import warnings
 import zlib
 
 import keras
+import numpy as np
 
 import keras_ffl
-from keras_ffl import data
+from keras_ffl import backend, data
 from keras_ffl.builders import find_method
-from keras_ffl.callbacks import Checkpoints, StopOnDivergence, WarmUp
+from keras_ffl.callbacks import Checkpoints, StopOnDivergence, TimeLimit, WarmUp
 from keras_ffl.distribution import (
     check_same,
+    count_devices,
     distribute,
     evaluation_batch_size,
     is_chief,
@@ -26,11 +28,12 @@ from keras_ffl.distribution import (
     naming_lost_workers,
     needs_static_shapes,
     process_of,
+    running_on,
     slices_of_replicas,
     static_evaluation_batch_size,
     sum_over_workers,
 )
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, Unfinished
 from keras_ffl.evaluation import evaluate_heads
 from keras_ffl.layers.batch_normalization import synchronized_batch_norm
 from keras_ffl.models import count_multiply_adds, count_parameters
@@ -39,10 +42,8 @@ from keras_ffl.schedules import Cosine, Steps
 from keras_ffl.visualization import plot_curves
 from keras_ffl.workdir import Workdir
 
-_PACKAGES = ("tensorflow", "keras", "numpy")
 
-
-def train(config, workdir, verbose=1, strategy="auto"):
+def train(config, workdir, verbose=1, strategy="auto", max_minutes=None):
     """Trains, evaluates and documents a run; goes on where it stopped.
 
     Args:
@@ -54,33 +55,39 @@ def train(config, workdir, verbose=1, strategy="auto"):
             `keras_ffl.distribution.make_strategy`. It changes the result by
             rounding errors only, given `synchronized_batch_norm`. Several
             workers share the folder.
+        max_minutes: Number > 0. Training stops after the last epoch that is
+            likely to fit into this time, counted from the call, or after one
+            epoch; None for no limit.
 
     Returns:
         Dict, the content of `metrics.json`.
 
     Raises:
+        Unfinished: Training stopped before its last epoch, since the time
+            was up.
         InputError: The configuration, the data, the folder or the devices
             are no good.
         TrainingDiverged: The loss became NaN or infinite.
         WorkerLost: Another worker process is gone.
     """
+    limit = TimeLimit(max_minutes) if max_minutes is not None else None
+    if config.deterministic:
+        # Before the devices: JAX reads it when it starts.
+        backend.make_deterministic()
     devices = make_strategy(strategy)
     with (
         _settings(config),
+        running_on(devices),
         data.naming_unreadable(),
         naming_lost_workers(devices),
     ):
-        return _train(config, Workdir(workdir), verbose, devices)
+        return _train(config, Workdir(workdir), verbose, devices, limit)
 
 
 @contextlib.contextmanager
 def _settings(config):
     """The global settings of a run; the dtype policy is put back after."""
     keras.utils.set_random_seed(config.seed)
-    if config.deterministic:
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.dtype_policy)
     try:
@@ -89,7 +96,7 @@ def _settings(config):
         keras.config.set_dtype_policy(policy)
 
 
-def _train(config, folder, verbose, devices):
+def _train(config, folder, verbose, devices, limit):
     find_method(config)
     _check_batches(config, devices)
     folder.check(config)
@@ -113,8 +120,20 @@ def _train(config, folder, verbose, devices):
     if done < config.epochs:
         if done and verbose and chief:
             print(f"{folder.path}: going on after epoch {done}", flush=True)
+        if limit:
+            # All workers stop after the same epoch.
+            limit.agreed = lambda late: bool(
+                sum_over_workers(devices, np.array([float(late)]))[0]
+            )
+            arguments["callbacks"].append(limit)
         started = time.monotonic()
         _fit(model, config, folder, arguments, verbose, chief)
+        trained = int(model.epochs_trained.numpy())
+        if trained < config.epochs:
+            raise Unfinished(
+                f"{folder.path}: the time was up after epoch {trained} of "
+                f"{config.epochs}; the same command goes on"
+            )
         seconds = (time.monotonic() - started) / (config.epochs - done)
     metrics = _results(
         model, config, folder, dataset, seconds, verbose, devices
@@ -193,7 +212,10 @@ def build_model(config, info):
             gradient_accumulation_steps=config.gradient_accumulation_steps,
         ),
         metrics=["accuracy"],
-        steps_per_execution=config.steps_per_execution,
+        # Data on the device come as several steps already.
+        steps_per_execution=1
+        if backend.DATA_ON_DEVICE
+        else config.steps_per_execution,
     )
     return model
 
@@ -231,6 +253,13 @@ def _rate_callbacks(config, steps):
     return callbacks
 
 
+def _steps_per_call(config, dataset):
+    """Steps that run on the device without coming back to Python."""
+    if config.steps_per_execution > 1 or not backend.has_accelerator():
+        return config.steps_per_execution
+    return data.steps_per_call(dataset.num_train, config.batch_size)
+
+
 def _fit_arguments(config, dataset, holdout, done, devices):
     """What `fit` is given besides the callbacks that write files."""
     augmentation = _augmentation(config, dataset.info)
@@ -245,7 +274,10 @@ def _fit_arguments(config, dataset, holdout, done, devices):
             f"`dataset` must have at least {least} training images for these "
             f"devices and this batch size, got {dataset.num_train}"
         )
-    if steps % config.steps_per_execution:
+    options = {}
+    if backend.DATA_ON_DEVICE and isinstance(dataset, data.Dataset):
+        options["steps_per_call"] = _steps_per_call(config, dataset)
+    elif steps % config.steps_per_execution:
         raise InputError(
             f"`steps_per_execution` must divide the {steps} steps of an "
             f"epoch, got {config.steps_per_execution}"
@@ -259,10 +291,13 @@ def _fit_arguments(config, dataset, holdout, done, devices):
             initial_epoch=done,
             epochs=config.epochs,
             part=part,
+            **options,
         ),
         smallest=replicas,
         static_size=config.batch_size if static else None,
     )
+    # Keras takes one call of a compiled function for a step.
+    steps = getattr(train_batches, "calls_per_epoch", steps)
     held_out = holdout or dataset
     validation = _validation(
         config, held_out, augmentation.softens_labels, devices
@@ -328,7 +363,11 @@ def _writers(model, config, folder):
         # The history is written before the checkpoint: what is ahead of it
         # when a run dies is cut off when it goes on.
         keras.callbacks.CSVLogger(folder.history, append=True),
-        keras.callbacks.TensorBoard(folder.logs, write_graph=False),
+        *(
+            [keras.callbacks.TensorBoard(folder.logs, write_graph=False)]
+            if backend.TENSORBOARD
+            else []
+        ),
         Checkpoints(
             folder, monitor, best and best[monitor], config.keep_checkpoints
         ),
@@ -403,9 +442,12 @@ def _results(model, config, folder, dataset, seconds, verbose, devices):
         "parameters": count_parameters(model),
         "multiply_adds": count_multiply_adds(model),
         "seconds_per_epoch": seconds,
-        "replicas": devices.num_replicas_in_sync,
+        "replicas": count_devices(devices),
         "versions": {
             "keras_ffl": keras_ffl.__version__,
-            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+            **{
+                name: importlib.metadata.version(name)
+                for name in backend.PACKAGES
+            },
         },
     }

@@ -52,6 +52,12 @@ _STRATEGY = flags.DEFINE_string(
 _LOGICAL_CPUS = flags.DEFINE_integer(
     "logical_cpus", None, "Split the CPU into so many devices, to try replicas."
 )
+_MAX_MINUTES = flags.DEFINE_float(
+    "max_minutes",
+    None,
+    f"Stop after the last epoch that fits, with exit status {cli.UNFINISHED} "
+    "if epochs are left.",
+)
 _WORKDIR = cli.define_workdir()
 _SEED = flags.DEFINE_integer("seed", None, "Seed of the run.")
 _DETERMINISTIC = flags.DEFINE_bool(
@@ -81,7 +87,12 @@ def main():
     run = dataclasses.replace(presets.preset(_PRESET.value), **fields)
     if _LOGICAL_CPUS.value is not None:
         split_cpu(_LOGICAL_CPUS.value)
-    metrics = training.train(run, _WORKDIR.value, strategy=_STRATEGY.value)
+    metrics = training.train(
+        run,
+        _WORKDIR.value,
+        strategy=_STRATEGY.value,
+        max_minutes=_MAX_MINUTES.value,
+    )
     print(f"\nTest split, epoch {metrics['epoch']}:\n")
     print(format_heads(metrics["heads"]))
 

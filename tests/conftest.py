@@ -1,5 +1,6 @@
 """What all tests share: a known state before each, and the shared data."""
 
+import importlib.util
 import os
 import pathlib
 
@@ -14,8 +15,15 @@ import pytest  # noqa: E402
 
 
 def pytest_runtest_setup(item):
-    if item.get_closest_marker("torch"):
-        pytest.importorskip("torch")
+    for package in ("torch", "jax"):
+        if item.get_closest_marker(package):
+            _skip_without(package)
+
+
+def _skip_without(package):
+    # Not imported: each takes seconds, and only other processes use JAX.
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,10 @@ from keras_ffl.data.augmentation import (
 from keras_ffl.data.datasets import DATASETS, load
 from keras_ffl.data.holdout import split_holdout
 from keras_ffl.data.image_folder import from_folder
+from keras_ffl.data.in_memory import steps_per_call
 from keras_ffl.data.info import DatasetInfo
 from keras_ffl.data.named_files import read_images
+from keras_ffl.data.npz import read_npz
 from keras_ffl.data.photo_decoding import (
     decode_centre,
     decode_image,
@@ -50,7 +52,9 @@ __all__ = [
     "naming_unreadable",
     "normalize",
     "read_images",
+    "read_npz",
     "split_holdout",
+    "steps_per_call",
     "steps_per_epoch",
     "training_batches",
 ]

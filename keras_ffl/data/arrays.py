@@ -44,11 +44,11 @@ class Dataset:
             batch_size: Integer.
             seed: Integer.
             augmentation: `Augmentation`, or `None` for none.
-            **options: `initial_epoch`, `epochs`, `drop_remainder` and `part`
-                of `keras_ffl.data.training_batches`.
+            **options: `initial_epoch`, `epochs`, `drop_remainder`, `part` and
+                `steps_per_call` of `keras_ffl.data.training_batches`.
 
         Returns:
-            `tf.data.Dataset` as `keras_ffl.data.training_batches` makes it.
+            What `keras_ffl.data.training_batches` makes.
         """
         return pipeline.training_batches(
             self.x_train,
@@ -69,7 +69,7 @@ class Dataset:
             part: As of `keras_ffl.data.training_batches`.
 
         Returns:
-            `tf.data.Dataset` as `keras_ffl.data.evaluation_batches` makes it.
+            What `keras_ffl.data.evaluation_batches` makes.
         """
         return pipeline.evaluation_batches(
             self.x_test, self.y_test, self.info, batch_size, one_hot, part

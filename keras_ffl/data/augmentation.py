@@ -7,9 +7,8 @@ images and these draws.
 
 import dataclasses
 
-import tensorflow as tf
-
 from keras_ffl.errors import InputError
+from keras_ffl.optional import tensorflow as tf
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,9 +2,8 @@
 
 import warnings
 
-import tensorflow as tf
-
 from keras_ffl.data.augmentation import crop_and_flip, cut_out
+from keras_ffl.optional import tensorflow as tf
 
 
 def make_augment(augmentation, info):

@@ -1,5 +1,6 @@
 """Data sets by name."""
 
+import dataclasses
 import functools
 import math
 
@@ -9,6 +10,7 @@ from keras_ffl.data.arrays import Dataset, from_arrays
 from keras_ffl.data.image_folder import from_folder
 from keras_ffl.data.imagenet import imagenet2012
 from keras_ffl.data.info import DatasetInfo
+from keras_ffl.data.npz import read_npz
 from keras_ffl.data.photos import PhotoOptions
 from keras_ffl.data.tfds_builders import (
     check_complete,
@@ -22,15 +24,18 @@ from keras_ffl.labels import check_labels
 def load(name, data_dir=None, photos=PhotoOptions()):
     """Loads a data set by its name.
 
-    `digits` comes with scikit-learn, `imagefolder` are anyone's photos
+    `digits` comes with scikit-learn, `npz` is a file of anyone's arrays
+    (`keras_ffl.data.npz.read_npz`), `imagefolder` are anyone's photos
     (`keras_ffl.data.from_folder`); the others are read, and downloaded where
-    they are not there yet, by tensorflow-datasets.
+    they are not there yet, by tensorflow-datasets, or where `data_dir` is a
+    `.npz` file, from there.
 
     Args:
         name: String, a key of `DATASETS`.
         data_dir: Folder that tensorflow-datasets keeps its data sets in.
             `None` is its own default folder. Of `imagefolder` the folder that
-            holds `train` and `val`. `digits` has no use for it.
+            holds `train` and `val`, of `npz` the file. CIFAR and Fashion-MNIST
+            take a `.npz` file as well. `digits` has no use for it.
         photos: `PhotoOptions`. Data sets of arrays have no use for it.
 
     Returns:
@@ -66,13 +71,44 @@ def _digits(data_dir, photos):
 
 def _enlarge_digits(images):
     """Turns 8x8 images of 0..16 into uint8 ones of 16x16 and 0..255."""
-    import tensorflow as tf
+    for axis in (1, 2):
+        images = _doubled(images, axis)
+    # In float32, as TensorFlow has it: some values are halves.
+    enlarged = images[..., np.newaxis].astype("float32")
+    return np.rint(enlarged * np.float32(255 / 16)).astype("uint8")
 
-    enlarged = tf.image.resize(images[..., np.newaxis], (16, 16), "bilinear")
-    return np.rint(enlarged.numpy() * (255 / 16)).astype("uint8")
+
+def _doubled(images, axis):
+    """Twice the pixels along an axis, by bilinear interpolation."""
+    last = images.shape[axis] - 1
+    here = np.arange(last + 1)
+    before = images.take(np.maximum(here - 1, 0), axis)
+    after = images.take(np.minimum(here + 1, last), axis)
+    pairs = [(images * 3 + other) / 4 for other in (before, after)]
+    shape = list(images.shape)
+    shape[axis] *= 2
+    return np.stack(pairs, axis + 1).reshape(shape)
 
 
-def _from_tfds(name, num_classes, mean, std, data_dir, photos):
+def _npz(data_dir, photos):
+    if data_dir is None:
+        raise InputError("data_dir: expected a .npz file for dataset npz")
+    return from_arrays(**read_npz(data_dir), name="npz")
+
+
+def _known_arrays(name, num_classes, mean, std, data_dir, photos):
+    """A data set whose mean and standard deviation are known."""
+    if str(data_dir).endswith(".npz"):
+        arrays = read_npz(data_dir)
+        dataset = from_arrays(
+            **arrays, num_classes=num_classes, flip=True, name=name
+        )
+        info = dataclasses.replace(dataset.info, mean=mean, std=std)
+        return dataclasses.replace(dataset, info=info)
+    return _from_tfds(name, num_classes, mean, std, data_dir)
+
+
+def _from_tfds(name, num_classes, mean, std, data_dir):
     builder = prepared_builder(name, data_dir)
     try:
         check_complete(builder)
@@ -119,14 +155,19 @@ def _read_split(builder, split, batch_size=1000):
 DATASETS = {
     "digits": _digits,
     "fashion_mnist": functools.partial(
-        _from_tfds, "fashion_mnist", 10, (72.9,), (90.0,)
+        _known_arrays, "fashion_mnist", 10, (72.9,), (90.0,)
     ),
     "cifar10": functools.partial(
-        _from_tfds, "cifar10", 10, (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
+        _known_arrays, "cifar10", 10, (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
     ),
     "cifar100": functools.partial(
-        _from_tfds, "cifar100", 100, (129.3, 124.1, 112.4), (68.2, 65.4, 70.4)
+        _known_arrays,
+        "cifar100",
+        100,
+        (129.3, 124.1, 112.4),
+        (68.2, 65.4, 70.4),
     ),
+    "npz": _npz,
     "imagefolder": from_folder,
     "imagenet2012": imagenet2012,
 }

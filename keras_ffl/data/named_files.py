@@ -3,10 +3,10 @@
 import pathlib
 
 import numpy as np
-import tensorflow as tf
 
 from keras_ffl.data.photo_decoding import decode_image
 from keras_ffl.errors import InputError
+from keras_ffl.optional import tensorflow as tf
 
 
 def read_images(paths, info):

@@ -2,9 +2,8 @@
 
 import math
 
-import tensorflow as tf
-
 from keras_ffl.data.augmentation import stream_seed
+from keras_ffl.optional import tensorflow as tf
 
 # The random-resized crop of Szegedy et al. (2015) with torchvision's numbers.
 _AREA = (0.08, 1.0)

@@ -5,10 +5,10 @@ import functools
 import os
 
 import numpy as np
-import psutil
-import tensorflow as tf
 
 from keras_ffl.errors import InputError
+from keras_ffl.optional import psutil
+from keras_ffl.optional import tensorflow as tf
 
 # Photos of a split that take no more bytes than this, and no more than this
 # part of the memory that is free, are kept in memory, encoded.

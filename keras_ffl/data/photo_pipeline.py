@@ -5,8 +5,6 @@ import dataclasses
 import functools
 import re
 
-import tensorflow as tf
-
 from keras_ffl.data.augmentation import Augmentation, draw_epoch
 from keras_ffl.data.batch_augmentation import make_augment
 from keras_ffl.data.photo_decoding import (
@@ -23,6 +21,7 @@ from keras_ffl.data.pipeline import (
     normalize,
 )
 from keras_ffl.errors import InputError
+from keras_ffl.optional import tensorflow as tf
 
 _NO_EXAMPLE = -1
 # Around the name of a file in an error that TensorFlow brings up.
@@ -232,7 +231,8 @@ def naming_unreadable():
     """
     try:
         yield
-    except tf.errors.InvalidArgumentError as error:
+    # TensorFlow's InvalidArgumentError, where there is TensorFlow.
+    except Exception as error:
         found = re.search(f"{_MARK}(.*?){_MARK}", str(error), re.DOTALL)
         if found is None:
             raise

@@ -7,20 +7,16 @@ import os
 import struct
 
 import numpy as np
-import tensorflow as tf
 
 from keras_ffl.data.photo_files import EncodedPhotos
 from keras_ffl.errors import InputError
+from keras_ffl.optional import tensorflow as tf
 
 # A record: its length, a checksum of that, its data, a checksum of these.
 _LENGTH = struct.Struct("<Q")
 _BEFORE, _AFTER = 12, 4
 # Reading the lengths waits for the disk and does little else.
 _THREADS = 32
-_FEATURES = {
-    "image": tf.io.FixedLenFeature([], tf.string),
-    "label": tf.io.FixedLenFeature([], tf.int64),
-}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,7 +85,11 @@ class PhotoRecords(EncodedPhotos):
             return tf.constant(self.index[:, 0])
 
     def parse(self, content, i):
-        example = tf.io.parse_single_example(content, _FEATURES)
+        features = {
+            "image": tf.io.FixedLenFeature([], tf.string),
+            "label": tf.io.FixedLenFeature([], tf.int64),
+        }
+        example = tf.io.parse_single_example(content, features)
         return example["image"], tf.cast(example["label"], tf.int32)
 
 

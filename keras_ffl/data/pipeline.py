@@ -1,16 +1,20 @@
 """Batches for `fit`, `evaluate` and `predict` from images in memory."""
 
-import numpy as np
-import tensorflow as tf
+import sys
 
+import numpy as np
+
+from keras_ffl import backend
 from keras_ffl.data.augmentation import (
     Augmentation,
     draw_epoch,
     stream_seed,
 )
 from keras_ffl.data.batch_augmentation import make_augment
+from keras_ffl.data.in_memory import EvaluationBatches, TrainingBatches
 from keras_ffl.errors import InputError
 from keras_ffl.labels import check_labels
+from keras_ffl.optional import tensorflow as tf
 
 
 def normalize(x, info):
@@ -27,7 +31,8 @@ def normalize(x, info):
     # TensorFlow takes three times as long to spread three values over pixels.
     mean = np.full(info.input_shape, info.mean, "float32")
     std = np.full(info.input_shape, info.std, "float32")
-    is_tensor = tf.is_tensor(x)
+    # Where TensorFlow was never imported nothing can be one of its tensors.
+    is_tensor = "tensorflow" in sys.modules and tf.is_tensor(x)
     x = tf.cast(x, tf.float32) if is_tensor else np.asarray(x, "float32")
     return (x - mean) / std
 
@@ -78,6 +83,7 @@ def training_batches(
     epochs=1,
     drop_remainder=False,
     part=None,
+    steps_per_call=1,
 ):
     """Makes one data set that runs through all epochs of a training.
 
@@ -101,14 +107,18 @@ def training_batches(
             if it is smaller than the others.
         part: Function from a `tf.data.Dataset` of the batches' indices, int32
             tensors `(batch,)`, to one of those that this process is to
-            prepare, of any number and size; `None` takes all.
+            prepare, of any number and size; `None` takes all. Not used on
+            JAX.
+        steps_per_call: Integer, on JAX how many steps a compiled function
+            runs in one call. Not used on TensorFlow.
 
     Returns:
         `tf.data.Dataset` of `(images, labels)`: float32
         `(batch, height, width, channels)`, normalised, and int32 `(batch,)`
         or float32 `(batch, num_classes)`. It has
         `(epochs - initial_epoch) * steps_per_epoch(n, batch_size,
-        drop_remainder)` elements.
+        drop_remainder)` elements. With Keras' backend jax the same batches as
+        a `keras_ffl.data.in_memory.TrainingBatches`.
 
     Raises:
         InputError: If images, labels or augmentation don't fit the data set.
@@ -129,6 +139,19 @@ def training_batches(
     n = len(x)
     check_batch_size(batch_size, n, drop_remainder)
     augmentation = augmentation or Augmentation(pad=0, flip=False)
+    if backend.DATA_ON_DEVICE:
+        return TrainingBatches(
+            x,
+            y,
+            info,
+            batch_size,
+            seed,
+            augmentation,
+            initial_epoch,
+            epochs,
+            drop_remainder,
+            steps_per_call,
+        )
     augment = make_augment(augmentation, info)
     # Held by the pipeline on the host, also where there is an accelerator.
     with tf.device("CPU:0"):
@@ -165,13 +188,18 @@ def evaluation_batches(x, y, info, batch_size=100, one_hot=False, part=None):
         part: As in `training_batches`.
 
     Returns:
-        `tf.data.Dataset` of `(images, labels)` as in `training_batches`.
+        `tf.data.Dataset` of `(images, labels)` as in `training_batches`; with
+        Keras' backend jax a `keras_ffl.data.in_memory.EvaluationBatches`.
 
     Raises:
         InputError: If images or labels don't fit the data set.
     """
     x, y = _checked(x, y, info)
     check_batch_size(batch_size, len(x))
+    if backend.DATA_ON_DEVICE:
+        if one_hot and y.ndim == 1:
+            y = np.eye(info.num_classes, dtype="float32")[y]
+        return EvaluationBatches(x, y, info, batch_size)
     with tf.device("CPU:0"):
         all_images, all_labels = tf.constant(x), tf.constant(y)
 

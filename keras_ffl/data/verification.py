@@ -4,9 +4,9 @@ import re
 import warnings
 
 import numpy as np
-import tensorflow as tf
 
 from keras_ffl.errors import InputError
+from keras_ffl.optional import tensorflow as tf
 
 _BATCH = 64
 

@@ -7,6 +7,11 @@ from keras_ffl.distribution.batches import (
     slices_of_replicas,
     static_evaluation_batch_size,
 )
+from keras_ffl.distribution.jax_devices import (
+    JaxDevices,
+    count_devices,
+    running_on,
+)
 from keras_ffl.distribution.replicas import (
     agreed_if_finite,
     first_of_replica,
@@ -32,10 +37,12 @@ from keras_ffl.distribution.workers import (
 )
 
 __all__ = [
+    "JaxDevices",
     "Replicas",
     "STRATEGIES",
     "agreed_if_finite",
     "check_same",
+    "count_devices",
     "distribute",
     "evaluation_batch_size",
     "first_of_replica",
@@ -48,6 +55,7 @@ __all__ = [
     "needs_static_shapes",
     "num_replicas",
     "process_of",
+    "running_on",
     "share_of_replica",
     "slices_of_replicas",
     "split_cpu",

@@ -3,6 +3,9 @@
 import json
 import os
 
+import keras
+
+from keras_ffl.distribution.jax_devices import jax_devices, split_cpu_of_jax
 from keras_ffl.errors import InputError
 
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
@@ -23,8 +26,11 @@ def make_strategy(name="auto"):
             names workers, tpu where there is one, mirrored with several GPUs,
             else one.
 
+    With Keras' backend jax, "mirrored" takes all devices that JAX has,
+    "auto" all accelerators, and there is nothing of several processes.
+
     Returns:
-        `tf.distribute.Strategy`.
+        `tf.distribute.Strategy`, or `keras_ffl.distribution.JaxDevices`.
 
     Raises:
         InputError: The name is unknown, the devices are not there, or
@@ -34,6 +40,8 @@ def make_strategy(name="auto"):
         raise InputError(
             f"`strategy` must be one of {', '.join(STRATEGIES)}, got {name!r}"
         )
+    if keras.backend.backend() == "jax":
+        return jax_devices(name)
     import tensorflow as tf
 
     if name == "auto":
@@ -54,6 +62,8 @@ def needs_static_shapes(strategy):
     Returns:
         Bool, true for a TPU, whose programs are compiled for fixed shapes.
     """
+    if keras.backend.backend() != "tensorflow":
+        return False
     import tensorflow as tf
 
     return isinstance(strategy, tf.distribute.TPUStrategy)
@@ -62,18 +72,22 @@ def needs_static_shapes(strategy):
 def split_cpu(devices):
     """Makes several logical devices of the CPU, to try replicas without GPUs.
 
-    To be called before anything else of TensorFlow.
+    To be called before anything else of TensorFlow or JAX.
 
     Args:
         devices: Int >= 1.
 
     Raises:
-        InputError: `devices` is smaller, or TensorFlow has started already.
+        InputError: `devices` is smaller, or TensorFlow or JAX has started
+            already.
     """
-    import tensorflow as tf
-
     if devices < 1:
         raise InputError(f"`logical_cpus` must be at least 1, got {devices}")
+    if keras.backend.backend() == "jax":
+        split_cpu_of_jax(devices)
+        return
+    import tensorflow as tf
+
     (cpu,) = tf.config.list_physical_devices("CPU")
     try:
         tf.config.set_logical_device_configuration(

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import keras
 import numpy as np
 
 from keras_ffl.distribution.batches import Replicas
@@ -10,6 +11,8 @@ from keras_ffl.errors import InputError, WorkerLost
 
 def is_multi_worker(strategy):
     """Whether a strategy's replicas are in several processes."""
+    if keras.backend.backend() != "tensorflow":
+        return False
     import tensorflow as tf
 
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)

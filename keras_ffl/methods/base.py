@@ -3,13 +3,8 @@
 import keras
 from keras import ops
 
-from keras_ffl.distribution import (
-    agreed_if_finite,
-    first_of_replica,
-    function_of_replicas,
-    in_strategy,
-    share_of_replica,
-)
+from keras_ffl.backend import MethodModel, prefers_xla
+from keras_ffl.distribution import in_strategy, share_of_replica
 from keras_ffl.errors import InputError
 from keras_ffl.labels import check_labels
 from keras_ffl.methods.terms import weighted_mean, with_regularization
@@ -30,7 +25,7 @@ class _EpochCounter(keras.callbacks.Callback):
         self.model.epochs_trained.assign_add(1)
 
 
-class TrainingMethod(keras.Model):
+class TrainingMethod(MethodModel):
     """Base of the training methods: a functional model with several heads.
 
     A method is a functional Keras model from an image to a dict of logits by
@@ -51,8 +46,9 @@ class TrainingMethod(keras.Model):
     * `primary_head`: name of the head that stands for the method.
     * `get_config`, `from_config`.
 
-    A method whose networks take turns overrides `train_step` and sets
-    `takes_turns`; `update` and `sum_terms` are the parts to build it from.
+    A method whose networks take turns overrides `training_step` and sets
+    `takes_turns`; `forward_pass` and `sum_terms` are the parts to build it
+    from. The backend's `keras_ffl.backend.MethodModel` runs the steps.
 
     Args:
         inputs: `keras.KerasTensor` of the image.
@@ -170,7 +166,13 @@ class TrainingMethod(keras.Model):
         return {}
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+        self,
+        x=None,
+        y=None,
+        y_pred=None,
+        sample_weight=None,
+        training=True,
+        losses=None,
     ):
         """Sum of the named terms, the ramp-up applied in training.
 
@@ -186,6 +188,7 @@ class TrainingMethod(keras.Model):
             sample_weight: Optional weights (batch,). They weigh all terms of
                 a sample alike.
             training: Bool. In evaluation the distillation's weight is 1.
+            losses: List of the regularisation losses, None for the model's.
 
         Returns:
             Scalar tensor.
@@ -198,7 +201,9 @@ class TrainingMethod(keras.Model):
             sample_weight,
             training,
         )
-        total = with_regularization(total, self.losses)
+        total = with_regularization(
+            total, self.losses if losses is None else losses
+        )
         self.track_loss(total, batch_size)
         return share_of_replica(total, batch_size)
 
@@ -275,9 +280,9 @@ class TrainingMethod(keras.Model):
                 `<head>_<metric>`, by a method of one head as `<metric>`), or
                 a dict from head to its metrics.
             weighted_metrics: Likewise, weighted by `sample_weight`.
-            jit_compile: Whether to compile with XLA; "auto" does so on
-                accelerators only, because on CPUs XLA's convolutions are
-                slower.
+            jit_compile: Whether to compile with XLA; on TensorFlow "auto"
+                does so on accelerators only, because on CPUs XLA's
+                convolutions are slower.
             **kwargs: Further arguments of `keras.Model.compile`.
 
         Raises:
@@ -304,7 +309,7 @@ class TrainingMethod(keras.Model):
                 "`gradient_accumulation_steps` works on one device only, got "
                 f"{steps} within a tf.distribute strategy"
             )
-        if jit_compile == "auto" and not _has_accelerator():
+        if jit_compile == "auto" and not prefers_xla():
             jit_compile = False
         super().compile(
             optimizer=SGD() if optimizer is None else optimizer,
@@ -401,92 +406,36 @@ class TrainingMethod(keras.Model):
             **kwargs,
         )
 
-    def make_train_function(self, force=False):
-        """As in Keras, and over replicas in several processes as well."""
-        if not in_strategy(self):
-            super().make_train_function(force)
-        elif self.train_function is None or force:
-            self.train_function = function_of_replicas(
-                self.distribute_strategy,
-                self.train_step,
-                self.steps_per_execution,
-            )
-
-    def make_test_function(self, force=False):
-        """As in Keras, and over replicas in several processes as well."""
-        if not in_strategy(self):
-            super().make_test_function(force)
-        elif self.test_function is None or force:
-            # One step each: Keras gets no result of an execution that runs
-            # out of data.
-            self.test_function = function_of_replicas(
-                self.distribute_strategy, self.test_step
-            )
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Keras builds the metrics here, from the mean of a batch over the
-        # replicas, which fails for labels and over several processes. One
-        # replica's part of the batch does as well.
-        if in_strategy(self) and iterator is not None:
-            data_batch = first_of_replica(
-                self.distribute_strategy, iterator._get_iterator()
-            )
-            iterator = None
-        super()._maybe_symbolic_build(iterator, data_batch)
-
-    def train_step(self, data):
+    def training_step(self, x, y, sample_weight):
         """One update of all trainable variables.
 
         Args:
-            data: Batch `(x, y)` or `(x, y, sample_weight)`.
+            x: Image batch.
+            y: Labels.
+            sample_weight: Weights (batch,) or None.
 
         Returns:
             Dict of the metrics' and loss terms' running means.
         """
-        import tensorflow as tf
+        forward = self.forward_pass(self, x, self.trainable_variables)
+        forward.update(
+            lambda logits, losses: self.compute_loss(
+                x, y, logits, sample_weight, losses=losses
+            )
+        )
+        return self.compute_metrics(x, y, forward.outputs, sample_weight)
 
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape() as tape:
-            logits = self(x, training=True)
-            loss = self.compute_loss(x, y, logits, sample_weight, training=True)
-        self.update(tape, loss, self.trainable_variables)
-        return self.compute_metrics(x, y, logits, sample_weight)
-
-    def update(self, tape, loss, variables, counts=True):
-        """Moves some variables by the gradient of a loss; no others.
-
-        Args:
-            tape: `tf.GradientTape` on which the loss was computed.
-            loss: Scalar tensor.
-            variables: List of trainable `keras.Variable`. All other variables
-                keep their values, and the optimizer's slots of them theirs.
-            counts: Whether the update counts as a step of the optimizer. Of
-                several updates of one batch, one should.
-        """
-        if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        with tape:
-            loss = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(loss, variables)
-        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            gradients = agreed_if_finite(gradients)
-        steps = self.optimizer.iterations
-        # A copy: a conversion would give the variable itself.
-        before = ops.copy(steps)
-        self.optimizer.apply_gradients(zip(gradients, variables))
-        if not counts:
-            steps.assign(before)
-
-    def test_step(self, data):
+    def evaluation_step(self, x, y, sample_weight):
         """Loss and metrics of one batch, with distillation weight 1.
 
         Args:
-            data: Batch `(x, y)` or `(x, y, sample_weight)`.
+            x: Image batch.
+            y: Labels.
+            sample_weight: Weights (batch,) or None.
 
         Returns:
             Dict of the metrics' and loss terms' running means.
         """
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         logits = self(x, training=False)
         self.compute_loss(x, y, logits, sample_weight, training=False)
         return self.compute_metrics(x, y, logits, sample_weight)
@@ -507,14 +456,6 @@ class TrainingMethod(keras.Model):
         logits = {**y_pred, **self.derived_heads(y_pred)}
         labels = {head: y for head in logits}
         return super().compute_metrics(x, labels, logits, sample_weight)
-
-
-def _has_accelerator():
-    if keras.backend.backend() != "tensorflow":
-        return True
-    import tensorflow as tf
-
-    return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
 
 
 def _copy(metric):

@@ -61,6 +61,7 @@ class DualNetModel(IndependentMethod):
     primary_head = "average"
     derived_head_names = ("average",)
     takes_turns = True
+    turns = ("sub_1", "sub_2", JOINT)
 
     def __init__(
         self,
@@ -81,7 +82,6 @@ class DualNetModel(IndependentMethod):
         self.iterative_epochs = iterative_epochs
         self.classifier_weight = float(classifier_weight)
         self.joint_extractors = bool(joint_extractors)
-        self._turn = None
 
     # ----- heads and loss ------------------------------------------------
 
@@ -105,15 +105,17 @@ class DualNetModel(IndependentMethod):
 
     # ----- training ------------------------------------------------------
 
-    def next_turn(self):
-        """Who moves in the next step.
+    def turn_number(self, steps, epochs):
+        """Who moves in the next step, a place in `turns`.
 
-        Returns:
-            "sub_1" or "sub_2" in iterative training, then "joint".
+        The networks in iterative training, then all of "joint".
+
+        Args:
+            steps: Int or scalar tensor, number of finished steps.
+            epochs: Likewise of epochs.
         """
-        if int(self.epochs_trained.numpy()) >= self.iterative_epochs:
-            return JOINT
-        return f"sub_{int(self.optimizer.iterations.numpy()) % 2 + 1}"
+        joint = epochs >= self.iterative_epochs
+        return joint * 2 + (1 - joint * 1) * (steps % 2)
 
     def compile(self, *args, **kwargs):
         """As of `TrainingMethod`.
@@ -129,45 +131,33 @@ class DualNetModel(IndependentMethod):
             )
         super().compile(*args, **kwargs)
 
-    def make_train_function(self, force=False):
-        """One compiled function for each turn, chosen before every step."""
-        if self.train_function is not None and not force:
-            return
-        functions = {}
-
-        def take_turn(iterator):
-            self._turn = self.next_turn()
-            if self._turn not in functions:
-                super(DualNetModel, self).make_train_function(force=True)
-                functions[self._turn] = self.train_function
-                self.train_function = take_turn
-            return functions[self._turn](iterator)
-
-        self.train_function = take_turn
-
-    def train_step(self, data):
+    def training_step(self, x, y, sample_weight):
         """One update of those whose turn it is.
 
         Args:
-            data: Batch `(x, y)` or `(x, y, sample_weight)`.
+            x: Image batch.
+            y: Labels.
+            sample_weight: Weights (batch,) or None.
 
         Returns:
             Dict of the metrics' and loss terms' running means.
         """
-        import tensorflow as tf
-
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        turn = self._turn or self.next_turn()
-        with tf.GradientTape() as tape:
-            if turn != JOINT:
-                # The partner's state is put back, its weights get no update.
-                with keep_state(self.classifier(_partner(turn))):
-                    logits = self(x, training=True)
-            else:
-                logits = self(x, training=self.joint_extractors)
-            loss = self.compute_loss(x, y, logits, sample_weight, training=True)
-        self.update(tape, loss, self.variables_of(turn))
-        return self.compute_metrics(x, y, logits, sample_weight)
+        turn = self.turn
+        variables = self.variables_of(turn)
+        if turn != JOINT:
+            # The partner's state is put back, its weights get no update.
+            with keep_state(self.classifier(_partner(turn))):
+                forward = self.forward_pass(self, x, variables)
+        else:
+            forward = self.forward_pass(
+                self, x, variables, training=self.joint_extractors
+            )
+        forward.update(
+            lambda logits, losses: self.compute_loss(
+                x, y, logits, sample_weight, losses=losses
+            )
+        )
+        return self.compute_metrics(x, y, forward.outputs, sample_weight)
 
     def variables_of(self, turn):
         """The trainable variables that move in a turn, a list.

@@ -3,7 +3,6 @@
 import keras
 from keras import ops
 
-from keras_ffl.distribution import share_of_replica
 from keras_ffl.losses.distillation import check_temperature
 from keras_ffl.methods.frozen import keep_state
 from keras_ffl.methods.parallel import IndependentMethod
@@ -84,49 +83,47 @@ class MutualLearningModel(IndependentMethod):
 
     # ----- training ------------------------------------------------------
 
-    def train_step(self, data):
+    def training_step(self, x, y, sample_weight):
         """One update of every network, one network after the other.
 
         The metrics are those of the predictions before the step.
 
         Args:
-            data: Batch `(x, y)` or `(x, y, sample_weight)`.
+            x: Image batch.
+            y: Labels.
+            sample_weight: Weights (batch,) or None.
 
         Returns:
             Dict of the metrics' and loss terms' running means.
         """
         if self.simultaneous:
-            return super().train_step(data)
-        import tensorflow as tf
-
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+            return super().training_step(x, y, sample_weight)
         networks = {head: self.classifier(head) for head in self.trained_heads}
-        tapes = {head: tf.GradientTape() for head in networks}
-        before = {}
-        for head, network in networks.items():
-            with tapes[head]:
-                before[head] = network(x, training=True)
+        passes = {
+            head: self.forward_pass(network, x, network.trainable_variables)
+            for head, network in networks.items()
+        }
+        before = {head: each.outputs for head, each in passes.items()}
         logits = dict(before)
         total, batch_size = 0.0, ops.shape(y)[0]
         *_, last = networks
         for head, network in networks.items():
-            with tapes[head]:
+
+            def loss_of(own_logits, losses, head=head):
                 terms = self.sum_terms(
-                    {f"ce_{head}": cross_entropy(y, logits[head])},
-                    {f"mutual_{head}": self.mutual_term(logits, head)},
+                    {f"ce_{head}": cross_entropy(y, own_logits)},
+                    {
+                        f"mutual_{head}": self.mutual_term(
+                            {**logits, head: own_logits}, head
+                        )
+                    },
                     batch_size,
                     sample_weight,
                     training=True,
                 )
-                loss = with_regularization(terms, network.losses)
-                share = share_of_replica(loss, batch_size)
-            self.update(
-                tapes[head],
-                share,
-                network.trainable_variables,
-                counts=head == last,
-            )
-            total = total + loss
+                return with_regularization(terms, losses)
+
+            total += passes[head].update(loss_of, batch_size, head == last)
             if head != last:
                 with keep_state(network):
                     logits[head] = network(x, training=True)

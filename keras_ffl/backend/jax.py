@@ -1,0 +1,261 @@
+"""Training on JAX: a step is a function of the state of all variables.
+
+A step is written as on TensorFlow, with variables that are read and assigned.
+Here it runs in a `keras.StatelessScope`, which collects what was assigned.
+"""
+
+import functools
+import os
+
+import jax
+import keras
+
+from keras_ffl.backend.steps import ForwardPass, SteppedModel
+from keras_ffl.errors import InputError
+
+PACKAGES = ("jax", "jaxlib", "keras", "numpy")
+DATA_ON_DEVICE = True
+# Keras writes them by TensorFlow, which would take the GPU's memory.
+TENSORBOARD = False
+_DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+
+
+def has_accelerator():
+    """Whether there is a GPU or TPU."""
+    return jax.default_backend() != "cpu"
+
+
+def prefers_xla():
+    """Whether steps are compiled by XLA unless the user says otherwise."""
+    return True
+
+
+def make_deterministic():
+    """Makes operations repeat bit by bit, where JAX has not yet started.
+
+    On CPUs they always do.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if _DETERMINISTIC not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}".strip()
+
+
+class PulledBackPass(ForwardPass):
+    """A forward pass with the pull-back of `jax.vjp`."""
+
+    def __init__(self, model, network, x, variables, training=True):
+        self._model = model
+        self._variables = variables
+
+        def predict(values):
+            with model.scope(zip(variables, values)) as scope:
+                outputs = network(x, training=training)
+                losses = network.losses
+            return (outputs, losses), model.values_in(scope)
+
+        (self.outputs, self._losses), self._pull_back, values = jax.vjp(
+            predict, [v.value for v in variables], has_aux=True
+        )
+        model.assign_values(values)
+
+    def update(self, loss_of, batch_size=None, counts=True):
+        model, optimizer = self._model, self._model.optimizer
+
+        def loss_and_values(outputs, losses):
+            with model.scope() as scope:
+                loss = loss_of(outputs, losses)
+                scaled = optimizer.scale_loss(loss)
+            return scaled, (loss, model.values_in(scope))
+
+        slopes, (loss, values) = jax.grad(
+            loss_and_values, (0, 1), has_aux=True
+        )(self.outputs, self._losses)
+        model.assign_values(values)
+        (gradients,) = self._pull_back(slopes)
+        steps = optimizer.iterations.value
+        self._apply(gradients)
+        if not counts:
+            optimizer.iterations.assign(steps)
+        return loss
+
+    def _apply(self, gradients):
+        optimizer = self._model.optimizer
+        if len(self._variables) < len(self._model.trainable_variables):
+            if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+                raise InputError(
+                    "`dtype_policy` must be another than mixed_float16 for "
+                    f"{type(self._model).__name__} with Keras' backend jax: "
+                    "networks that take turns can't share a loss scale"
+                )
+            optimizer.apply(gradients, self._variables)
+            return
+        # Through this one a loss scale can skip the update.
+        values, slots = optimizer.stateless_apply(
+            [v.value for v in optimizer.variables],
+            gradients,
+            [v.value for v in self._variables],
+        )
+        for variable, value in zip(self._variables, values, strict=True):
+            variable.assign(value)
+        for variable, value in zip(optimizer.variables, slots, strict=True):
+            variable.assign(value)
+
+
+class MethodModel(SteppedModel):
+    """A model whose steps run on JAX."""
+
+    forward_pass_class = PulledBackPass
+
+    # ----- variables and their values --------------------------------------
+
+    def _groups(self):
+        """All variables in the order of Keras' state of a training."""
+        return (
+            self.trainable_variables,
+            self.non_trainable_variables,
+            self.optimizer.variables,
+            self.metrics_variables,
+        )
+
+    def _all_variables(self):
+        return [v for group in self._groups() for v in group]
+
+    def scope(self, values=()):
+        """A scope in which variables can be assigned without effect outside.
+
+        Args:
+            values: Pairs of a `keras.Variable` and its value within; all
+                others have the value that they have outside.
+
+        Returns:
+            `keras.StatelessScope`.
+        """
+        known = {id(v): (v, v.value) for v in self._all_variables()}
+        known.update({id(v): (v, value) for v, value in values})
+        return keras.StatelessScope(known.values(), collect_losses=True)
+
+    def values_in(self, scope):
+        """The values of all variables at the end of a scope, a list."""
+        return [scope.get_current_value(v) for v in self._all_variables()]
+
+    def assign_values(self, values):
+        """Gives all variables the values that `values_in` returned."""
+        for variable, value in zip(self._all_variables(), values, strict=True):
+            variable.assign(value)
+
+    def _stateless(self, step, groups, state, data):
+        """Calls a step on the values of groups of variables.
+
+        Returns:
+            Tuple of what it returns and the values after it.
+        """
+        pairs = _pairs(groups, state)
+        with keras.StatelessScope(pairs, collect_losses=True) as scope:
+            logs = step(*keras.utils.unpack_x_y_sample_weight(data))
+        return logs, tuple(
+            [scope.get_current_value(v) for v in group] for group in groups
+        )
+
+    # ----- what Keras calls ------------------------------------------------
+
+    def train_step(self, state, data):
+        """One training step, or as many as a batch on the device has.
+
+        Args:
+            state: Tuple of the values of the trainable and the other
+                variables, the optimizer's and the metrics'.
+            data: Batch `(x, y)` or `(x, y, sample_weight)`, or one of
+                `keras_ffl.data.in_memory`.
+
+        Returns:
+            Tuple of a dict of the metrics' and loss terms' running means, and
+            the new state.
+        """
+        plan = _plan(data)
+        if plan is None:
+            return self._one_step(state, data)
+        if plan.shape[0] == 1:
+            return self._one_step(state, _prepared(data, plan[0]))
+
+        def step(state, plan):
+            logs, state = self._one_step(state, _prepared(data, plan))
+            return state, logs
+
+        state, logs = jax.lax.scan(step, state, plan)
+        return {name: values[-1] for name, values in logs.items()}, state
+
+    def _one_step(self, state, data):
+        def take_turn(turn, state):
+            self._turn = turn
+            try:
+                return self._stateless(
+                    self.training_step, self._groups(), state, data
+                )
+            finally:
+                self._turn = None
+
+        if not self.turns:
+            return take_turn(None, state)
+        with keras.StatelessScope(_pairs(self._groups(), state)):
+            number = self.turn_number(
+                self.optimizer.iterations.value, self.epochs_trained.value
+            )
+        turns = [functools.partial(take_turn, turn) for turn in self.turns]
+        return jax.lax.switch(number, turns, state)
+
+    def test_step(self, state, data):
+        """Loss and metrics of one batch, with distillation weight 1.
+
+        Args:
+            state: Tuple of the values of the trainable and the other
+                variables, and the metrics'.
+            data: As of `train_step`.
+
+        Returns:
+            As of `train_step`.
+        """
+        plan = _plan(data)
+        if plan is not None:
+            data = _prepared(data, plan[0])
+        trainable, others, _, metrics = self._groups()
+        return self._stateless(
+            self.evaluation_step, (trainable, others, metrics), state, data
+        )
+
+    def predict_step(self, state, data):
+        """Logits of one batch, as of `keras.Model.predict_step`."""
+        plan = _plan(data)
+        if plan is not None:
+            data = _prepared(data, plan[0])
+        return super().predict_step(state, data)
+
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        # Keras builds the metrics here, from a batch as it comes.
+        if iterator is not None:
+            _, _, batches = next(iter(iterator))
+            data_batch, iterator = next(batches), None
+        plan = _plan(data_batch)
+        if plan is not None:
+            data_batch = jax.eval_shape(_prepared, data_batch, plan[0])
+        super()._symbolic_build(iterator, data_batch)
+
+
+def _pairs(groups, state):
+    """Pairs of variables and values from groups of both."""
+    return [
+        pair
+        for group, values in zip(groups, state, strict=True)
+        for pair in zip(group, values, strict=True)
+    ]
+
+
+def _plan(data):
+    """The plan of a batch that is on the device, steps first, else None."""
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+    return x.steps() if hasattr(x, "plan") else None
+
+
+def _prepared(data, plan):
+    """One step's images and labels from a batch that is on the device."""
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+    return x.prepared(plan)

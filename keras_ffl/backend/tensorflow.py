@@ -1,0 +1,152 @@
+"""Training on TensorFlow: tapes, and replicas under tf.distribute."""
+
+import keras
+from keras import ops
+
+from keras_ffl.backend.steps import ForwardPass, SteppedModel
+from keras_ffl.distribution import (
+    agreed_if_finite,
+    first_of_replica,
+    function_of_replicas,
+    in_strategy,
+    share_of_replica,
+)
+from keras_ffl.optional import tensorflow as tf
+
+PACKAGES = ("tensorflow", "keras", "numpy")
+DATA_ON_DEVICE = False
+TENSORBOARD = True
+
+
+def has_accelerator():
+    """Whether there is a GPU or TPU."""
+    return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
+
+
+def prefers_xla():
+    """Whether steps are compiled by XLA unless the user says otherwise.
+
+    On CPUs XLA's convolutions are slower than TensorFlow's own.
+    """
+    return has_accelerator()
+
+
+def make_deterministic():
+    """Makes operations repeat bit by bit; TensorFlow has no way back."""
+    tf.config.experimental.enable_op_determinism()
+
+
+class TapedPass(ForwardPass):
+    """A forward pass on a `tf.GradientTape`."""
+
+    def __init__(self, model, network, x, variables, training=True):
+        self._model = model
+        self._variables = variables
+        self._tape = tf.GradientTape()
+        with self._tape:
+            self.outputs = network(x, training=training)
+            self._losses = network.losses
+
+    def update(self, loss_of, batch_size=None, counts=True):
+        optimizer = self._model.optimizer
+        if not optimizer.built:
+            optimizer.build(self._model.trainable_variables)
+        with self._tape:
+            loss = loss_of(self.outputs, self._losses)
+            share = loss
+            if batch_size is not None:
+                share = share_of_replica(loss, batch_size)
+            scaled = optimizer.scale_loss(share)
+        gradients = self._tape.gradient(scaled, self._variables)
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = agreed_if_finite(gradients)
+        steps = optimizer.iterations
+        # A copy: a conversion would give the variable itself.
+        before = ops.copy(steps)
+        optimizer.apply_gradients(zip(gradients, self._variables))
+        if not counts:
+            steps.assign(before)
+        return loss
+
+
+class MethodModel(SteppedModel):
+    """A model whose steps run on TensorFlow, on replicas too."""
+
+    forward_pass_class = TapedPass
+
+    def train_step(self, data):
+        """One training step.
+
+        Args:
+            data: Batch `(x, y)` or `(x, y, sample_weight)`.
+
+        Returns:
+            Dict of the metrics' and loss terms' running means.
+        """
+        return self.training_step(*keras.utils.unpack_x_y_sample_weight(data))
+
+    def test_step(self, data):
+        """Loss and metrics of one batch, with distillation weight 1.
+
+        Args:
+            data: Batch `(x, y)` or `(x, y, sample_weight)`.
+
+        Returns:
+            Dict of the metrics' and loss terms' running means.
+        """
+        return self.evaluation_step(*keras.utils.unpack_x_y_sample_weight(data))
+
+    def make_train_function(self, force=False):
+        """As in Keras, and over replicas in several processes as well.
+
+        Methods with turns get one compiled function for each, chosen before
+        every step: the half of a network that is frozen costs no backward
+        pass, and no condition stands in the graph (replicas could not update
+        within one).
+        """
+        if self.train_function is not None and not force:
+            return
+        if not self.turns:
+            self._make_train_function()
+            return
+        functions = {}
+
+        def take_turn(iterator):
+            self._turn = self.next_turn()
+            if self._turn not in functions:
+                self._make_train_function()
+                functions[self._turn] = self.train_function
+                self.train_function = take_turn
+            return functions[self._turn](iterator)
+
+        self.train_function = take_turn
+
+    def _make_train_function(self):
+        if not in_strategy(self):
+            super().make_train_function(force=True)
+            return
+        self.train_function = function_of_replicas(
+            self.distribute_strategy, self.train_step, self.steps_per_execution
+        )
+
+    def make_test_function(self, force=False):
+        """As in Keras, and over replicas in several processes as well."""
+        if not in_strategy(self):
+            super().make_test_function(force)
+        elif self.test_function is None or force:
+            # One step each: Keras gets no result of an execution that runs
+            # out of data.
+            self.test_function = function_of_replicas(
+                self.distribute_strategy, self.test_step
+            )
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras builds the metrics here, from the mean of a batch over the
+        # replicas, which fails for labels and over several processes. One
+        # replica's part of the batch does as well.
+        if in_strategy(self) and iterator is not None:
+            data_batch = first_of_replica(
+                self.distribute_strategy, iterator._get_iterator()
+            )
+            iterator = None
+        super()._maybe_symbolic_build(iterator, data_batch)

@@ -1,0 +1,336 @@
+"""Batches of arrays that lie on the device as a whole.
+
+Only which examples a batch holds and what was drawn for them goes to the
+device, for several steps at once. Images are gathered, cropped, mirrored and
+normalised there, within the compiled step.
+"""
+
+import typing
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ffl.data.draws import draw_epoch, epoch_order
+from keras_ffl.errors import InputError
+
+# Columns of a plan: which example, where its crop begins (relative to the
+# image, so that negative values are in the padding), whether it is mirrored,
+# and where the square begins that is cut out.
+_EXAMPLE, _TOP, _LEFT, _FLIP, _CUT_TOP, _CUT_LEFT = range(6)
+
+
+class DeviceBatch(typing.NamedTuple):
+    """The batches of one or several steps, a structure of arrays only.
+
+    The first axis of all of them is 1: what is no batch is to be copied to
+    all devices, not to be split between them.
+
+    Attributes:
+        images: uint8 `(1, n, height, width, channels)`, all examples.
+        labels: int32 `(1, n)` or float32 `(1, n, num_classes)`.
+        mean: float32 `(1, channels)`, in units of 0..255.
+        std: float32 `(1, channels)`.
+        reflect: bool `(1,)`, whether the padding reflects; else it is black.
+        cutout: int32 `(1,)`, side of the square that is cut out.
+        plan: int32 `(1, steps, batch, k)`: the example (k = 1), crop and
+            flip (k = 4) and cutout (k = 6).
+    """
+
+    images: typing.Any
+    labels: typing.Any
+    mean: typing.Any
+    std: typing.Any
+    reflect: typing.Any
+    cutout: typing.Any
+    plan: typing.Any
+
+    def steps(self):
+        """The plans of the steps, int32 `(steps, batch, k)`."""
+        return self.plan[0]
+
+    def prepared(self, plan):
+        """The images and labels of one step.
+
+        Args:
+            plan: int32 tensor `(batch, k)`, one of `steps()`.
+
+        Returns:
+            Tuple of float32 `(batch, height, width, channels)`, normalised,
+            and the labels, int32 `(batch,)` or float32
+            `(batch, num_classes)`.
+        """
+        example = plan[:, _EXAMPLE]
+        if plan.shape[-1] == 1:
+            images = ops.take(self.images[0], example, axis=0)
+        else:
+            images = self._cropped(plan)
+        x = (ops.cast(images, "float32") - self.mean[0]) / self.std[0]
+        if plan.shape[-1] > _CUT_TOP:
+            # It is filled with the mean, which is 0 now.
+            x = ops.where(self._cut_out(plan), ops.zeros_like(x), x)
+        y = ops.take(self.labels[0], example, axis=0)
+        return _spread(x), _spread(y)
+
+    def _cropped(self, plan):
+        """Padded, mirrored and cropped images, uint8.
+
+        As in `keras_ffl.data.crop_and_flip` the padded image is never made.
+        """
+        examples, height, width, channels = self.images.shape[1:]
+        rows = plan[:, _TOP, None] + ops.arange(height, dtype="int32")
+        columns = plan[:, _LEFT, None] + ops.arange(width, dtype="int32")
+        columns = ops.where(
+            plan[:, _FLIP, None] == 1, width - 1 - columns, columns
+        )
+        rows, in_rows = _looked_up(rows, height)
+        columns, in_columns = _looked_up(columns, width)
+        pixels = ops.reshape(self.images[0], (-1, channels))
+        first = plan[:, _EXAMPLE, None] * height + rows
+        images = ops.take(
+            pixels, first[:, :, None] * width + columns[:, None, :], axis=0
+        )
+        inside = in_rows[:, :, None, None] & in_columns[:, None, :, None]
+        return ops.where(
+            inside | self.reflect[0], images, ops.zeros_like(images)
+        )
+
+    def _cut_out(self, plan):
+        """Which pixels the square covers, bool `(batch, h, w, 1)`."""
+
+        def covered(column, size):
+            start = plan[:, column, None]
+            positions = ops.arange(size, dtype="int32")
+            return (positions >= start) & (positions < start + self.cutout[0])
+
+        height, width = self.images.shape[2:4]
+        rows = covered(_CUT_TOP, height)[:, :, None, None]
+        return rows & covered(_CUT_LEFT, width)[:, None, :, None]
+
+
+def _looked_up(positions, size):
+    """Where to look a padded position up, and whether it is in the image."""
+    inside = (positions >= 0) & (positions < size)
+    last = size - 1
+    reflected = last - ops.abs(last - ops.abs(positions))
+    # Of black padding anything in the image will do.
+    return ops.clip(reflected, 0, last), inside
+
+
+def _spread(batch):
+    """A batch, its rows split between the devices where that is possible."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return batch
+    if batch.shape[0] % distribution.device_mesh.devices.size:
+        return batch
+    return keras.distribution.distribute_tensor(
+        batch, distribution.get_data_layout(batch.shape)
+    )
+
+
+def steps_per_call(n, batch_size, most=64):
+    """How many steps of an epoch to run in one call on an accelerator.
+
+    Args:
+        n: Integer, number of examples.
+        batch_size: Integer.
+        most: Integer, the limit.
+
+    Returns:
+        Integer, the largest one up to `most` that divides an epoch's full
+        batches, so that one compiled function does for all of them; without a
+        fair one half of `most`.
+    """
+    full = max(n // batch_size, 1)
+    best = max(k for k in range(1, most + 1) if full % k == 0)
+    return best if best == full or best > most // 8 else most // 2
+
+
+class _Batches(keras.utils.PyDataset):
+    """What batches for training and evaluation share: the arrays.
+
+    Args:
+        x: uint8 array `(n, height, width, channels)`.
+        y: int32 `(n,)` or float32 `(n, num_classes)` array.
+        info: `DatasetInfo`.
+        reflect: Whether padding reflects.
+        cutout: Integer, side of the square that is cut out.
+    """
+
+    def __init__(self, x, y, info, reflect=False, cutout=0):
+        super().__init__()
+        arrays = (
+            x,
+            y,
+            np.array(info.mean, "float32"),
+            np.array(info.std, "float32"),
+            np.array(reflect, bool),
+            np.array(cutout, "int32"),
+        )
+        self.examples = len(x)
+        self._arrays = [_everywhere(array[np.newaxis]) for array in arrays]
+
+    def batch_of(self, plan):
+        """What Keras is given: a plan `(steps, batch, k)` and the arrays."""
+        return (DeviceBatch(*self._arrays, np.asarray(plan, "int32")[None]),)
+
+
+def _everywhere(array):
+    """An array on the device, or on each one."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return ops.convert_to_tensor(array)
+    layout = keras.distribution.TensorLayout(
+        [None] * array.ndim, distribution.device_mesh
+    )
+    return keras.distribution.distribute_tensor(array, layout)
+
+
+class TrainingBatches(_Batches):
+    """All epochs of a training; made by `keras_ffl.data.training_batches`.
+
+    Its elements hold several steps each: a compiled function runs them in
+    one call. Give `fit` its `calls_per_epoch` as `steps_per_epoch`.
+
+    Args:
+        x: uint8 array `(n, height, width, channels)`.
+        y: int32 `(n,)` or float32 `(n, num_classes)` array.
+        info: `DatasetInfo`.
+        batch_size: Integer.
+        seed: Integer.
+        augmentation: `Augmentation`.
+        initial_epoch: Integer, the first epoch.
+        epochs: Integer, the epoch to stop before.
+        drop_remainder: Boolean, whether to leave out an epoch's last batch
+            if it is smaller than the others.
+        steps_per_call: Integer, the most steps in one element. A smaller last
+            batch has one for itself.
+
+    Raises:
+        InputError: The augmentation needs TensorFlow.
+    """
+
+    def __init__(
+        self,
+        x,
+        y,
+        info,
+        batch_size,
+        seed,
+        augmentation,
+        initial_epoch=0,
+        epochs=1,
+        drop_remainder=False,
+        steps_per_call=1,
+    ):
+        if augmentation.unseeded:
+            raise InputError(
+                f"{', '.join(augmentation.unseeded)}: expected 0 with Keras' "
+                "backend jax, since keras-cv does it on TensorFlow"
+            )
+        augmentation.check_input_shape(info.input_shape)
+        if augmentation.softens_labels:
+            y = _softened(y, info.num_classes, augmentation.label_smoothing)
+        super().__init__(
+            x, y, info, augmentation.padding == "reflect", augmentation.cutout
+        )
+        self.batch_size, self.seed = batch_size, seed
+        self.augmentation = augmentation
+        self.initial_epoch, self.epochs = initial_epoch, epochs
+        full, rest = divmod(self.examples, batch_size)
+        per_call = steps_per_call * batch_size
+        self._bounds = [
+            (start, min(start + per_call, full * batch_size))
+            for start in range(0, full * batch_size, per_call)
+        ]
+        if rest and not drop_remainder:
+            self._bounds.append((full * batch_size, self.examples))
+        self._planned = None, None
+        self._shape = x.shape[1:3]
+
+    @property
+    def calls_per_epoch(self):
+        """Number of elements in an epoch, an int."""
+        return len(self._bounds)
+
+    def __len__(self):
+        return self.calls_per_epoch * (self.epochs - self.initial_epoch)
+
+    def __getitem__(self, index):
+        epoch, call = divmod(index, self.calls_per_epoch)
+        start, stop = self._bounds[call]
+        plan = self._plan_of(self.initial_epoch + epoch)[start:stop]
+        size = min(self.batch_size, stop - start)
+        return self.batch_of(plan.reshape(-1, size, plan.shape[-1]))
+
+    def _plan_of(self, epoch):
+        """What happens in an epoch, int32 `(n, k)`, in its order."""
+        if self._planned[0] != epoch:
+            order = epoch_order(self.seed, epoch, self.examples)
+            plan = plan_of_epoch(
+                self.seed, epoch, order, self.augmentation, self._shape
+            )
+            self._planned = epoch, plan
+        return self._planned[1]
+
+
+def plan_of_epoch(seed, epoch, order, augmentation, size):
+    """What happens to the examples of an epoch, a row for each.
+
+    Args:
+        seed: Integer.
+        epoch: Integer.
+        order: int32 array `(n,)`, the epoch's order.
+        augmentation: `Augmentation`.
+        size: Pair of integers, height and width of the images.
+
+    Returns:
+        int32 array `(n, k)` as in `DeviceBatch`.
+    """
+    if not (augmentation.pad or augmentation.flip or augmentation.cutout):
+        return order[:, np.newaxis]
+    draws = draw_epoch(seed, epoch, len(order), augmentation)
+    columns = [
+        np.arange(len(order)),
+        draws["dy"] - augmentation.pad,
+        draws["dx"] - augmentation.pad,
+        draws["flip"],
+    ]
+    if augmentation.cutout:
+        half = augmentation.cutout // 2
+        for name, extent in zip(("cutout_y", "cutout_x"), size):
+            centre = draws[name] * np.float32(extent)
+            columns.append(centre.astype("int32") - half)
+    return np.stack(columns, axis=1).astype("int32")[order]
+
+
+def _softened(y, num_classes, smoothing):
+    """Labels as float32 rows, smoothed."""
+    if y.ndim == 1:
+        y = np.eye(num_classes, dtype="float32")[y]
+    y = y.astype("float32")
+    return (1 - smoothing) * y + smoothing / num_classes
+
+
+class EvaluationBatches(_Batches):
+    """Images in their order; made by `keras_ffl.data.evaluation_batches`.
+
+    Args:
+        x: uint8 array `(n, height, width, channels)`.
+        y: int32 `(n,)` or float32 `(n, num_classes)` array.
+        info: `DatasetInfo`.
+        batch_size: Integer; the last batch may be smaller.
+    """
+
+    def __init__(self, x, y, info, batch_size):
+        super().__init__(x, y, info)
+        self.batch_size = batch_size
+
+    def __len__(self):
+        return -(-self.examples // self.batch_size)
+
+    def __getitem__(self, index):
+        start = index * self.batch_size
+        stop = min(start + self.batch_size, self.examples)
+        return self.batch_of(np.arange(start, stop)[np.newaxis, :, np.newaxis])

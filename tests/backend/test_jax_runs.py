@@ -1,0 +1,145 @@
+"""Runs from a `.npz` file on JAX, without TensorFlow."""
+
+import json
+import pathlib
+import re
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ffl import cli
+from keras_ffl.evaluation import evaluate_heads
+from keras_ffl.training import load_data
+from keras_ffl.workdir import Workdir
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from jax_process import run_on_jax  # noqa: E402
+
+pytestmark = [pytest.mark.jax, pytest.mark.slow]
+SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with `data.npz` and room for runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=72)
+    # Something that can be learnt: the classes' brightness differs.
+    x = rng.integers(0, 90, (72, 8, 8, 3)) + 80 * y[:, None, None, None]
+    np.savez(
+        folder / "data.npz",
+        x_train=x[:48].astype("uint8"),
+        y_train=y[:48],
+        x_test=x[48:].astype("uint8"),
+        y_test=y[48:],
+    )
+    return folder
+
+
+def train(folder, name, *arguments):
+    return run_on_jax(
+        SCRIPTS / "train.py",
+        "--preset=quickstart_vanilla",
+        "--dataset=npz",
+        f"--data_dir={folder / 'data.npz'}",
+        "--set=batch_size=16",
+        "--set=epochs=2",
+        "--set=lr_milestones=1",
+        "--set=pad=1",
+        f"--workdir={folder / name}",
+        *arguments,
+        capture_output=True,
+    )
+
+
+def values(folder):
+    model = Workdir(folder).load_model()
+    return [
+        keras.ops.convert_to_numpy(v)
+        for v in (*model.weights, *model.optimizer.variables)
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    """A run without an interruption."""
+    done = train(folder, "whole")
+    assert done.returncode == 0, done.stderr
+    return Workdir(folder / "whole")
+
+
+def test_a_run_in_boxes_of_time_is_the_whole_run(folder, whole):
+    # No second epoch fits.
+    box = train(folder, "boxes", "--max_minutes=0.001")
+    assert box.returncode == cli.UNFINISHED == 75, box.stderr
+    assert "the time was up after epoch 1 of 2" in box.stdout
+    assert not Workdir(folder / "boxes").finished(2)
+    rest = train(folder, "boxes", "--max_minutes=60")
+    assert rest.returncode == 0, rest.stderr
+    for ours, theirs in zip(
+        values(folder / "boxes"), values(whole.path), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_results_are_read_on_tensorflow(folder, whole):
+    metrics = whole.read_metrics()
+    assert metrics["steps"] == 6
+    assert set(metrics["versions"]) == {
+        "keras_ffl",
+        "jax",
+        "jaxlib",
+        "keras",
+        "numpy",
+    }
+    assert [row["epoch"] for row in whole.read_history()] == [0, 1]
+    dataset, _ = load_data(whole.config())
+    heads = evaluate_heads(
+        whole.load_model(), dataset.evaluation_batches(10), dataset.y_test
+    )
+    assert heads["vanilla"] == pytest.approx(
+        metrics["heads"]["vanilla"], rel=1e-4
+    )
+
+
+def test_evaluate(folder, whole):
+    done = run_on_jax(
+        SCRIPTS / "evaluate.py",
+        f"--workdir={whole.path}",
+        "--json",
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    heads = json.loads(done.stdout)
+    assert heads == whole.read_metrics()["heads"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--dataset=imagefolder", "--data_dir=photos"],
+            "photos.* need tensorflow, which is not installed",
+        ),
+        (["--set=mixup=0.2"], "mixup: expected 0 with Keras' backend jax"),
+        (["--strategy=tpu"], "auto, one or mirrored with Keras' backend jax"),
+        (["--strategy=mirrored"], "mirrored needs several devices"),
+        (["--max_minutes=0"], "`max_minutes` must be > 0, got 0"),
+    ],
+)
+def test_what_can_t_be_done_is_said_in_one_line(
+    arguments, message, folder, monkeypatch
+):
+    monkeypatch.chdir(folder)
+    for split in ("train", "val"):
+        for name in "ab":
+            photos = folder / "photos" / split / name
+            photos.mkdir(parents=True, exist_ok=True)
+            (photos / "photo.jpg").write_bytes(b"not read")
+    done = train(folder, "bad", *arguments)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert re.search(message, done.stderr), done.stderr

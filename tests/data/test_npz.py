@@ -1,0 +1,74 @@
+"""Data sets in `.npz` files."""
+
+import numpy as np
+import pytest
+
+from keras_ffl.data import load
+from keras_ffl.errors import InputError
+
+
+def write(path, **changed):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "x_train": rng.integers(0, 256, (6, 4, 4, 3)).astype("uint8"),
+        "y_train": np.arange(6)[:, np.newaxis],
+        "x_test": rng.integers(0, 256, (3, 4, 4, 3)).astype("uint8"),
+        "y_test": np.array([2, 0, 1]),
+        **changed,
+    }
+    np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
+    return arrays
+
+
+def test_anyone_s_arrays(tmp_path):
+    path = tmp_path / "some.npz"
+    arrays = write(path, class_names=list("abcdef"))
+    dataset = load("npz", path)
+    for name in ("x_train", "x_test", "y_test"):
+        np.testing.assert_array_equal(getattr(dataset, name), arrays[name])
+    np.testing.assert_array_equal(dataset.y_train, np.arange(6))
+    assert dataset.info.class_names == tuple("abcdef")
+    assert dataset.info.mean == pytest.approx(
+        arrays["x_train"].mean(axis=(0, 1, 2))
+    )
+    assert not dataset.info.flip
+
+
+def test_cifar_keeps_its_constants(tmp_path):
+    write(tmp_path / "cifar100.npz")
+    info = load("cifar100", str(tmp_path / "cifar100.npz")).info
+    assert (info.name, info.num_classes, info.flip) == ("cifar100", 100, True)
+    assert info.mean == (129.3, 124.1, 112.4)
+    assert info.std == (68.2, 65.4, 70.4)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"y_test": None}, "expected the arrays x_train, .*named y_test"),
+        ({"x_test": np.zeros((3, 4, 4))}, "x_test: expected images"),
+        ({"y_train": np.full(6, 100)}, "y_train.*0..99, label 100"),
+        (
+            {"y_train": np.array([None] * 6)},
+            r"\.npz can't be read .*ValueError: Object arrays",
+        ),
+    ],
+)
+def test_bad_arrays(content, message, tmp_path):
+    write(tmp_path / "cifar100.npz", **content)
+    with pytest.raises(InputError, match=message):
+        load("cifar100", str(tmp_path / "cifar100.npz"))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 broken", b"text"])
+def test_bad_files(content, tmp_path):
+    path = tmp_path / "data.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match="data_dir: .*data.npz can't be read"):
+        load("npz", path)
+
+
+def test_the_file_must_be_named():
+    with pytest.raises(InputError, match="expected a .npz file"):
+        load("npz")
