@@ -12,9 +12,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import flags  # noqa: E402
 
-from keras_ffl import cli, export, training  # noqa: E402
+from keras_ffl import cli, data, export, training  # noqa: E402
 from keras_ffl.models import count_parameters  # noqa: E402
 from keras_ffl.workdir import Workdir  # noqa: E402
+
+# Images to compare on; ImageNet's would not fit into memory.
+_MOST = 10_000
 
 _WORKDIR = cli.define_workdir()
 _CHECKPOINT = cli.define_checkpoint()
@@ -45,13 +48,13 @@ _DATA_DIR = cli.define_data_dir()
 
 def main():
     """Exports, prints what was written and compares it if asked to."""
-    folder = Workdir(_WORKDIR.value)
-    model = folder.load_model(_CHECKPOINT.value)
-    heads = model.heads if _HEAD.value == "all" else [_HEAD.value]
     names = _FORMATS.value
     names = list(export.FORMATS) if names == ["all"] else names
     check = _CHECK.value or _MEASURE.value
     formats = [export.check_format(name, runs=check) for name in names]
+    folder = Workdir(_WORKDIR.value)
+    model = folder.load_model(_CHECKPOINT.value)
+    heads = model.heads if _HEAD.value == "all" else [_HEAD.value]
     for head in heads:
         model.check_head(head)
         for name in names:
@@ -60,7 +63,7 @@ def main():
     if check or any(found.calibrated for found in formats):
         config = cli.with_data_dir(folder.config(), _DATA_DIR.value)
         dataset, _ = training.load_data(config, folder.left_out())
-        calibration = export.calibration_images(dataset, _CALIBRATION.value)
+        calibration = data.sample_training(dataset, _CALIBRATION.value)[0]
     info = folder.dataset_info()
     written = {name: {} for name in names}
     for head in heads:
@@ -73,7 +76,7 @@ def main():
             size = export.size_on_disk(path) / 1000
             print(f"{path}: {parameters:,} parameters, {size:,.0f} kB")
     if check:
-        images, labels = export.check_images(dataset)
+        images, labels = data.sample_test(dataset, _MOST)
         batches = (1, 128) if _MEASURE.value else ()
         rows = export.verify(model, info, written, images, labels, batches)
         print(export.format_rows(rows))

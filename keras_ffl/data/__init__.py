@@ -29,6 +29,7 @@ from keras_ffl.data.pipeline import (
     steps_per_epoch,
     training_batches,
 )
+from keras_ffl.data.sampling import sample_test, sample_training
 
 __all__ = [
     "Augmentation",
@@ -53,6 +54,8 @@ __all__ = [
     "normalize",
     "read_images",
     "read_npz",
+    "sample_test",
+    "sample_training",
     "split_holdout",
     "steps_per_call",
     "steps_per_epoch",

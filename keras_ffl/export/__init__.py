@@ -7,16 +7,13 @@ from keras_ffl.export.formats import (
     size_on_disk,
     write_head,
 )
-from keras_ffl.export.images import calibration_images, check_images
 from keras_ffl.export.saved_model import check_output, export_head
 from keras_ffl.export.stock import stock_head
 from keras_ffl.export.verification import format_rows, run_elsewhere, verify
 
 __all__ = [
     "FORMATS",
-    "calibration_images",
     "check_format",
-    "check_images",
     "check_output",
     "export_head",
     "format_rows",

@@ -10,8 +10,7 @@ from keras_ffl.layers import (
     FusionModule,
     Gate,
 )
-from keras_ffl.models.copying import copy_weights
-from keras_ffl.models.graph import calls, runs_its_graph
+from keras_ffl.models.flattening import Rebuilder, full_precision
 
 
 def stock_head(model, head, info, dtype="float32"):
@@ -45,7 +44,7 @@ def stock_head(model, head, info, dtype="float32"):
         dtype="float32",
         name="preprocessing",
     )(image)
-    logits = Rebuilder().run(classifier, [prepared])[0]
+    logits = Rebuilder(_REPLACEMENTS).run(classifier, [prepared])[0]
     probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")
     stock = keras.Model(image, probabilities(logits), name=head)
     if '"keras_ffl' in stock.to_json():
@@ -54,87 +53,6 @@ def stock_head(model, head, info, dtype="float32"):
             "of keras_ffl is wrapped in another one"
         )
     return stock
-
-
-class Rebuilder:
-    """Runs graphs anew, with stock layers in place of those of this package.
-
-    Nested models become part of the one graph. A layer that is called several
-    times stays one layer.
-    """
-
-    def __init__(self):
-        self._made = {}
-
-    def run(self, model, inputs, prefix=""):
-        """Runs a model's graph on other tensors.
-
-        Args:
-            model: Functional or built Sequential `keras.Model`.
-            inputs: List of `keras.KerasTensor`s, one for each of its inputs.
-            prefix: Start of the names of the layers that are made.
-
-        Returns:
-            List of `keras.KerasTensor`s, its outputs.
-        """
-        new = {id(old): x for old, x in zip(model.inputs, inputs, strict=True)}
-
-        def moved(leaf):
-            return new.get(id(leaf), leaf)
-
-        for call in calls(model):
-            args, kwargs = keras.tree.map_structure(
-                moved, (call.args, call.kwargs)
-            )
-            name = f"{prefix}{call.layer.name}"
-            if runs_its_graph(call.layer):
-                tensors = [moved(leaf) for leaf in call.inputs]
-                outputs = self.run(call.layer, tensors, f"{name}_")
-            else:
-                outputs = self._call(call.layer, name, args, kwargs)
-            new.update(zip(map(id, call.outputs), keras.tree.flatten(outputs)))
-        return [new[id(output)] for output in model.outputs]
-
-    def _call(self, layer, name, args, kwargs):
-        replace = _REPLACEMENTS.get(type(layer))
-        if replace is not None:
-            return replace(self, layer, name, *args)
-        # A mask of this layer is that of its tensor.
-        if isinstance(layer, keras.Layer):
-            kwargs.pop("mask", None)
-        return self.layer(layer, name)(*args, **kwargs)
-
-    def layer(self, old, name, kind=None):
-        """The new layer in place of one, with its weights once it is called.
-
-        Args:
-            old: `keras.Layer` or bare Keras operation.
-            name: Name of the new one.
-            kind: Its class, by default that of `old`.
-
-        Returns:
-            A function like the new layer.
-        """
-        if id(old) not in self._made:
-            config = {**old.get_config(), "name": name}
-            if isinstance(old, keras.Layer):
-                config["dtype"] = _full_precision(old)
-            self._made[id(old)] = (kind or type(old)).from_config(config)
-        new = self._made[id(old)]
-
-        def run(*args, **kwargs):
-            outputs = new(*args, **kwargs)
-            if isinstance(old, keras.Layer):
-                copy_weights(old, new)
-            return outputs
-
-        return run
-
-
-def _full_precision(layer):
-    """The dtype policy of a layer, float32 in place of half precision."""
-    half = layer.compute_dtype in ("float16", "bfloat16")
-    return "float32" if half else layer.dtype_policy
 
 
 # ----- this package's layers in Keras' own ----------------------------------
@@ -146,7 +64,7 @@ def _batch_normalization(rebuilder, old, name, x):
 
 
 def _fusion_module(rebuilder, old, name, maps):
-    dtype = _full_precision(old)
+    dtype = full_precision(old)
 
     def block(x, convolution, normalization):
         start = f"{name}_{convolution.name}"
@@ -164,11 +82,11 @@ def _fusion_module(rebuilder, old, name, maps):
 
 
 def _feature_average(rebuilder, old, name, maps):
-    return keras.layers.Average(dtype=_full_precision(old), name=name)(maps)
+    return keras.layers.Average(dtype=full_precision(old), name=name)(maps)
 
 
 def _gate(rebuilder, old, name, x):
-    dtype = _full_precision(old)
+    dtype = full_precision(old)
     x = keras.layers.GlobalAveragePooling2D(
         dtype=dtype, name=f"{name}_pooling"
     )(x)

@@ -79,7 +79,9 @@ def verify(model, info, written, images, labels, batches=()):
     Returns:
         List of dicts, one for each file: `format`, `head`,
         `largest_difference` of a probability, `same_class` (share of the
-        images with the same top class), `top1_error` and `predict_error` in
+        images with the same top class), `class_gap` (how much more probable
+        predict's top class is to predict than the file's, at most; rounding
+        decides where that is about 1e-6), `top1_error` and `predict_error` in
         percent, `bytes`, `milliseconds` (a dict by batch size) and `agrees`:
         an exact format within 1e-4 in probability and with the same top
         class everywhere, int8 within one point of error.
@@ -125,10 +127,13 @@ def _softmax(logits):
 
 
 def _compared(found, expected, labels):
-    same = found.argmax(axis=1) == expected.argmax(axis=1)
+    top = found.argmax(axis=1)
+    same = top == expected.argmax(axis=1)
+    gap = expected.max(axis=1) - expected[np.arange(len(top)), top]
     return {
         "largest_difference": float(np.abs(found - expected).max()),
         "same_class": float(np.mean(same)),
+        "class_gap": float(gap.max()),
         "top1_error": _error(labels, found),
         "predict_error": _error(labels, expected),
     }
@@ -147,6 +152,7 @@ def format_rows(rows):
                 f"{row['head']} {row['format']}",
                 f"{row['largest_difference']:.1e}",
                 f"{100 * row['same_class']:.2f}",
+                f"{row['class_gap']:.1e}",
                 f"{row['top1_error']:.2f}",
                 f"{row['predict_error']:.2f}",
                 f"{row['bytes'] / 1000:,.0f}",
@@ -159,6 +165,7 @@ def format_rows(rows):
             "head and format",
             "largest difference",
             "same class %",
+            "gap",
             "error %",
             "predict's %",
             "kB",

@@ -6,7 +6,6 @@ import keras
 import numpy as np
 import pytest
 from builders import METHODS, moved
-from numpy.testing import assert_array_equal
 
 from keras_ffl import InputError, data, export
 from keras_ffl.export import FORMATS, verify, write_head
@@ -99,6 +98,12 @@ def test_a_wrong_file_is_found_out(model, labels, tmp_path, monkeypatch):
     written = {"keras": {"fused": path}, "litert_int8": {"fused": path}}
     rows = verify(model, INFO, written, IMAGES, labels)
     assert [row["agrees"] for row in rows] == [False, False]
+    x = data.normalize(IMAGES, INFO)
+    logits = model.classifier("fused")(x, training=False)
+    expected = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+    # The first of three equal classes is the file's.
+    gap = np.max(expected.max(axis=1) - expected[:, 0])
+    assert rows[0]["class_gap"] == pytest.approx(gap, abs=1e-6) and gap > 0
     assert "NO" in export.format_rows(rows)
 
 
@@ -112,8 +117,6 @@ def test_bad_input(model, tmp_path, monkeypatch):
         write(head="sub_3")
     with pytest.raises(InputError, match="`calibration` must be images"):
         write(name="litert_int8")
-    with pytest.raises(InputError, match="`count` must be an int >= 1, got 0"):
-        export.calibration_images(small_dataset(), 0)
     assert not (tmp_path / "o").exists()
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / "fused.keras").write_text("mine")
@@ -135,29 +138,8 @@ def test_bad_input(model, tmp_path, monkeypatch):
             export.check_format(name, runs)
 
 
-def small_dataset():
-    x = IMAGES[:20]
-    return data.from_arrays(x, [0, 1] * 10, x, [0, 1] * 10)
-
-
 def test_file_that_is_none_is_one_line(tmp_path):
     (tmp_path / "a.onnx").write_text("no model")
     with pytest.raises(InputError, match="a.onnx can't be run: ") as error:
         export.run_elsewhere([tmp_path / "a.onnx"], IMAGES)
     assert "\n" not in str(error.value)
-
-
-def test_images_for_check_and_calibration():
-    x = np.repeat(np.arange(20, dtype="uint8"), 4 * 4 * 2).reshape(20, 4, 4, 2)
-    y = np.arange(20) % 2
-    dataset = data.from_arrays(x + 100, y, x, y)
-    images, labels = export.check_images(dataset)
-    assert_array_equal(images, x)
-    assert_array_equal(labels, y)
-    images, labels = export.check_images(dataset, 5)
-    chosen = images[:, 0, 0, 0]
-    assert len(set(chosen)) == 5 and list(chosen) == sorted(chosen)
-    assert_array_equal(labels, chosen % 2)
-    images = export.calibration_images(dataset, 7)
-    assert images.shape == (7, 4, 4, 2) and images.dtype == np.uint8
-    assert images.min() >= 100

@@ -1,18 +1,18 @@
-"""Images as exported heads take them: not normalised, uint8."""
+"""Images of a data set as evaluation shows them, but not normalised."""
 
 import numpy as np
 
 from keras_ffl.errors import InputError
 
 
-def check_images(dataset, count=10_000, seed=0):
+def sample_test(dataset, count=None, seed=0):
     """Images of the test split as evaluation shows them, not normalised.
 
     Args:
         dataset: `keras_ffl.data.Dataset` or `PhotoDataset`. Photos are
             decoded, cut to their centre and rounded.
-        count: Int >= 1; all images where there are no more, else so many,
-            drawn at random.
+        count: Int >= 1, images to draw at random; None for all, which it is
+            too where there are no more.
         seed: Int, of the draw.
 
     Returns:
@@ -33,25 +33,27 @@ def check_images(dataset, count=10_000, seed=0):
     return np.concatenate(kept), np.asarray(dataset.y_test)[drawn]
 
 
-def calibration_images(dataset, count=500, seed=0):
+def sample_training(dataset, count=None, seed=0):
     """Images of the training split, drawn at random, without augmentation.
 
     Args:
         dataset: `keras_ffl.data.Dataset` or `PhotoDataset`.
-        count: Int >= 1; all images where there are fewer.
+        count: As of `sample_test`.
         seed: Int, of the draw.
 
     Returns:
-        uint8 array (n, h, w, channels).
+        As `sample_test`.
 
     Raises:
         InputError: `count` is no such number.
     """
     drawn = _draw(dataset.num_train, count, seed)
-    return check_images(dataset.divided(drawn, drawn)[1], count)[0]
+    return sample_test(dataset.divided(drawn, drawn)[1])
 
 
 def _draw(total, count, seed):
+    if count is None:
+        return np.arange(total)
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise InputError(f"`count` must be an int >= 1, got {count!r}")
     return np.sort(np.random.default_rng(seed).permutation(total)[:count])

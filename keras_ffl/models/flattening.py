@@ -1,0 +1,116 @@
+"""Copies of models in one graph, without nested models."""
+
+import keras
+
+from keras_ffl.models.copying import copy_weights
+from keras_ffl.models.graph import calls, runs_its_graph
+
+
+def flat_copy(model):
+    """A copy of a model in one graph, with what its outputs need.
+
+    Args:
+        model: Functional `keras.Model` of one input.
+
+    Returns:
+        Functional `keras.Model` of the same input and the first output, with
+        layers and weights of its own. Nested models are dissolved, and layers
+        inside of them that don't matter to the output are left out.
+    """
+    image = keras.Input(model.input_shape[1:], name="image")
+    return keras.Model(image, Rebuilder().run(model, [image])[0])
+
+
+class Rebuilder:
+    """Runs graphs anew, with new layers that get copies of the weights.
+
+    Nested models become part of the one graph. A layer that is called several
+    times stays one layer. All layers compute in full precision, also where
+    the old ones did in half.
+
+    Args:
+        replacements: Dict from a class to a function `(rebuilder, layer,
+            name, *arguments)` that does, by other layers, what a layer of
+            exactly that class does.
+    """
+
+    def __init__(self, replacements=None):
+        self._made = {}
+        self._replacements = replacements or {}
+
+    def run(self, model, inputs, prefix=""):
+        """Runs a model's graph on other tensors.
+
+        Args:
+            model: Functional or built Sequential `keras.Model`.
+            inputs: List of `keras.KerasTensor`s, one for each of its inputs.
+            prefix: Start of the names of the layers that are made.
+
+        Returns:
+            List of `keras.KerasTensor`s, its outputs.
+        """
+        new = {id(old): x for old, x in zip(model.inputs, inputs, strict=True)}
+
+        def moved(leaf):
+            return new.get(id(leaf), leaf)
+
+        for call in calls(model):
+            args, kwargs = keras.tree.map_structure(
+                moved, (call.args, call.kwargs)
+            )
+            name = f"{prefix}{call.layer.name}"
+            if runs_its_graph(call.layer):
+                tensors = [moved(leaf) for leaf in call.inputs]
+                outputs = self.run(call.layer, tensors, f"{name}_")
+            else:
+                outputs = self._call(call.layer, name, args, kwargs)
+            new.update(zip(map(id, call.outputs), keras.tree.flatten(outputs)))
+        return [new[id(output)] for output in model.outputs]
+
+    def _call(self, layer, name, args, kwargs):
+        replace = self._replacements.get(type(layer))
+        if replace is not None:
+            return replace(self, layer, name, *args)
+        # A mask of this layer is that of its tensor.
+        if isinstance(layer, keras.Layer):
+            kwargs.pop("mask", None)
+        return self.layer(layer, name)(*args, **kwargs)
+
+    def layer(self, old, name, kind=None):
+        """The new layer in place of one, with its weights once it is called.
+
+        Args:
+            old: `keras.Layer` or bare Keras operation.
+            name: Name of the new one.
+            kind: Its class, by default that of `old`.
+
+        Returns:
+            A function like the new layer.
+        """
+        if id(old) not in self._made:
+            config = {**old.get_config(), "name": name}
+            if isinstance(old, keras.Layer):
+                config["dtype"] = full_precision(old)
+            self._made[id(old)] = (kind or type(old)).from_config(config)
+        new = self._made[id(old)]
+
+        def run(*args, **kwargs):
+            outputs = new(*args, **kwargs)
+            if isinstance(old, keras.Layer):
+                copy_weights(old, new)
+            return outputs
+
+        return run
+
+
+def full_precision(layer):
+    """The dtype policy of a layer, float32 in place of half precision.
+
+    Args:
+        layer: `keras.Layer`.
+
+    Returns:
+        Str or `keras.DTypePolicy`.
+    """
+    half = layer.compute_dtype in ("float16", "bfloat16")
+    return "float32" if half else layer.dtype_policy

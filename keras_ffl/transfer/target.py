@@ -1,0 +1,67 @@
+"""Another data set, as a trained network takes its images."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_ffl import data
+from keras_ffl.errors import InputError
+
+
+def target_data(name, source, data_dir=None):
+    """Another data set as a trained network takes its images.
+
+    Images are resized (bilinear, antialiased, the aspect ratio not kept; of
+    photos their centre), grey ones become three equal channels, and all are
+    normalised as the images that the network was trained on.
+
+    Args:
+        name: Str, a key of `keras_ffl.data.DATASETS`.
+        source: `keras_ffl.data.DatasetInfo` of the network's own data.
+        data_dir: As of `keras_ffl.data.load`.
+
+    Returns:
+        `keras_ffl.data.Dataset` with the network's image shape.
+
+    Raises:
+        InputError: The data set is unknown or can't be loaded, or it is in
+            colour and the network takes grey images.
+    """
+    shape = source.input_shape
+    photos = data.PhotoOptions(image_size=max(shape[:2]))
+    found = data.load(name, data_dir, photos)
+    with data.naming_unreadable():
+        splits = data.sample_training(found), data.sample_test(found)
+    channels = found.info.input_shape[-1]
+    if channels not in (1, shape[-1]):
+        raise InputError(
+            f"`dataset` must have images of 1 or {shape[-1]} channels, as "
+            f"the network takes them, got {name} with {channels}"
+        )
+    (x_train, y_train), (x_test, y_test) = splits
+    info = dataclasses.replace(
+        found.info,
+        input_shape=shape,
+        mean=source.mean,
+        std=source.std,
+        central_crop=None,
+    )
+    return data.Dataset(
+        info, _fitted(x_train, shape), y_train, _fitted(x_test, shape), y_test
+    )
+
+
+def _fitted(images, shape):
+    import tensorflow as tf
+
+    if images.shape[1:3] != shape[:2]:
+        # In parts: the result is float32.
+        images = np.concatenate(
+            [
+                tf.image.resize(part, shape[:2], antialias=True).numpy()
+                for part in np.array_split(images, len(images) // 1000 + 1)
+            ]
+        )
+        images = np.rint(np.clip(images, 0, 255)).astype("uint8")
+    repeats = shape[-1] // images.shape[-1]
+    return np.repeat(images, repeats, axis=-1)

@@ -1,0 +1,93 @@
+"""Features of trained runs on another data set, by probe and fine-tuning.
+
+python scripts/transfer.py --workdir=runs/ffl --compare=runs/vanilla \
+    --dataset=digits --output=transfer_digits.json
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import flags  # noqa: E402
+
+from keras_ffl import cli, transfer  # noqa: E402
+from keras_ffl.errors import InputError  # noqa: E402
+from keras_ffl.workdir import Workdir  # noqa: E402
+
+_WORKDIR = flags.DEFINE_list("workdir", None, "Folders of runs.", required=True)
+_COMPARE = flags.DEFINE_list(
+    "compare", [], "Folders of runs to compare with, such as vanilla ones."
+)
+_CHECKPOINT = cli.define_checkpoint()
+_HEADS = flags.DEFINE_list(
+    "heads", None, "Heads of --workdir; all that have a feature map."
+)
+_DATASET = flags.DEFINE_string(
+    "dataset", None, "The other data set.", required=True
+)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of its data.")
+_SPLITS = flags.DEFINE_integer(
+    "splits", 10, "Random splits that the probe is repeated on.", lower_bound=0
+)
+_FINE_TUNE = flags.DEFINE_integer(
+    "fine_tune", 0, "Fine-tuning runs of each extractor.", lower_bound=0
+)
+_EPOCHS = flags.DEFINE_integer(
+    "epochs", 20, "Epochs of fine-tuning.", lower_bound=1
+)
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.")
+
+
+def main():
+    """Runs every extractor and prints the table."""
+    output = _OUTPUT.value and pathlib.Path(_OUTPUT.value)
+    if output and output.exists():
+        raise InputError(f"output {output} is there already")
+    runs = [
+        transfer.FineTuning(_EPOCHS.value, seed=seed)
+        for seed in range(_FINE_TUNE.value)
+    ]
+    paths = [(p, _HEADS.value) for p in _WORKDIR.value]
+    paths += [(p, None) for p in _COMPARE.value]
+    models = [
+        (Workdir(path), Workdir(path).load_model(_CHECKPOINT.value), heads)
+        for path, heads in paths
+    ]
+    for _, model, heads in models:
+        for head in heads or ():
+            model.feature_extractor(head)
+    rows = []
+    for folder, model, heads in models:
+        dataset = transfer.target_data(
+            _DATASET.value, folder.dataset_info(), _DATA_DIR.value
+        )
+        config = folder.config()
+        found = transfer.transfer(model, dataset, heads, _SPLITS.value, runs)
+        rows += [
+            {
+                "run": folder.path.name,
+                "method": config.method,
+                "seed": config.seed,
+                "head": head,
+                **values,
+            }
+            for head, values in found.items()
+        ]
+    print(transfer.format_rows(rows))
+    if output:
+        text = json.dumps(
+            {
+                "dataset": _DATASET.value,
+                "fine_tuning": [dataclasses.asdict(each) for each in runs],
+                "rows": rows,
+            },
+            indent=2,
+        )
+        output.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    cli.run(main)
