@@ -12,6 +12,8 @@ from keras_ffl import InputError, TrainingDiverged, data, training
 from keras_ffl.config import Config
 from keras_ffl.distribution import make_strategy
 from keras_ffl.layers import FeatureAverage
+from keras_ffl.training import single
+from keras_ffl.training.fit_arguments import fit_arguments
 from keras_ffl.workdir import Workdir
 
 SMALL = Config(
@@ -145,11 +147,9 @@ def test_a_diverging_run_keeps_its_last_good_checkpoint(
     kernel.assign(np.full(kernel.shape, np.nan))
     config = changed(epochs=3)
     dataset, holdout = training.load_data(config)
-    arguments = training._fit_arguments(
-        config, dataset, holdout, 1, make_strategy("one")
-    )
+    arguments = fit_arguments(config, dataset, holdout, 1, make_strategy("one"))
     with pytest.raises(TrainingDiverged, match=message):
-        training._fit(model, config, folder, arguments, 0, chief=True)
+        single._fit(model, config, folder, arguments, 0, chief=True)
     assert list(folder.checkpoint_files()) == [1]
     assert folder.checkpoint_files()[1].read_bytes() == good
     assert folder.best_epochs() == best

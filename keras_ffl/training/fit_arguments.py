@@ -1,0 +1,161 @@
+"""What `fit` is given: batches, and the callbacks that write no files."""
+
+import warnings
+
+import keras
+
+from keras_ffl import backend, data
+from keras_ffl.callbacks import StopOnDivergence, WarmUp
+from keras_ffl.distribution import (
+    distribute,
+    evaluation_batch_size,
+    needs_static_shapes,
+    static_evaluation_batch_size,
+)
+from keras_ffl.errors import InputError
+from keras_ffl.schedules import Cosine, Steps
+from keras_ffl.training.parts import full_rate
+
+
+def check_batches(config, devices):
+    """An InputError where batches don't fit the replicas."""
+    replicas = devices.num_replicas_in_sync
+    if config.batch_size % replicas:
+        raise InputError(
+            f"`batch_size` must be a multiple of the {replicas} replicas, got "
+            f"{config.batch_size}"
+        )
+
+
+def _augmentation(config, info):
+    return data.Augmentation(
+        pad=config.pad,
+        padding=config.padding,
+        flip=info.flip if config.flip is None else config.flip,
+        cutout=config.cutout,
+        randaugment=config.randaugment,
+        mixup=config.mixup,
+        cutmix=config.cutmix,
+        label_smoothing=config.label_smoothing,
+    )
+
+
+def run_callbacks(config, steps):
+    """The callbacks of a run that write no files, a list.
+
+    They set the learning rate of every epoch, and of the warm-up, and stop at
+    divergence.
+
+    Args:
+        config: `keras_ffl.config.Config`.
+        steps: Int, steps of an epoch as Keras counts them.
+    """
+    rate = full_rate(config)
+    if config.lr_schedule == "cosine":
+        schedule = Cosine(rate, config.epochs)
+    else:
+        schedule = Steps(rate, config.lr_milestones, config.lr_factor)
+    callbacks = [keras.callbacks.LearningRateScheduler(schedule)]
+    if config.warmup_epochs:
+        callbacks.append(WarmUp(schedule, config.warmup_epochs, steps))
+    return [*callbacks, StopOnDivergence(steps)]
+
+
+def _steps_per_call(config, dataset):
+    """Steps that run on the device without coming back to Python."""
+    if config.steps_per_execution > 1 or not backend.has_accelerator():
+        return config.steps_per_execution
+    return data.steps_per_call(dataset.num_train, config.batch_size)
+
+
+def fit_arguments(config, dataset, holdout, done, devices):
+    """What `fit` is given besides the callbacks that write files.
+
+    Args:
+        config: `keras_ffl.config.Config`.
+        dataset: Data set to train on, as `load_data` gave it.
+        holdout: Data set to evaluate on after an epoch, or None.
+        done: Int, the number of finished epochs.
+        devices: What `make_strategy` returned.
+
+    Returns:
+        Dict of keyword arguments.
+
+    Raises:
+        InputError: The data set is too small, or its steps can't be divided.
+    """
+    augmentation = _augmentation(config, dataset.info)
+    replicas = devices.num_replicas_in_sync
+    static = needs_static_shapes(devices)
+    steps = data.steps_per_epoch(
+        dataset.num_train, config.batch_size, static, replicas
+    )
+    if not steps:
+        least = config.batch_size if static else replicas
+        raise InputError(
+            f"`dataset` must have at least {least} training images for these "
+            f"devices and this batch size, got {dataset.num_train}"
+        )
+    options = {}
+    if backend.DATA_ON_DEVICE and isinstance(dataset, data.Dataset):
+        options["steps_per_call"] = _steps_per_call(config, dataset)
+    elif steps % config.steps_per_execution:
+        raise InputError(
+            f"`steps_per_execution` must divide the {steps} steps of an "
+            f"epoch, got {config.steps_per_execution}"
+        )
+    train_batches = distribute(
+        devices,
+        lambda part: dataset.training_batches(
+            config.batch_size,
+            config.seed,
+            augmentation,
+            initial_epoch=done,
+            epochs=config.epochs,
+            part=part,
+            **options,
+        ),
+        smallest=replicas,
+        static_size=config.batch_size if static else None,
+    )
+    # Keras takes one call of a compiled function for a step.
+    steps = getattr(train_batches, "calls_per_epoch", steps)
+    held_out = holdout or dataset
+    validation = _validation(
+        config, held_out, augmentation.softens_labels, devices
+    )
+    return {
+        "x": train_batches,
+        "steps_per_epoch": steps,
+        "initial_epoch": done,
+        "epochs": config.epochs,
+        **validation,
+        "shuffle": False,  # The batches come shuffled.
+        "callbacks": run_callbacks(config, steps),
+    }
+
+
+def _validation(config, dataset, one_hot, devices):
+    """What `fit` is given to evaluate the test split after every epoch."""
+    images, replicas = len(dataset.y_test), devices.num_replicas_in_sync
+    static = needs_static_shapes(devices)
+    choose = static_evaluation_batch_size if static else evaluation_batch_size
+    size = choose(images, config.eval_batch_size, replicas)
+    if static and images % size:
+        warnings.warn(
+            f"validation after each epoch leaves out {images % size} of "
+            f"{images} images, which fill no batch of {size}; metrics.json "
+            "counts all of them",
+            stacklevel=2,
+        )
+    batches = distribute(
+        devices,
+        lambda part: dataset.evaluation_batches(
+            size, one_hot=one_hot, part=part
+        ),
+        static_size=size if static else None,
+    )
+    return {
+        "validation_data": batches,
+        "validation_steps": images // size if static else None,
+    }

@@ -1,0 +1,156 @@
+"""What a run writes into its folder, while it trains and at its end."""
+
+import contextlib
+import importlib.metadata
+
+import keras
+
+import keras_ffl
+from keras_ffl import backend
+from keras_ffl.callbacks import Checkpoints
+from keras_ffl.distribution import (
+    check_same,
+    count_devices,
+    evaluation_batch_size,
+    is_chief,
+    process_of,
+    slices_of_replicas,
+    sum_over_workers,
+)
+from keras_ffl.evaluation import evaluate_heads
+from keras_ffl.models import count_multiply_adds, count_parameters
+from keras_ffl.visualization import plot_curves
+
+
+def writers(model, config, folder):
+    """The callbacks that write into a run's folder, a list.
+
+    Args:
+        model: Compiled `keras_ffl.methods.TrainingMethod`.
+        config: `keras_ffl.config.Config`.
+        folder: `keras_ffl.workdir.Workdir` of the run.
+    """
+    monitor = _monitored_accuracy(model)
+    best = _best_row(folder)
+    return [
+        # The history is written before the checkpoint: what is ahead of it
+        # when a run dies is cut off when it goes on.
+        keras.callbacks.CSVLogger(folder.history, append=True),
+        *(
+            [keras.callbacks.TensorBoard(folder.logs, write_graph=False)]
+            if backend.TENSORBOARD
+            else []
+        ),
+        Checkpoints(
+            folder, monitor, best and best[monitor], config.keep_checkpoints
+        ),
+    ]
+
+
+@contextlib.contextmanager
+def closing(callbacks):
+    """Context after which the callbacks of `writers` hold no file open.
+
+    Keras closes the history only when training comes to its end.
+
+    Args:
+        callbacks: List of `keras.callbacks.Callback`.
+    """
+    try:
+        yield
+    finally:
+        for callback in callbacks:
+            if getattr(callback, "csv_file", None):
+                callback.csv_file.close()
+
+
+def _monitored_accuracy(model):
+    """Name under which `fit` logs the accuracy that decides what is best."""
+    if len(model.heads) == 1:
+        return "val_accuracy"
+    return f"val_{model.primary_head}_accuracy"
+
+
+def _best_row(folder):
+    """The row of the history that the best checkpoint belongs to, or None."""
+    epochs = folder.best_epochs()
+    rows = {int(row["epoch"]) + 1: row for row in folder.read_history()}
+    return rows.get(epochs)
+
+
+def _evaluated(model, config, folder, dataset, verbose, devices):
+    """Errors of all heads on the test split, of the last epoch's model.
+
+    Each process evaluates its part, and the counts are added up.
+    """
+    if devices.num_replicas_in_sync > 1:
+        # On one device, since the parts of the test split may differ in size.
+        # The first check waits for worker 0 to have saved it.
+        check_same(devices, config.epochs, "the number of epochs")
+        model, epochs = folder.load_checkpoint()
+        check_same(devices, epochs, f"the last checkpoint in {folder.path}")
+    process = process_of(devices)
+    images = len(dataset.y_test)
+    batch = evaluation_batch_size(images, config.eval_batch_size, process.total)
+    rows = process.rows(images, batch)
+    return evaluate_heads(
+        model,
+        dataset.evaluation_batches(
+            batch,
+            part=lambda batches: slices_of_replicas(batches, process),
+        ),
+        dataset.y_test[rows],
+        verbose,
+        add_up=lambda counts: sum_over_workers(devices, counts),
+    )
+
+
+def results(model, config, folder, dataset, seconds, verbose, devices):
+    """The content of `metrics.json`, of the last epoch's model.
+
+    Args:
+        model: `keras_ffl.methods.TrainingMethod`.
+        config: `keras_ffl.config.Config`.
+        folder: `keras_ffl.workdir.Workdir` of the run.
+        dataset: What `load_data` gave.
+        seconds: Float, of an epoch, or None.
+        verbose: Int, whether to show a progress bar.
+        devices: What `make_strategy` returned.
+
+    Returns:
+        Dict of JSON values.
+    """
+    heads = _evaluated(model, config, folder, dataset, verbose, devices)
+    history = folder.read_history()
+    if history and is_chief(devices):
+        plot_curves(history, folder.curves)
+    monitor = _monitored_accuracy(model)
+    best = _best_row(folder)
+    return {
+        "heads": heads,
+        "best": best
+        and {
+            "head": model.primary_head,
+            "split": "holdout" if config.holdout else "test",
+            "epoch": int(best["epoch"]) + 1,
+            "top1_error": round(100 * (1 - best[monitor]), 4),
+        },
+        "split": "test",
+        "epoch": config.epochs,
+        "steps": int(model.optimizer.iterations.numpy()),
+        "seed": config.seed,
+        "method": config.method,
+        "dataset": config.dataset,
+        "networks": list(config.networks),
+        "parameters": count_parameters(model),
+        "multiply_adds": count_multiply_adds(model),
+        "seconds_per_epoch": seconds,
+        "replicas": count_devices(devices),
+        "versions": {
+            "keras_ffl": keras_ffl.__version__,
+            **{
+                name: importlib.metadata.version(name)
+                for name in backend.PACKAGES
+            },
+        },
+    }
