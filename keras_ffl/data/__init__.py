@@ -10,7 +10,6 @@ from keras_ffl.data.augmentation import (
 from keras_ffl.data.datasets import DATASETS, load
 from keras_ffl.data.holdout import split_holdout
 from keras_ffl.data.image_folder import from_folder
-from keras_ffl.data.in_memory import steps_per_call
 from keras_ffl.data.info import DatasetInfo
 from keras_ffl.data.named_files import read_images
 from keras_ffl.data.npz import read_npz
@@ -29,6 +28,7 @@ from keras_ffl.data.pipeline import (
     steps_per_epoch,
     training_batches,
 )
+from keras_ffl.data.plans import steps_per_call
 from keras_ffl.data.sampling import sample_test, sample_training
 
 __all__ = [

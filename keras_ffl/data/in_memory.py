@@ -11,13 +11,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ffl.data.draws import draw_epoch, epoch_order
+from keras_ffl.data.plans import (
+    CUT_LEFT,
+    CUT_TOP,
+    EXAMPLE,
+    FLIP,
+    LEFT,
+    TOP,
+    TrainingPlans,
+)
 from keras_ffl.errors import InputError
-
-# Columns of a plan: which example, where its crop begins (relative to the
-# image, so that negative values are in the padding), whether it is mirrored,
-# and where the square begins that is cut out.
-_EXAMPLE, _TOP, _LEFT, _FLIP, _CUT_TOP, _CUT_LEFT = range(6)
 
 
 class DeviceBatch(typing.NamedTuple):
@@ -60,13 +63,13 @@ class DeviceBatch(typing.NamedTuple):
             and the labels, int32 `(batch,)` or float32
             `(batch, num_classes)`.
         """
-        example = plan[:, _EXAMPLE]
+        example = plan[:, EXAMPLE]
         if plan.shape[-1] == 1:
             images = ops.take(self.images[0], example, axis=0)
         else:
             images = self._cropped(plan)
         x = (ops.cast(images, "float32") - self.mean[0]) / self.std[0]
-        if plan.shape[-1] > _CUT_TOP:
+        if plan.shape[-1] > CUT_TOP:
             # It is filled with the mean, which is 0 now.
             x = ops.where(self._cut_out(plan), ops.zeros_like(x), x)
         y = ops.take(self.labels[0], example, axis=0)
@@ -78,15 +81,15 @@ class DeviceBatch(typing.NamedTuple):
         As in `keras_ffl.data.crop_and_flip` the padded image is never made.
         """
         examples, height, width, channels = self.images.shape[1:]
-        rows = plan[:, _TOP, None] + ops.arange(height, dtype="int32")
-        columns = plan[:, _LEFT, None] + ops.arange(width, dtype="int32")
+        rows = plan[:, TOP, None] + ops.arange(height, dtype="int32")
+        columns = plan[:, LEFT, None] + ops.arange(width, dtype="int32")
         columns = ops.where(
-            plan[:, _FLIP, None] == 1, width - 1 - columns, columns
+            plan[:, FLIP, None] == 1, width - 1 - columns, columns
         )
         rows, in_rows = _looked_up(rows, height)
         columns, in_columns = _looked_up(columns, width)
         pixels = ops.reshape(self.images[0], (-1, channels))
-        first = plan[:, _EXAMPLE, None] * height + rows
+        first = plan[:, EXAMPLE, None] * height + rows
         images = ops.take(
             pixels, first[:, :, None] * width + columns[:, None, :], axis=0
         )
@@ -104,8 +107,8 @@ class DeviceBatch(typing.NamedTuple):
             return (positions >= start) & (positions < start + self.cutout[0])
 
         height, width = self.images.shape[2:4]
-        rows = covered(_CUT_TOP, height)[:, :, None, None]
-        return rows & covered(_CUT_LEFT, width)[:, None, :, None]
+        rows = covered(CUT_TOP, height)[:, :, None, None]
+        return rows & covered(CUT_LEFT, width)[:, None, :, None]
 
 
 def _looked_up(positions, size):
@@ -127,24 +130,6 @@ def _spread(batch):
     return keras.distribution.distribute_tensor(
         batch, distribution.get_data_layout(batch.shape)
     )
-
-
-def steps_per_call(n, batch_size, most=64):
-    """How many steps of an epoch to run in one call on an accelerator.
-
-    Args:
-        n: Integer, number of examples.
-        batch_size: Integer.
-        most: Integer, the limit.
-
-    Returns:
-        Integer, the largest one up to `most` that divides an epoch's full
-        batches, so that one compiled function does for all of them; without a
-        fair one half of `most`.
-    """
-    full = max(n // batch_size, 1)
-    best = max(k for k in range(1, most + 1) if full % k == 0)
-    return best if best == full or best > most // 8 else most // 2
 
 
 class _Batches(keras.utils.PyDataset):
@@ -172,7 +157,7 @@ class _Batches(keras.utils.PyDataset):
         self._arrays = [_everywhere(array[np.newaxis]) for array in arrays]
 
     def batch_of(self, plan):
-        """What Keras is given: a plan `(steps, batch, k)` and the arrays."""
+        """What Keras is given: a plan `(..., steps, batch, k)` and arrays."""
         return (DeviceBatch(*self._arrays, np.asarray(plan, "int32")[None]),)
 
 
@@ -235,74 +220,55 @@ class TrainingBatches(_Batches):
         super().__init__(
             x, y, info, augmentation.padding == "reflect", augmentation.cutout
         )
-        self.batch_size, self.seed = batch_size, seed
-        self.augmentation = augmentation
-        self.initial_epoch, self.epochs = initial_epoch, epochs
-        full, rest = divmod(self.examples, batch_size)
-        per_call = steps_per_call * batch_size
-        self._bounds = [
-            (start, min(start + per_call, full * batch_size))
-            for start in range(0, full * batch_size, per_call)
-        ]
-        if rest and not drop_remainder:
-            self._bounds.append((full * batch_size, self.examples))
-        self._planned = None, None
-        self._shape = x.shape[1:3]
+        self.plans = TrainingPlans(
+            self.examples,
+            x.shape[1:3],
+            batch_size,
+            seed,
+            augmentation,
+            initial_epoch,
+            epochs,
+            drop_remainder,
+            steps_per_call,
+        )
 
     @property
     def calls_per_epoch(self):
         """Number of elements in an epoch, an int."""
-        return len(self._bounds)
+        return self.plans.calls_per_epoch
 
     def __len__(self):
-        return self.calls_per_epoch * (self.epochs - self.initial_epoch)
+        return len(self.plans)
 
     def __getitem__(self, index):
-        epoch, call = divmod(index, self.calls_per_epoch)
-        start, stop = self._bounds[call]
-        plan = self._plan_of(self.initial_epoch + epoch)[start:stop]
-        size = min(self.batch_size, stop - start)
-        return self.batch_of(plan.reshape(-1, size, plan.shape[-1]))
-
-    def _plan_of(self, epoch):
-        """What happens in an epoch, int32 `(n, k)`, in its order."""
-        if self._planned[0] != epoch:
-            order = epoch_order(self.seed, epoch, self.examples)
-            plan = plan_of_epoch(
-                self.seed, epoch, order, self.augmentation, self._shape
-            )
-            self._planned = epoch, plan
-        return self._planned[1]
+        return self.batch_of(self.plans[index])
 
 
-def plan_of_epoch(seed, epoch, order, augmentation, size):
-    """What happens to the examples of an epoch, a row for each.
+class BatchesOfSeeds:
+    """The batches of several trainings on the same arrays, side by side.
+
+    Each seed's are bit by bit those of a training of its own.
 
     Args:
-        seed: Integer.
-        epoch: Integer.
-        order: int32 array `(n,)`, the epoch's order.
-        augmentation: `Augmentation`.
-        size: Pair of integers, height and width of the images.
+        batches: `TrainingBatches` of any seed.
+        seeds: List of integers.
 
-    Returns:
-        int32 array `(n, k)` as in `DeviceBatch`.
+    Attributes:
+        axes: An element's structure with the axis of the seeds in each of
+            its arrays, `None` where they share it.
     """
-    if not (augmentation.pad or augmentation.flip or augmentation.cutout):
-        return order[:, np.newaxis]
-    draws = draw_epoch(seed, epoch, len(order), augmentation)
-    columns = [
-        np.arange(len(order)),
-        draws["dy"] - augmentation.pad,
-        draws["dx"] - augmentation.pad,
-        draws["flip"],
-    ]
-    if augmentation.cutout:
-        half = augmentation.cutout // 2
-        for name, extent in zip(("cutout_y", "cutout_x"), size):
-            centre = draws[name] * np.float32(extent)
-            columns.append(centre.astype("int32") - half)
-    return np.stack(columns, axis=1).astype("int32")[order]
+
+    axes = (DeviceBatch(**{**dict.fromkeys(DeviceBatch._fields), "plan": 1}),)
+
+    def __init__(self, batches, seeds):
+        self._batches = batches
+        self._plans = [batches.plans.of_seed(seed) for seed in seeds]
+
+    def __len__(self):
+        return len(self._batches)
+
+    def __getitem__(self, index):
+        return self._batches.batch_of([plans[index] for plans in self._plans])
 
 
 def _softened(y, num_classes, smoothing):

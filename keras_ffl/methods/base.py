@@ -12,7 +12,7 @@ from keras_ffl.optimizers import SGD
 from keras_ffl.schedules import rampup_weight
 
 
-class _EpochCounter(keras.callbacks.Callback):
+class EpochCounter(keras.callbacks.Callback):
     """Keeps the model's own count of epochs while `fit` runs."""
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -383,10 +383,10 @@ class TrainingMethod(MethodModel):
         if isinstance(validation_data, (tuple, list)):
             _, labels, _ = keras.utils.unpack_x_y_sample_weight(validation_data)
             _check_array(labels, self.num_classes, "validation_data")
-        counter = _EpochCounter()
+        counter = EpochCounter()
         if isinstance(callbacks, keras.callbacks.CallbackList):
             present = callbacks.callbacks
-            if not any(isinstance(each, _EpochCounter) for each in present):
+            if not any(isinstance(each, EpochCounter) for each in present):
                 counter.set_model(self)
                 present.insert(0, counter)
         elif isinstance(callbacks, keras.callbacks.Callback):
