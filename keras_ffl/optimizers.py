@@ -23,6 +23,15 @@ def set_decay_group(variables, group):
         variable.decay_group = group
 
 
+def _has_fused_kernel():
+    """Whether variables are TensorFlow's own, not a strategy's copies."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.distribute.has_strategy()
+
+
 def _is_between(value, low, high):
     return isinstance(value, (int, float)) and low <= value <= high
 
@@ -126,13 +135,29 @@ class SGD(keras.optimizers.Optimizer):
         if self._decays[index]:
             weight = ops.convert_to_tensor(variable)
             gradient = gradient + self._decays[index] * weight
-        buffer = ops.convert_to_tensor(self.momentums[index])
-        buffer = self.momentum * buffer + gradient
-        self.assign(self.momentums[index], buffer)
-        step = gradient + self.momentum * buffer if self.nesterov else buffer
-        self.assign_sub(
-            variable, ops.cast(learning_rate, variable.dtype) * step
+        rate = ops.cast(learning_rate, variable.dtype)
+        update = self._fused if _has_fused_kernel() else self._plain
+        update(variable, self.momentums[index], gradient, rate)
+
+    def _fused(self, variable, buffer, gradient, rate):
+        """What `_plain` does, in TensorFlow's one operation for it."""
+        import tensorflow as tf
+
+        tf.raw_ops.ResourceApplyMomentum(
+            # Keras hands over its own variables as TensorFlow's.
+            var=variable.handle,
+            accum=buffer.value.handle,
+            lr=rate,
+            grad=gradient,
+            momentum=tf.constant(self.momentum, gradient.dtype),
+            use_nesterov=self.nesterov,
         )
+
+    def _plain(self, variable, buffer, gradient, rate):
+        moved = self.momentum * ops.convert_to_tensor(buffer) + gradient
+        self.assign(buffer, moved)
+        step = gradient + self.momentum * moved if self.nesterov else moved
+        self.assign_sub(variable, rate * step)
 
     def get_config(self):
         return {

@@ -5,11 +5,20 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_ffl import optimizers
 from keras_ffl.errors import InputError
 from keras_ffl.optimizers import SGD, set_decay_group
 
 # Exact in float32, the dtype of the optimizer's rate; the drop is at step 4.
 RATES = [0.125] * 4 + [0.0078125] * 4
+
+
+@pytest.fixture(params=["fused", "plain"])
+def kernel(request, monkeypatch):
+    """Runs a test with TensorFlow's operation and without it."""
+    fused = request.param == "fused"
+    assert optimizers._has_fused_kernel()
+    monkeypatch.setattr(optimizers, "_has_fused_kernel", lambda: fused)
 
 
 def reference(weight, gradients, rates, decay, momentum=0.9, nesterov=True):
@@ -47,7 +56,7 @@ def run(optimizer, variables, gradients, rates=None):
 
 @pytest.mark.parametrize("nesterov", [True, False])
 @pytest.mark.parametrize("momentum", [0.9, 0.0, 1.0])
-def test_steps_across_a_rate_drop(nesterov, momentum):
+def test_steps_across_a_rate_drop(nesterov, momentum, kernel):
     start, gradients = random_problem(variables=3)
     first, second, third = variables = variables_of(start)
     set_decay_group([second], "fusion")
@@ -77,6 +86,33 @@ def test_steps_across_a_rate_drop(nesterov, momentum):
     assert int(optimizer.iterations.value) == len(gradients)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [("float32", 1e-6), ("float16", 2e-3), ("bfloat16", 2e-2)],
+)
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_in_a_compiled_function(dtype, tolerance, jit_compile, kernel):
+    tf = pytest.importorskip("tensorflow")
+    start, gradients = random_problem(steps=2)
+    variables = variables_of(start, dtype)
+    values = [ops.convert_to_numpy(ops.cast(v, "float64")) for v in variables]
+    optimizer = SGD(0.125, weight_decay=0.25)
+    optimizer.build(variables)
+    apply = tf.function(optimizer.apply, jit_compile=jit_compile)
+    for step in gradients:
+        apply([ops.convert_to_tensor(g, dtype) for g in step])
+    for k, variable in enumerate(variables):
+        weight, _ = reference(
+            values[k], [step[k] for step in gradients], [0.125] * 2, 0.25
+        )
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(ops.cast(variable, "float64")),
+            weight,
+            rtol=tolerance,
+            atol=tolerance,
+        )
+
+
 def test_defaults_are_the_recipe():
     start, gradients = random_problem()
     variables = variables_of(start)
@@ -95,7 +131,7 @@ def test_defaults_are_the_recipe():
 
 
 @pytest.mark.parametrize("nesterov", [True, False])
-def test_a_drop_of_the_rate_acts_at_once(nesterov):
+def test_a_drop_of_the_rate_acts_at_once(nesterov, kernel):
     start, gradients = random_problem()
     ours, theirs = variables_of(start), variables_of(start)
     optimizer = SGD(0.1, nesterov=nesterov, weight_decay=0.0)
@@ -134,7 +170,7 @@ def test_decay_is_added_after_clipping(clipping, clipped):
         )
 
 
-def test_accumulated_gradients_decay_once_an_update():
+def test_accumulated_gradients_decay_once_an_update(kernel):
     start, gradients = random_problem(steps=6)
     variables = variables_of(start)
     optimizer = SGD(0.125, weight_decay=0.3, gradient_accumulation_steps=3)
@@ -169,7 +205,7 @@ def test_biases_and_batch_normalization_decay_too():
         np.testing.assert_allclose(variable.numpy(), old * 0.875, rtol=1e-6)
 
 
-def test_under_a_loss_scale():
+def test_under_a_loss_scale(kernel):
     start, gradients = random_problem()
     plain = variables_of(start, "float32")
     scaled = variables_of(start, "float32")

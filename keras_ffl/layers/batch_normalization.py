@@ -82,19 +82,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
         )
 
     def call(self, inputs, training=None):
+        kernel = self._plain
         if self._uses_fused_kernel(inputs, training):
-            outputs, mean, variance = self._fused(inputs, training)
-        else:
-            outputs, mean, variance = self._plain(inputs, training)
+            kernel = self._fused
+        outputs, mean, variance = kernel(inputs, training)
         if training and self.trainable:
-            self._update(self.moving_mean, mean)
-            self._update(self.moving_variance, variance)
+            self.moving_mean.assign(mean)
+            self.moving_variance.assign(variance)
         return outputs
-
-    def _update(self, average, value):
-        old = ops.convert_to_tensor(average)
-        value = ops.cast(value, old.dtype)
-        average.assign(old * self.momentum + value * (1.0 - self.momentum))
 
     def _uses_fused_kernel(self, inputs, training=False):
         return (
@@ -108,35 +103,33 @@ class BatchNormalization(keras.layers.BatchNormalization):
         )
 
     def _fused(self, inputs, training):
-        """Normalised inputs, batch mean and unbiased batch variance."""
+        """Normalised inputs, and what the moving averages are to become."""
         import tensorflow as tf
 
-        statistics = {}
-        if not (training and self.trainable):
-            statistics = {
-                "mean": ops.cast(self.moving_mean, "float32"),
-                "variance": ops.cast(self.moving_variance, "float32"),
-            }
-        return tf.compat.v1.nn.fused_batch_norm(
-            inputs,
-            ops.cast(self.gamma, "float32"),
-            ops.cast(self.beta, "float32"),
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=ops.cast(self.gamma, "float32"),
+            offset=ops.cast(self.beta, "float32"),
+            mean=ops.cast(self.moving_mean, "float32"),
+            variance=ops.cast(self.moving_variance, "float32"),
             epsilon=self.epsilon,
-            is_training=not statistics,
-            **statistics,
+            # The kernel averages the unbiased variance.
+            exponential_avg_factor=1.0 - self.momentum,
+            is_training=bool(training and self.trainable),
         )
+        return outputs, mean, variance
 
     def _plain(self, inputs, training):
         """What `_fused` computes, in elementary operations."""
         dtype = keras.backend.result_type(inputs.dtype, "float32")
         x = ops.cast(inputs, dtype)
+        new_mean = mean = ops.cast(self.moving_mean, dtype)
+        new_variance = variance = ops.cast(self.moving_variance, dtype)
         if training and self.trainable:
             mean, variance, count = self._moments(x)
             unbiased = variance * (count / ops.maximum(count - 1.0, 1.0))
-        else:
-            mean = ops.cast(self.moving_mean, dtype)
-            variance = ops.cast(self.moving_variance, dtype)
-            unbiased = variance
+            new_mean = self._averaged(new_mean, mean)
+            new_variance = self._averaged(new_variance, unbiased)
         outputs = ops.batch_normalization(
             x,
             mean,
@@ -146,7 +139,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
             scale=ops.cast(self.gamma, dtype) if self.scale else None,
             epsilon=self.epsilon,
         )
-        return ops.cast(outputs, self.compute_dtype), mean, unbiased
+        return ops.cast(outputs, self.compute_dtype), new_mean, new_variance
+
+    def _averaged(self, average, value):
+        return self.momentum * average + (1.0 - self.momentum) * value
 
     def _moments(self, x):
         """Mean and variance of each channel, and how many values they are of.

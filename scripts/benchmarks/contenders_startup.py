@@ -17,7 +17,7 @@ between = time.perf_counter()
 import keras_ffl
 print(between - start, time.perf_counter() - between)
 """
-_FIRST_STEP = re.compile(rb"Epoch 1/.*[^0-9]1/\d+ ", re.DOTALL)
+_FIRST_STEP = re.compile(rb"Epoch 1/\d+\s.*?\b1/\d+", re.DOTALL)
 
 
 def _imports():
