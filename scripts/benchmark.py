@@ -10,6 +10,7 @@ extra "torch".
 
 import json
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -48,7 +49,9 @@ _DATA_DIR = flags.DEFINE_string(
     "Folder of JPEG files for the part input; the two that come with "
     "scikit-learn by default.",
 )
-_JSON = flags.DEFINE_bool("json", False, "Print one JSON object, no tables.")
+_JSON = flags.DEFINE_bool(
+    "json", False, "Print one JSON object, the tables to the error stream."
+)
 
 
 def main():
@@ -62,8 +65,11 @@ def main():
     results = {}
     for name in _PART.value:
         results[name] = PARTS[name](_ROUNDS.value)
-        if not _JSON.value:
-            print(format_part(name, results[name], machine), flush=True)
+        # With --json too: a run that is cut off has shown what it had.
+        stream = sys.stderr if _JSON.value else sys.stdout
+        print(
+            format_part(name, results[name], machine), file=stream, flush=True
+        )
     if _JSON.value:
         ratios = {
             ratio: value["median"]
