@@ -64,7 +64,7 @@ def test_exact_formats(name, model, labels, tmp_path):
 def test_int8(model, labels, tmp_path):
     row, path = check(model, labels, "litert_int8", "fused", tmp_path)
     assert row["largest_difference"] < 0.25
-    assert row["same_class"] > 0.9
+    assert row["other_class"] < 0.1 * len(IMAGES)
     interpreter = importlib.import_module("ai_edge_litert.interpreter")
     reader = interpreter.Interpreter(str(path))
     (given,), (taken,) = reader.get_input_details(), reader.get_output_details()
@@ -105,6 +105,40 @@ def test_a_wrong_file_is_found_out(model, labels, tmp_path, monkeypatch):
     gap = np.max(expected.max(axis=1) - expected[:, 0])
     assert rows[0]["class_gap"] == pytest.approx(gap, abs=1e-6) and gap > 0
     assert "NO" in export.format_rows(rows)
+
+
+@pytest.mark.parametrize(
+    ("gap", "difference", "agrees"),
+    [(8e-6, 1e-5, True), (5e-5, 6e-5, False), (8e-6, 2e-4, False)],
+    ids=["tie", "another class", "another probability"],
+)
+def test_a_tie_may_go_either_way(
+    gap, difference, agrees, model, tmp_path, monkeypatch
+):
+    expected = np.tile(np.float64([0.5, 0.3, 0.2]), (len(IMAGES), 1))
+    expected[7] = [0.4 + gap, 0.4, 0.2 - gap]
+    found = expected.copy()
+    found[7] += [-difference, difference, 0]
+    assert found[7].argmax() == 1
+    path = write_head(model, "fused", INFO, tmp_path, "keras")
+    for name, value in (
+        ("run_elsewhere", [(found, {})]),
+        ("head_logits", {"fused": np.log(expected)}),
+    ):
+        monkeypatch.setattr(
+            export.verification, name, lambda *_, value=value: value
+        )
+    (row,) = verify(
+        model,
+        INFO,
+        {"keras": {"fused": path}},
+        IMAGES,
+        np.zeros(len(IMAGES), int),
+    )
+    assert row["agrees"] is agrees
+    assert row["other_class"] == 1
+    assert row["class_gap"] == pytest.approx(gap, rel=1e-6)
+    assert row["largest_difference"] == pytest.approx(difference, rel=1e-6)
 
 
 def test_bad_input(model, tmp_path, monkeypatch):
