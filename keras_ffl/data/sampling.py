@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_ffl.data.pipeline import displayed
 from keras_ffl.errors import InputError
 
 
@@ -22,13 +23,11 @@ def sample_test(dataset, count=None, seed=0):
     Raises:
         InputError: `count` is no such number.
     """
-    info = dataset.info
     drawn = _draw(len(dataset.y_test), count, seed)
     kept, start = [], 0
     for images, _ in dataset.evaluation_batches().as_numpy_iterator():
         own = drawn[(drawn >= start) & (drawn < start + len(images))] - start
-        raw = images[own] * info.std + info.mean
-        kept.append(np.rint(np.clip(raw, 0, 255)).astype("uint8"))
+        kept.append(displayed(images[own], dataset.info))
         start += len(images)
     return np.concatenate(kept), np.asarray(dataset.y_test)[drawn]
 

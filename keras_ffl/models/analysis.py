@@ -10,6 +10,7 @@ from keras_ffl.models.graph import (
     calls_within,
     has_graph,
     layers_within,
+    unrolled,
 )
 
 CONVOLUTIONS = (
@@ -27,12 +28,32 @@ def count_parameters(model):
 
     Args:
         model: Built `keras.Model` or `keras.Layer`. A weight that is used in
-            several places counts once, a frozen one not at all.
+            several places counts once, a frozen one not at all, nor do the
+            weights of a nested model that no output depends on.
 
     Returns:
         Int.
     """
-    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    idle = _idle_weights(model) if has_graph(model) else ()
+    return sum(
+        math.prod(weight.shape)
+        for weight in model.trainable_weights
+        if id(weight) not in idle
+    )
+
+
+def _idle_weights(model):
+    """Ids of the weights in a model's graph that no output depends on."""
+    flat, tensors = unrolled(model)
+    wanted = {id(tensors[id(tensor)]) for tensor in model.outputs}
+    used, others = set(), set()
+    for call in reversed(flat):
+        needed = not wanted.isdisjoint(map(id, call.outputs))
+        if needed:
+            wanted.update(map(id, call.inputs))
+        weights = getattr(call.layer, "trainable_weights", ())
+        (used if needed else others).update(map(id, weights))
+    return others - used
 
 
 def count_multiply_adds(model):

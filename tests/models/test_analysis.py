@@ -118,6 +118,23 @@ def test_parameters_leave_out_what_is_frozen():
     assert count_parameters(model) == 0
 
 
+def test_parameters_leave_out_what_no_output_needs():
+    image = _image(4, 4, 3)
+    features = keras.layers.Conv2D(5, 3)(image)
+    logits = keras.layers.Dense(2)(keras.layers.Flatten()(features))
+    nested = keras.Model(image, {"features": features, "logits": logits})
+    outer = _image(4, 4, 3)
+    whole = nested(outer)
+    convolution, dense = 135 + 5, 20 * 2 + 2
+    assert count_parameters(keras.Model(outer, whole)) == convolution + dense
+    part = keras.Model(outer, whole["features"])
+    assert count_parameters(part) == convolution
+    # Called twice, and needed in one of the calls.
+    again = nested(keras.layers.ZeroPadding2D(1)(outer)[:, 1:-1, 1:-1])
+    both = keras.Model(outer, [whole["features"], again["logits"]])
+    assert count_parameters(both) == convolution + dense
+
+
 def test_unknown_size():
     with pytest.raises(InputError, match="`model` must have images of known"):
         _count(_image(None, None, 3), keras.layers.Conv2D(4, 1, name="conv"))

@@ -136,6 +136,21 @@ def test_bad_input_is_one_line(script, arguments, message, tmp_path):
     assert not Workdir(workdir).started
 
 
+def test_transfer_overwrites_nothing(tmp_path):
+    output = tmp_path / "transfer.json"
+    output.write_text("mine")
+    result = run(
+        "transfer.py",
+        f"--workdir={tmp_path}",
+        "--dataset=digits",
+        f"--output={output}",
+    )
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last == f"error: output {output} is there already"
+    assert output.read_text() == "mine"
+
+
 @pytest.mark.slow
 def test_every_format_of_a_trained_run(tmp_path):
     """Float formats within 1e-4 of predict, int8 within a point of error."""
