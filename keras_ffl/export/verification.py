@@ -20,8 +20,8 @@ from keras_ffl.export.formats import FORMATS, size_on_disk
 # points.
 PROBABILITY = 1e-4
 POINTS = 1.0
-# Classes that are closer to each other are a tie, which rounding decides:
-# several times the difference between predict's own results at two batch sizes.
+# Classes that are closer to each other are a tie: which one is named depends on
+# rounding, by which formats differ by about 2e-6.
 TIE = 1e-5
 
 
