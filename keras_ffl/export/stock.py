@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_ffl.errors import InputError
+from keras_ffl.export.folding import fold_batch_normalization
 from keras_ffl.layers import (
     BatchNormalization,
     FeatureAverage,
@@ -11,6 +12,7 @@ from keras_ffl.layers import (
     Gate,
 )
 from keras_ffl.models.flattening import Rebuilder, full_precision
+from keras_ffl.models.graph import unrolled
 
 
 def stock_head(model, head, info, dtype="float32"):
@@ -44,7 +46,7 @@ def stock_head(model, head, info, dtype="float32"):
         dtype="float32",
         name="preprocessing",
     )(image)
-    logits = Rebuilder(_REPLACEMENTS).run(classifier, [prepared])[0]
+    logits = _rebuilt(classifier, prepared)
     probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")
     stock = keras.Model(image, probabilities(logits), name=head)
     if '"keras_ffl' in stock.to_json():
@@ -53,6 +55,37 @@ def stock_head(model, head, info, dtype="float32"):
             "of keras_ffl is wrapped in another one"
         )
     return stock
+
+
+def inference_classifier(classifier):
+    """A classifier with its batch normalisation folded into convolutions.
+
+    Args:
+        classifier: Functional `keras.Model` from an image to logits, such as
+            `keras_ffl.methods.TrainingMethod.classifier` returns.
+
+    Returns:
+        Functional `keras.Model` that computes the same in inference, with
+        weights of its own; the classifier itself if any of its layers
+        computes in half precision, where rounding would differ.
+    """
+    layers = [call.layer for call in unrolled(classifier)[0]]
+    if any(
+        isinstance(layer, keras.Layer)
+        and layer.compute_dtype in ("float16", "bfloat16")
+        for layer in layers
+    ):
+        return classifier
+    image = keras.Input(
+        classifier.input_shape[1:], dtype=classifier.input.dtype, name="image"
+    )
+    rebuilt = keras.Model(image, _rebuilt(classifier, image))
+    return fold_batch_normalization(rebuilt)
+
+
+def _rebuilt(classifier, image):
+    """The logits of a classifier's copy of Keras' own layers."""
+    return Rebuilder(_REPLACEMENTS).run(classifier, [image])[0]
 
 
 # ----- this package's layers in Keras' own ----------------------------------

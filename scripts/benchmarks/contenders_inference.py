@@ -12,7 +12,7 @@ def exported(model, batch, **options):
 
     Args:
         model: "vanilla", "sub_1", "fused", "ensemble" (of two independent
-            networks) or "vanilla, folded".
+            networks) or "vanilla, not folded".
         batch: Int.
         **options: Of `benchmarks.training_steps.pair`.
     """
@@ -54,28 +54,9 @@ def _written_and_loaded(name, options):
     elif name == "ensemble":
         method = "ensemble"
     model = build_ours(options, method)
-    if name.endswith("folded"):
-        model = _folded(model.network)
     with tempfile.TemporaryDirectory() as folder:
-        export_head(model, head, info, folder)
+        export_head(model, head, info, folder, fold="not folded" not in name)
         return tf.saved_model.load(folder)
-
-
-def _folded(network):
-    """The graph that is left when batch norm is folded: a bias instead."""
-    import keras
-
-    from keras_ffl import VanillaModel
-
-    def clone(layer):
-        config = layer.get_config()
-        if isinstance(layer, keras.layers.BatchNormalization):
-            return keras.layers.Activation("linear", name=layer.name)
-        if isinstance(layer, keras.layers.Conv2D):
-            config["use_bias"] = True
-        return type(layer).from_config(config)
-
-    return VanillaModel(keras.models.clone_model(network, clone_function=clone))
 
 
 def _operations(function):

@@ -95,12 +95,15 @@ def read(path, images, tmp_path):
     return np.load(tmp_path / "out.npz")
 
 
-@pytest.mark.parametrize("head", ["fused", "sub_2", "ensemble"])
-def test_exported_head_agrees_with_predict(model, head, tmp_path):
+@pytest.mark.parametrize(
+    ("head", "fold"),
+    [("fused", True), ("sub_2", True), ("sub_2", False), ("ensemble", True)],
+)
+def test_exported_head_agrees_with_predict(model, head, fold, tmp_path):
     images = np.random.default_rng(1).integers(
         0, 256, (5, *INFO.input_shape), dtype=np.uint8
     )
-    export_head(model, head, INFO, tmp_path / "exported")
+    export_head(model, head, INFO, tmp_path / "exported", fold)
     result = read(tmp_path / "exported", images, tmp_path)
 
     x = (images.astype("float64") - INFO.mean) / INFO.std
@@ -118,7 +121,12 @@ def test_exported_head_agrees_with_predict(model, head, tmp_path):
     assert result["encoded_names"].tolist() == names
     if head == "sub_2":
         vanilla = build("resnet8", 3, INFO.input_shape)
-        assert result["parameters"] == count_parameters(vanilla)
+        # A bias stands for beta, and nothing for gamma.
+        gammas = sum(
+            v.shape[0] for v in vanilla.trainable_weights if v.name == "gamma"
+        )
+        expected = count_parameters(vanilla) - (gammas if fold else 0)
+        assert result["parameters"] == expected
 
 
 def test_encoded_images_of_another_size_are_resized(model, tmp_path):

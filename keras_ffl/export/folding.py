@@ -1,0 +1,118 @@
+"""Batch normalisation folded into the layer before it, for inference."""
+
+import collections
+
+import keras
+import numpy as np
+
+from keras_ffl.models.flattening import Rebuilder
+from keras_ffl.models.graph import calls
+
+_LINEAR = (
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.Dense,
+)
+
+
+def fold_batch_normalization(model):
+    """The same function of the image with fewer layers.
+
+    In inference a batch normalisation is a factor and a summand for each
+    channel. Behind a convolution or dense layer whose output nothing else
+    uses, they become part of its kernel and bias. Everything else stays.
+
+    Args:
+        model: Functional `keras.Model` of one input and one output, of
+            Keras' own batch normalisation layers.
+
+    Returns:
+        Functional `keras.Model` with weights of its own. It is good for
+        inference only.
+    """
+    normalization = _pairs(model)
+    folded = {id(layer) for layer in normalization.values()}
+
+    def linear(rebuilder, old, name, x):
+        if id(old) not in normalization:
+            return rebuilder.layer(old, name)(x)
+        return _with_bias(old, normalization[id(old)], name, x)
+
+    def normalized(rebuilder, old, name, x):
+        return x if id(old) in folded else rebuilder.layer(old, name)(x)
+
+    replacements = dict.fromkeys(_LINEAR, linear)
+    replacements[keras.layers.BatchNormalization] = normalized
+    image = keras.Input(
+        model.input_shape[1:], dtype=model.input.dtype, name="image"
+    )
+    outputs = Rebuilder(replacements).run(model, [image])
+    return keras.Model(image, outputs[0], name=model.name)
+
+
+def _pairs(model):
+    """The normalisation to fold, by the id of the layer before it."""
+    graph = calls(model)
+    uses = collections.Counter(map(id, model.outputs))
+    for call in graph:
+        uses.update(map(id, call.inputs))
+    called = collections.Counter(id(call.layer) for call in graph)
+    producers = {id(x): call.layer for call in graph for x in call.outputs}
+
+    def is_alone(layer):
+        return called[id(layer)] == 1
+
+    pairs = {}
+    for call in graph:
+        if type(call.layer) is not keras.layers.BatchNormalization:
+            continue
+        (x,) = call.inputs
+        before = producers.get(id(x))
+        if (
+            type(before) in _LINEAR
+            and uses[id(x)] == 1
+            and is_alone(before)
+            and is_alone(call.layer)
+            and before.activation is keras.activations.linear
+            and getattr(before, "data_format", None) != "channels_first"
+            and call.layer.axis in (-1, len(x.shape) - 1)
+        ):
+            pairs[id(before)] = call.layer
+    return pairs
+
+
+def _with_bias(old, normalization, name, x):
+    """The output of a layer and the normalisation behind it, as one layer."""
+    factor, summand = _affine(normalization)
+    new = type(old).from_config(
+        {**old.get_config(), "name": name, "use_bias": True}
+    )
+    outputs = new(x)
+    kernel, *bias = map(np.float64, old.get_weights())
+    # A depthwise kernel has its channels on two axes.
+    channels = kernel.shape[-2:] if _is_depthwise(old) else kernel.shape[-1:]
+    new.set_weights(
+        [
+            kernel * factor.reshape(channels),
+            summand + (factor * bias[0] if bias else 0),
+        ]
+    )
+    return outputs
+
+
+def _is_depthwise(layer):
+    return isinstance(layer, keras.layers.DepthwiseConv2D)
+
+
+def _affine(layer):
+    """Factor and summand of each channel, float64 (channels,)."""
+
+    def value(weight, default):
+        if weight is None:
+            return default
+        return np.float64(keras.ops.convert_to_numpy(weight))
+
+    variance = value(layer.moving_variance, None)
+    factor = value(layer.gamma, 1.0) / np.sqrt(variance + layer.epsilon)
+    mean = value(layer.moving_mean, None)
+    return factor, value(layer.beta, 0.0) - mean * factor
