@@ -15,7 +15,15 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import flags  # noqa: E402
-from benchmarks import inference, memory, scaling, startup, step  # noqa: E402
+from benchmarks import (  # noqa: E402
+    inference,
+    input_arrays,
+    memory,
+    scaling,
+    seeds,
+    startup,
+    step,
+)
 from benchmarks import input as input_part  # noqa: E402
 from benchmarks.report import describe_machine, format_part  # noqa: E402
 
@@ -25,11 +33,13 @@ from keras_ffl.errors import InputError  # noqa: E402
 PARTS = {
     "step": step.run,
     "input": lambda rounds: input_part.run(rounds, _DATA_DIR.value),
+    "input.arrays": input_arrays.run,
     "inference": inference.run,
     "scaling": scaling.run,
     "scaling.branches": lambda rounds: scaling.run(rounds, [scaling.branches]),
     "scaling.methods": lambda rounds: scaling.run(rounds, [scaling.methods]),
     "scaling.networks": lambda rounds: scaling.run(rounds, [scaling.networks]),
+    "scaling.seeds": seeds.run,
     "memory": memory.run,
     "startup": startup.run,
 }

@@ -115,6 +115,34 @@ def _repeated(options):
     return tf.data.Dataset.from_tensors(_batch(options)).cache().repeat()
 
 
+def random_arrays(count, size, classes):
+    """Images, labels and their `keras_ffl.data.DatasetInfo`."""
+    import numpy as np
+
+    from keras_ffl.data import DatasetInfo
+
+    rng = np.random.default_rng(0)
+    info = DatasetInfo(
+        name="random",
+        num_classes=classes,
+        input_shape=(size, size, 3),
+        class_names=[str(k) for k in range(classes)],
+        mean=(120.0,) * 3,
+        std=(60.0,) * 3,
+        flip=True,
+    )
+    x = rng.integers(0, 256, (count, *info.input_shape), "uint8")
+    return x, rng.integers(classes, size=count, dtype="int32"), info
+
+
+def array_batches(batch, classes=100):
+    """An epoch of images of CIFAR's number and size."""
+    from keras_ffl.data import Augmentation, training_batches
+
+    arrays = random_arrays(50_000, 32, classes)
+    return training_batches(*arrays, batch, 0, Augmentation())
+
+
 def trained(method, **options):
     """One training step as `fit` calls it, networks in turns or not."""
     model = build_ours(options, method)
@@ -127,8 +155,11 @@ def trained(method, **options):
     )
 
 
-def fit(method, **options):
-    """Training steps within `fit`, with the accuracy of every head."""
+def fit(method, steps=11, from_arrays=False, **options):
+    """Training steps within `fit`, with the accuracy of every head.
+
+    The batches come from the pipeline of arrays, or one is ready in memory.
+    """
     import keras
 
     times = []
@@ -139,7 +170,10 @@ def fit(method, **options):
 
     model = build_ours(options, method)
     model.compile(metrics=["accuracy"])
-    batches, steps = _repeated(options), 11
+    if from_arrays:
+        batches = array_batches(options["batch"], options["classes"])
+    else:
+        batches = _repeated(options)
 
     def run():
         times.clear()

@@ -156,3 +156,17 @@ def resident_memory(data_dir, batch, epochs):
             resident.append(memory()["now"])
 
     return Prepared(step, facts={"resident_mib": resident})
+
+
+def arrays(batch):
+    """Whole epochs of what a training of images in memory draws."""
+    from benchmarks.contenders import array_batches
+
+    batches = array_batches(batch)
+
+    def step():
+        start = time.perf_counter()
+        count = sum(1 for _ in batches)
+        return (time.perf_counter() - start) / count
+
+    return Prepared(step)

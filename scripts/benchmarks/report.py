@@ -5,7 +5,7 @@ import importlib.metadata
 import os
 import platform
 
-PACKAGES = ("keras-ffl", "tensorflow", "keras", "torch", "numpy")
+PACKAGES = ("keras-ffl", "tensorflow", "keras", "jax", "torch", "numpy")
 
 
 def describe_machine():

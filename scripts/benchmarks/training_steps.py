@@ -18,6 +18,10 @@ def pair(names, separate_stages=0, classes=100, image_size=32, batch=128):
 
 RESNET32 = pair(["resnet32"] * 2, separate_stages=1)
 VANILLA = pair(["resnet32"])
+FFL_PAIRS = {
+    "ResNet-8": pair(["resnet8"] * 2, separate_stages=1),
+    "ResNet-32": RESNET32,
+}
 
 
 def pytorch_contenders(options, variants=PYTORCH):
