@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_ffl.distribution import num_replicas, sum_over_replicas
 from keras_ffl.errors import InputError
+from keras_ffl.precision import full_precision
 
 _DEFAULT_SYNCHRONIZED = contextvars.ContextVar("synchronized", default=False)
 
@@ -121,7 +122,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _plain(self, inputs, training):
         """What `_fused` computes, in elementary operations."""
-        dtype = keras.backend.result_type(inputs.dtype, "float32")
+        dtype = full_precision(inputs.dtype)
         x = ops.cast(inputs, dtype)
         new_mean = mean = ops.cast(self.moving_mean, dtype)
         new_variance = variance = ops.cast(self.moving_variance, dtype)

@@ -3,6 +3,7 @@
 import keras
 
 from keras_ffl.errors import InputError
+from keras_ffl.precision import full_precision
 
 
 def check_subnetworks(subnetworks, minimum=1):
@@ -107,5 +108,5 @@ def logits_head(logits, name):
     Returns:
         `keras.KerasTensor` of the same shape.
     """
-    dtype = keras.backend.result_type(logits.dtype, "float32")
+    dtype = full_precision(logits.dtype)
     return keras.layers.Activation("linear", dtype=dtype, name=name)(logits)

@@ -1,5 +1,6 @@
 """Several devices and several steps in one call, on JAX."""
 
+import json
 import pathlib
 import sys
 
@@ -54,3 +55,14 @@ def test_mixed_bfloat16(trained):
         assert np.isfinite(value).all(), name
         # Variables and logits stay in full precision.
         assert value.dtype == full[name].dtype
+
+
+def test_devices_drift_apart_by_rounding_only():
+    done = run_on_jax(HERE / "drift.py", capture_output=True, check=True)
+    lines = [line for line in done.stdout.splitlines() if line[:1] == "{"]
+    single, double = map(json.loads, lines)
+    assert (single["dtype"], double["dtype"]) == ("float32", "float64")
+    # 23 steps at rate 0.1 make rounding visible in float32 only.
+    assert single["weights"] > 1e-4
+    assert double["weights"] < 1e-11
+    assert double["losses"][0] == double["losses"][1]

@@ -1,0 +1,20 @@
+"""The dtype to compute in."""
+
+import pytest
+
+from keras_ffl.precision import full_precision
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("float16", "float32"),
+        ("bfloat16", "float32"),
+        ("float32", "float32"),
+        ("float64", "float64"),
+        ("int32", "float32"),
+        ("uint8", "float32"),
+    ],
+)
+def test_full_precision(dtype, expected):
+    assert full_precision(dtype) == expected
