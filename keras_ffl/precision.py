@@ -3,7 +3,7 @@
 import keras
 
 
-def full_precision(dtype):
+def at_least_float32(dtype):
     """The dtype to compute in where half precision would not do.
 
     `keras.backend.result_type` does not serve: on JAX it makes float32 of

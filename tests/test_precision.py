@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_ffl.precision import full_precision
+from keras_ffl.precision import at_least_float32
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,4 @@ from keras_ffl.precision import full_precision
     ],
 )
 def test_full_precision(dtype, expected):
-    assert full_precision(dtype) == expected
+    assert at_least_float32(dtype) == expected

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_ffl.distribution import num_replicas, sum_over_replicas
 from keras_ffl.errors import InputError
-from keras_ffl.precision import full_precision
+from keras_ffl.precision import at_least_float32
 
 _DEFAULT_SYNCHRONIZED = contextvars.ContextVar("synchronized", default=False)
 
@@ -122,7 +122,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _plain(self, inputs, training):
         """What `_fused` computes, in elementary operations."""
-        dtype = full_precision(inputs.dtype)
+        dtype = at_least_float32(inputs.dtype)
         x = ops.cast(inputs, dtype)
         new_mean = mean = ops.cast(self.moving_mean, dtype)
         new_variance = variance = ops.cast(self.moving_variance, dtype)

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_ffl.errors import InputError
 from keras_ffl.layers.batch_normalization import BatchNormalization
-from keras_ffl.precision import full_precision
+from keras_ffl.precision import at_least_float32
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -76,11 +76,11 @@ class Gate(keras.layers.Layer):
     def call(self, inputs, training=None):
         x = self.dense(ops.mean(inputs, axis=(1, 2)))
         x = ops.relu(self.normalization(x, training=training))
-        dtype = full_precision(x.dtype)
+        dtype = at_least_float32(x.dtype)
         return ops.softmax(ops.cast(x, dtype))
 
     def compute_output_spec(self, inputs, training=None):
-        dtype = full_precision(self.compute_dtype)
+        dtype = at_least_float32(self.compute_dtype)
         return keras.KerasTensor((inputs.shape[0], self.branches), dtype)
 
     def get_config(self):

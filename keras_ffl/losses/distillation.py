@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_ffl.errors import InputError
-from keras_ffl.precision import full_precision
+from keras_ffl.precision import at_least_float32
 
 
 def check_temperature(temperature):
@@ -27,7 +27,7 @@ def check_temperature(temperature):
 def _full_precision(logits):
     """Half-precision logits as float32; others stay as they are."""
     logits = ops.convert_to_tensor(logits)
-    return ops.cast(logits, full_precision(logits.dtype))
+    return ops.cast(logits, at_least_float32(logits.dtype))
 
 
 def distillation_kl(teacher_logits, student_logits, temperature=3.0):

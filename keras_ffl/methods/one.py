@@ -9,7 +9,7 @@ from keras_ffl.methods.parallel import BranchedMethod
 from keras_ffl.methods.subnetworks import check_subnetworks, connect
 from keras_ffl.methods.terms import distillation_term
 from keras_ffl.models.branching import shared_feature_map
-from keras_ffl.precision import full_precision
+from keras_ffl.precision import at_least_float32
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -58,7 +58,7 @@ class OneModel(BranchedMethod):
         image, networks = connect(subnetworks)
         weights = Gate(len(networks), name="gate")(trunk)
         logits = ops.stack([network["logits"] for network in networks], axis=1)
-        dtype = full_precision(logits.dtype)
+        dtype = at_least_float32(logits.dtype)
         gated = ops.einsum(
             "bn,bnm->bm", ops.cast(weights, dtype), ops.cast(logits, dtype)
         )

@@ -3,7 +3,7 @@
 import keras
 
 from keras_ffl.errors import InputError
-from keras_ffl.precision import full_precision
+from keras_ffl.precision import at_least_float32
 
 
 def check_subnetworks(subnetworks, minimum=1):
@@ -108,5 +108,5 @@ def logits_head(logits, name):
     Returns:
         `keras.KerasTensor` of the same shape.
     """
-    dtype = full_precision(logits.dtype)
+    dtype = at_least_float32(logits.dtype)
     return keras.layers.Activation("linear", dtype=dtype, name=name)(logits)
