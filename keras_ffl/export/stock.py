@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+from absl import logging
 
 from keras_ffl.errors import InputError
 from keras_ffl.export.folding import fold_batch_normalization
@@ -67,7 +68,8 @@ def inference_classifier(classifier):
     Returns:
         Functional `keras.Model` that computes the same in inference, with
         weights of its own; the classifier itself if any of its layers
-        computes in half precision, where rounding would differ.
+        computes in half precision, where rounding would differ, or can't be
+        made anew from its configuration, which a warning tells.
     """
     layers = [call.layer for call in unrolled(classifier)[0]]
     if any(
@@ -79,7 +81,16 @@ def inference_classifier(classifier):
     image = keras.Input(
         classifier.input_shape[1:], dtype=classifier.input.dtype, name="image"
     )
-    rebuilt = keras.Model(image, _rebuilt(classifier, image))
+    try:
+        rebuilt = keras.Model(image, _rebuilt(classifier, image))
+    # What Keras raises for layers of users that have no such configuration.
+    except (NotImplementedError, TypeError, ValueError) as error:
+        logging.warning(
+            "%s: batch norm is not folded, since a layer can't be copied: %s",
+            classifier.name,
+            str(error).splitlines()[0],
+        )
+        return classifier
     return fold_batch_normalization(rebuilt)
 
 

@@ -106,3 +106,28 @@ def test_half_precision_stays_as_it_is():
     x = LAYERS.Conv2D(4, 3, dtype="mixed_bfloat16")(image)
     classifier = keras.Model(image, LAYERS.BatchNormalization()(x))
     assert inference_classifier(classifier) is classifier
+
+
+class _WithoutConfiguration(LAYERS.Layer):
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, x):
+        return self.factor * x
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: _WithoutConfiguration(2.0),
+        lambda: LAYERS.Lambda(lambda x: 2.0 * x),
+    ],
+    ids=["custom", "lambda"],
+)
+def test_layers_that_can_not_be_copied_stay(layer, caplog):
+    image = keras.Input((6, 6, 4))
+    x = normalization()(convolution()(image))
+    classifier = keras.Model(image, layer()(x), name="mine")
+    assert inference_classifier(classifier) is classifier
+    assert "mine: batch norm is not folded" in caplog.text
