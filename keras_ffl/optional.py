@@ -37,4 +37,3 @@ tensorflow = OptionalPackage(
     "tensorflow", "photos, tf.data pipelines and exported models"
 )
 psutil = OptionalPackage("psutil", "photos")
-jax = OptionalPackage("jax", "several seeds at once")

@@ -204,13 +204,10 @@ class Workdir:
         model.save(temporary)
         os.replace(temporary, path)
 
-    def load_checkpoint(self, at_most=None):
+    def load_checkpoint(self):
         """The newest checkpoint that can be read.
 
         A damaged one is passed over with a warning.
-
-        Args:
-            at_most: Int, the most finished epochs, None for any number.
 
         Returns:
             Tuple of the compiled model and its number of finished epochs, or
@@ -221,8 +218,6 @@ class Workdir:
         """
         reasons = []
         for epochs, path in self.checkpoint_files().items():
-            if at_most is not None and epochs > at_most:
-                continue
             try:
                 return self._load(path), epochs
             except InputError as error:

@@ -20,7 +20,6 @@ from benchmarks import (  # noqa: E402
     input_arrays,
     memory,
     scaling,
-    seeds,
     startup,
     step,
 )
@@ -39,7 +38,6 @@ PARTS = {
     "scaling.branches": lambda rounds: scaling.run(rounds, [scaling.branches]),
     "scaling.methods": lambda rounds: scaling.run(rounds, [scaling.methods]),
     "scaling.networks": lambda rounds: scaling.run(rounds, [scaling.networks]),
-    "scaling.seeds": seeds.run,
     "memory": memory.run,
     "startup": startup.run,
 }

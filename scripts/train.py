@@ -15,7 +15,6 @@ from absl import flags  # noqa: E402
 from keras_ffl import cli, presets, training  # noqa: E402
 from keras_ffl.config import Config  # noqa: E402
 from keras_ffl.distribution import STRATEGIES, split_cpu  # noqa: E402
-from keras_ffl.errors import InputError  # noqa: E402
 from keras_ffl.evaluation import format_heads  # noqa: E402
 
 _PRESET = flags.DEFINE_string(
@@ -61,12 +60,6 @@ _MAX_MINUTES = flags.DEFINE_float(
 )
 _WORKDIR = cli.define_workdir()
 _SEED = flags.DEFINE_integer("seed", None, "Seed of the run.")
-_SEEDS = flags.DEFINE_string(
-    "seeds",
-    None,
-    "Seeds such as 0,1,2 to train at once (Keras' backend jax, one device); "
-    "their folders are WORKDIR_seed0 and so on.",
-)
 _DETERMINISTIC = flags.DEFINE_bool(
     "deterministic", None, "Whether the run must repeat bit by bit."
 )
@@ -94,22 +87,12 @@ def main():
     run = dataclasses.replace(presets.preset(_PRESET.value), **fields)
     if _LOGICAL_CPUS.value is not None:
         split_cpu(_LOGICAL_CPUS.value)
-    options = {
-        "strategy": _STRATEGY.value,
-        "max_minutes": _MAX_MINUTES.value,
-    }
-    if _SEEDS.value is None:
-        _show(training.train(run, _WORKDIR.value, **options))
-        return
-    if "seed" in fields:
-        raise InputError("`seed` and `seeds` don't go together; give one")
-    seeds = training.parse_seeds(_SEEDS.value)
-    found = training.train_seeds(run, seeds, _WORKDIR.value, **options)
-    for metrics in found.values():
-        _show(metrics)
-
-
-def _show(metrics):
+    metrics = training.train(
+        run,
+        _WORKDIR.value,
+        strategy=_STRATEGY.value,
+        max_minutes=_MAX_MINUTES.value,
+    )
     print(f"\nTest split, seed {metrics['seed']}, epoch {metrics['epoch']}:\n")
     print(format_heads(metrics["heads"]))
 

@@ -244,33 +244,6 @@ class TrainingBatches(_Batches):
         return self.batch_of(self.plans[index])
 
 
-class BatchesOfSeeds:
-    """The batches of several trainings on the same arrays, side by side.
-
-    Each seed's are bit by bit those of a training of its own.
-
-    Args:
-        batches: `TrainingBatches` of any seed.
-        seeds: List of integers.
-
-    Attributes:
-        axes: An element's structure with the axis of the seeds in each of
-            its arrays, `None` where they share it.
-    """
-
-    axes = (DeviceBatch(**{**dict.fromkeys(DeviceBatch._fields), "plan": 1}),)
-
-    def __init__(self, batches, seeds):
-        self._batches = batches
-        self._plans = [batches.plans.of_seed(seed) for seed in seeds]
-
-    def __len__(self):
-        return len(self._batches)
-
-    def __getitem__(self, index):
-        return self._batches.batch_of([plans[index] for plans in self._plans])
-
-
 def _softened(y, num_classes, smoothing):
     """Labels as float32 rows, smoothed."""
     if y.ndim == 1:

@@ -4,8 +4,6 @@ They are made in NumPy; `keras_ffl.data.in_memory` carries them out on the
 device.
 """
 
-import copy
-
 import numpy as np
 
 from keras_ffl.data.draws import draw_epoch, epoch_order
@@ -81,12 +79,6 @@ class TrainingPlans:
     def calls_per_epoch(self):
         """Number of elements in an epoch, an int."""
         return len(self._bounds)
-
-    def of_seed(self, seed):
-        """The plans of the same training with another seed."""
-        plans = copy.copy(self)
-        plans.seed, plans._planned = seed, (None, None)
-        return plans
 
     def __len__(self):
         return self.calls_per_epoch * (self.epochs - self.initial_epoch)

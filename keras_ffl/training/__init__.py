@@ -5,14 +5,6 @@ callbacks come together here.
 """
 
 from keras_ffl.training.parts import build_model, load_data
-from keras_ffl.training.seeds import parse_seeds, train_seeds, workdir_of_seed
 from keras_ffl.training.single import train
 
-__all__ = [
-    "build_model",
-    "load_data",
-    "parse_seeds",
-    "train",
-    "train_seeds",
-    "workdir_of_seed",
-]
+__all__ = ["build_model", "load_data", "train"]

@@ -30,7 +30,7 @@ def writers(model, config, folder):
         config: `keras_ffl.config.Config`.
         folder: `keras_ffl.workdir.Workdir` of the run.
     """
-    monitor = monitored_accuracy(model)
+    monitor = _monitored_accuracy(model)
     best = _best_row(folder)
     return [
         # The history is written before the checkpoint: what is ahead of it
@@ -64,7 +64,7 @@ def closing(callbacks):
                 callback.csv_file.close()
 
 
-def monitored_accuracy(model):
+def _monitored_accuracy(model):
     """Name under which `fit` logs the accuracy that decides what is best."""
     if len(model.heads) == 1:
         return "val_accuracy"
@@ -124,7 +124,7 @@ def results(model, config, folder, dataset, seconds, verbose, devices):
     history = folder.read_history()
     if history and is_chief(devices):
         plot_curves(history, folder.curves)
-    monitor = monitored_accuracy(model)
+    monitor = _monitored_accuracy(model)
     best = _best_row(folder)
     return {
         "heads": heads,

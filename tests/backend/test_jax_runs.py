@@ -85,20 +85,6 @@ def test_a_run_in_boxes_of_time_is_the_whole_run(folder, whole):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_seeds_at_once(folder, whole):
-    box = train(folder, "several", "--seeds=0,3", "--max_minutes=0.001")
-    assert box.returncode == cli.UNFINISHED, box.stderr
-    assert "the time was up after epoch 1 of 2" in box.stdout
-    rest = train(folder, "several", "--seeds=0,3")
-    assert rest.returncode == 0, rest.stderr
-    assert "Test split, seed 3, epoch 2" in rest.stdout
-    for ours, theirs in zip(
-        values(folder / "several_seed0"), values(whole.path), strict=True
-    ):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
-    assert Workdir(folder / "several_seed3").read_metrics()["seed"] == 3
-
-
 def test_results_are_read_on_tensorflow(folder, whole):
     metrics = whole.read_metrics()
     assert metrics["steps"] == 6

@@ -7,7 +7,6 @@ from keras import ops
 from keras_ffl.data import Augmentation, DatasetInfo, draws, training_batches
 from keras_ffl.data import steps_per_call as best_steps
 from keras_ffl.data.in_memory import (
-    BatchesOfSeeds,
     EvaluationBatches,
     TrainingBatches,
 )
@@ -116,20 +115,6 @@ def test_several_steps_in_one_call():
         np.testing.assert_array_equal(images, expected)
         np.testing.assert_array_equal(labels, expected_labels)
     assert batches(4, drop_remainder=True).calls_per_epoch == 2
-
-
-def test_batches_of_seeds_are_those_of_each_seed():
-    more = {"initial_epoch": 1, "epochs": 3, "steps_per_call": 2}
-    together = BatchesOfSeeds(batches(2, seed=0, **more), [6, 5])
-    (axes,) = together.axes
-    assert axes.plan == 1 and set(axes._replace(plan=None)) == {None}
-    for k, seed in enumerate((6, 5)):
-        alone = batches(2, seed=seed, **more)
-        assert len(together) == len(alone) == 2 * 4
-        for call in range(len(alone)):
-            ((ours,), (theirs,)) = together[call], alone[call]
-            np.testing.assert_array_equal(ours.plan[:, k], theirs.plan)
-            np.testing.assert_array_equal(ours.images, theirs.images)
 
 
 def test_evaluation_and_no_augmentation():

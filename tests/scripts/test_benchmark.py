@@ -120,7 +120,6 @@ def test_pytorch_opponent_has_our_loss(benchmarks):
         "step",
         "input_arrays",
         "scaling",
-        "seeds",
         "inference",
         "memory",
         "startup",
@@ -151,8 +150,6 @@ def test_parts_have_tables_and_ratios(benchmarks, monkeypatch, part):
         assert result["ratios"]["ours/stock_keras"]["median"] == 1 / 4
     if part == "input_arrays":
         assert result["ratios"]["ResNet-8: arrays/ready"]["median"] == 2
-    if part == "seeds":
-        assert result["ratios"]["ResNet-32: 4 seeds/one seed"]["median"] == 3
     if part == "scaling":
         # Each branch more takes one of vanilla's seconds, and its GFLOP.
         further = result["ratios"]["further branch/its arithmetic"]
@@ -202,25 +199,6 @@ def test_fit_takes_batches_of_arrays(benchmarks):
     options = _small(benchmarks, image_size=32, batch=16)
     fit = benchmarks("contenders").fit
     assert fit("ffl", steps=3, from_arrays=True, **options).step() > 0
-
-
-@pytest.mark.jax
-@pytest.mark.slow
-def test_seeds_take_their_steps(benchmarks):
-    common = benchmarks("common")
-    options = _small(benchmarks, batch=32)
-    contenders = [
-        common.Contender(
-            name,
-            f"benchmarks.contenders_seeds:{name}",
-            {**options, **more},
-            environment={"KERAS_BACKEND": "jax"},
-        )
-        for name, more in (("one_seed", {}), ("seeds_at_once", {"seeds": 2}))
-    ]
-    for result in common.take_turns(contenders, rounds=1).values():
-        assert result["facts"]["batch"] * result["facts"]["steps in a call"]
-        assert result["seconds"][0] > 0
 
 
 def test_unknown_part_is_an_error_of_one_line():

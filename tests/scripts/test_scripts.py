@@ -124,8 +124,6 @@ def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path):
         ("export.py", ["--output=o"], "holds no run"),
         ("transfer.py", ["--dataset=digits"], "holds no run"),
         ("train.py", ["--set=lr_milestones=15,10"], "milestones"),
-        ("train.py", ["--seeds=0,1"], "need Keras' backend jax"),
-        ("train.py", ["--seeds=0,1", "--set=seed=2"], "`seed` and `seeds`"),
     ],
 )
 def test_bad_input_is_one_line(script, arguments, message, tmp_path):
