@@ -1,5 +1,6 @@
 """Feature Fusion Learning for Keras: networks that teach each other."""
 
+import keras_ffl.supported  # noqa: F401  (first: it refuses other backends)
 from keras_ffl import (
     data,
     export,

@@ -1,6 +1,7 @@
 """What differs by Keras' backend, chosen once, when the package is imported.
 
-TensorFlow is the default. Each module has the same names:
+Keras' default is TensorFlow; `keras_ffl.supported` has refused all others
+before. Each module has the same names:
 
 * `MethodModel`: the class under all training methods. It runs their steps.
 * `has_accelerator()`: whether there is a GPU or TPU.
