@@ -134,7 +134,10 @@ class SGD(keras.optimizers.Optimizer):
         gradient = ops.cast(gradient, variable.dtype)
         if self._decays[index]:
             weight = ops.convert_to_tensor(variable)
-            gradient = gradient + self._decays[index] * weight
+            # A sum, written as a difference: TensorFlow's graph rewriting
+            # takes the sum of a dense layer's gradient (1, m) and a tensor
+            # of that shape for a layer's bias, which must be 1-D, and fails.
+            gradient = gradient - (-self._decays[index]) * weight
         rate = ops.cast(learning_rate, variable.dtype)
         update = self._fused if _has_fused_kernel() else self._plain
         update(variable, self.momentums[index], gradient, rate)

@@ -292,3 +292,17 @@ def test_one_device_strategy_trains_the_same():
     for name, values in expected.items():
         assert history[name] == pytest.approx(values, rel=1e-5), name
     assert_same_weights(model, reference, rtol=1e-5, atol=1e-6)
+
+
+def test_maps_of_one_channel():
+    """TensorFlow's graph rewriting took the decay term for a bias."""
+
+    def trained(**kwargs):
+        keras.utils.set_random_seed(7)
+        model = ffl(branches(channels=1))
+        assert model.fusion.output.shape[-1] == 1
+        model.compile(SGD(0.05), **kwargs)
+        fit(model, *data(64), batch_size=32)
+        return model
+
+    assert_same_weights(trained(), trained(run_eagerly=True), atol=1e-5)
