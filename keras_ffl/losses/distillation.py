@@ -30,6 +30,18 @@ def _full_precision(logits):
     return ops.cast(logits, at_least_float32(logits.dtype))
 
 
+def _check_classes(teacher, student):
+    """An InputError unless both are logits of the same two or more classes."""
+    classes = [(1, *logits.shape)[-1] for logits in (teacher, student)]
+    known = set(classes) - {None}
+    if len(known) > 1 or min(known, default=2) < 2:
+        raise InputError(
+            "`teacher_logits` and `student_logits` must be logits of the same "
+            "classes, at least 2, got "
+            f"{classes[0]} and {classes[1]}"
+        )
+
+
 def distillation_kl(teacher_logits, student_logits, temperature=3.0):
     """Divergence of the student's softened prediction from the teacher's.
 
@@ -52,17 +64,18 @@ def distillation_kl(teacher_logits, student_logits, temperature=3.0):
         the dtype of the logits.
 
     Raises:
-        InputError: `temperature` is no number > 0.
+        InputError: `temperature` is no number > 0, or the logits are of
+            fewer than two classes, or not of the same.
 
     Reference:
         Hinton et al., 2015, https://arxiv.org/abs/1503.02531; equations (1),
         (4) and (5) of Kim et al., 2019, https://arxiv.org/abs/1904.09058.
     """
     temperature = check_temperature(temperature)
-    teacher = ops.log_softmax(
-        ops.stop_gradient(_full_precision(teacher_logits)) / temperature
-    )
-    student = ops.log_softmax(_full_precision(student_logits) / temperature)
+    teacher, student = map(_full_precision, (teacher_logits, student_logits))
+    _check_classes(teacher, student)
+    teacher = ops.log_softmax(ops.stop_gradient(teacher) / temperature)
+    student = ops.log_softmax(student / temperature)
     return ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
 
 

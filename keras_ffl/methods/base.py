@@ -8,6 +8,7 @@ from keras_ffl.distribution import in_strategy, share_of_replica
 from keras_ffl.errors import InputError
 from keras_ffl.labels import check_labels
 from keras_ffl.methods.terms import weighted_mean, with_regularization
+from keras_ffl.models.checks import check_classes
 from keras_ffl.optimizers import SGD
 from keras_ffl.schedules import rampup_weight
 
@@ -63,7 +64,8 @@ class TrainingMethod(MethodModel):
             and restored with the model.
 
     Raises:
-        InputError: `rampup_epochs` is no number >= 0.
+        InputError: `rampup_epochs` is no number >= 0, or a head has fewer
+            than two classes.
     """
 
     derived_head_names = ()
@@ -79,6 +81,8 @@ class TrainingMethod(MethodModel):
             raise InputError(
                 f"`rampup_epochs` must be a number >= 0, got {rampup_epochs!r}"
             )
+        for head, logits in outputs.items():
+            check_classes(f"head '{head}'", logits)
         super().__init__(inputs, outputs, name=name)
         self.rampup_epochs = rampup_epochs
         self.epochs_trained = self.add_weight(

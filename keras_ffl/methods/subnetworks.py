@@ -3,6 +3,7 @@
 import keras
 
 from keras_ffl.errors import InputError
+from keras_ffl.models.checks import check_classes
 from keras_ffl.precision import at_least_float32
 
 
@@ -16,7 +17,8 @@ def check_subnetworks(subnetworks, minimum=1):
     Raises:
         InputError: There are too few, one is there twice, one is no
             functional model with the outputs "features" (4-D) and "logits"
-            (2-D), or input shapes or class counts differ.
+            (2-D) of at least two classes, or input shapes or class counts
+            differ.
     """
     if not isinstance(subnetworks, (list, tuple)) or len(subnetworks) < minimum:
         count = (
@@ -66,6 +68,7 @@ def _check_subnetwork(network, label):
                 f"`subnetworks`: '{key}' of {label} must be {rank}-D, got "
                 f"shape {shape}"
             )
+    check_classes(f"`subnetworks`: {label}", outputs["logits"])
 
 
 def connect(subnetworks):

@@ -33,6 +33,24 @@ def check_depth(depth, step, offset):
     return (int(depth) - offset) // step
 
 
+def check_classes(what, logits):
+    """An InputError unless logits are those of two classes or more.
+
+    The softmax of a single logit is 1 whatever it is: no loss would ever
+    move.
+
+    Args:
+        what: What gives them, the message's first words.
+        logits: `keras.KerasTensor` (batch, classes).
+    """
+    classes = logits.shape[-1]
+    if classes is None or classes < 2:
+        raise InputError(
+            f"{what} must give one logit for each of at least 2 classes, got "
+            f"logits of shape {tuple(logits.shape)}"
+        )
+
+
 def check_image_shape(input_shape):
     """`input_shape` as a tuple of three ints >= 1, or an InputError."""
     if (

@@ -3,6 +3,7 @@
 import keras
 
 from keras_ffl.errors import InputError
+from keras_ffl.models.checks import check_classes
 from keras_ffl.models.copying import copy_model
 from keras_ffl.models.graph import calls, has_graph, layers_within
 
@@ -33,7 +34,7 @@ def as_subnetwork(
     Args:
         model: Functional or built Sequential `keras.Model` from one image
             tensor to one tensor (batch, m) of logits or softmax
-            probabilities.
+            probabilities, m >= 2.
         feature_layer: Name of the layer of `model` whose output is the
             feature map, 4-D (batch, h, w, C), usually the last one before
             pooling. A nested model may be that layer, a layer inside a nested
@@ -56,10 +57,11 @@ def as_subnetwork(
 
     Raises:
         InputError: `model` is of another kind, has several inputs or outputs,
-            an output that is not 2-D, or ends in an activation other than
-            linear or softmax; there is no such `feature_layer`, it is called
-            several times, or its output is not 4-D; `preprocessing` can't be
-            called or gives what `model` can't take.
+            an output that is not 2-D, fewer than two classes, or ends in an
+            activation other than linear or softmax; there is no such
+            `feature_layer`, it is called several times, or its output is not
+            4-D; `preprocessing` can't be called or gives what `model` can't
+            take.
 
     Example:
 
@@ -196,6 +198,7 @@ def _functional(model):
             f"`model` must give (batch, classes), the output of "
             f"'{model.name}' has shape {shape}"
         )
+    check_classes("`model`", model.outputs[0])
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 

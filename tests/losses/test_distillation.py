@@ -179,3 +179,23 @@ def test_bad_temperature(temperature):
         distillation_kl(TEACHER, STUDENT, temperature)
     with pytest.raises(InputError, match=message):
         DistillationKL(temperature)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "classes"),
+    [
+        (TEACHER[:, :1], STUDENT[:, :1], "1 and 1"),
+        (TEACHER, STUDENT[:, :1], "3 and 1"),
+        (TEACHER[:, :1], STUDENT, "1 and 3"),
+        (TEACHER, STUDENT[:, :2], "3 and 2"),
+        (TEACHER[0, 0], STUDENT, "1 and 3"),
+    ],
+)
+def test_classes_that_are_too_few_or_differ(teacher, student, classes):
+    message = (
+        "`teacher_logits` and `student_logits` must be logits of the same "
+        f"classes, at least 2, got {classes}$"
+    )
+    for divergence in (distillation_kl, DistillationKL()):
+        with pytest.raises(InputError, match=message):
+            divergence(teacher, student)

@@ -5,16 +5,19 @@ import numpy as np
 import pytest
 from builders import (
     CLASSES,
+    METHODS,
     branches,
     compiled,
     data,
     ffl,
     separate,
     subnetwork,
+    teacher,
 )
 
 from keras_ffl import FeatureFusionModel, VanillaModel
 from keras_ffl.errors import InputError
+from keras_ffl.methods import KnowledgeDistillationModel, TrainingMethod
 
 
 def rejected(message):
@@ -122,6 +125,31 @@ def test_logits_of_another_rank():
     message = r"'logits' of sub-network 2 must be 2-D, got .*None, 4, 4, 3\)"
     with rejected(message):
         ffl([subnetwork(), spatial])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_class(method):
+    message = (
+        "`subnetworks`: sub-network 1 must give one logit for each of at "
+        r"least 2 classes, got logits of shape \(None, 1\)"
+    )
+    with rejected(message):
+        METHODS[method](classes=1)
+
+
+def test_a_teacher_of_one_class():
+    message = r"at least 2 classes, got logits of shape \(None, 1\)"
+    with rejected(message):
+        KnowledgeDistillationModel(subnetwork(), teacher(classes=1))
+
+
+def test_a_head_of_one_class():
+    class Own(TrainingMethod):
+        """A method of somebody else, without sub-networks."""
+
+    image = keras.Input((2,))
+    with rejected("head 'own' must give one logit for each of at least 2"):
+        Own(image, {"own": keras.layers.Dense(1)(image)})
 
 
 @pytest.mark.parametrize("fusion", ["average", lambda maps: maps[0], 3])
