@@ -5,6 +5,7 @@ A method of your own needs one row here; docs/methods.md shows how.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -34,10 +35,35 @@ class Method:
         check: Function of a `Config` that raises an `InputError` where the
             method can't take its options. It looks at nothing else, so that
             a bad configuration is found before any data is read.
+        options: Names of the fields of `Config` that have a meaning for this
+            method, but not for every one.
+        defaults: Dict from option to the method's own default, where that is
+            not the one of `Config`.
     """
 
     build: Callable[[Config, int, tuple[int, ...]], keras.Model]
     check: Callable[[Config], None]
+    options: tuple[str, ...]
+    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def method_named(name):
+    """The row of a method.
+
+    Args:
+        name: A key of `METHODS`.
+
+    Returns:
+        `Method`.
+
+    Raises:
+        InputError: The method is unknown; the message lists the known ones.
+    """
+    if name not in METHODS:
+        raise InputError(
+            f"`method` must be one of {', '.join(METHODS)}, got {name!r}"
+        )
+    return METHODS[name]
 
 
 def find_method(config):
@@ -53,19 +79,49 @@ def find_method(config):
         InputError: The method is unknown (the message lists the known ones)
             or can't take the configuration's options.
     """
-    if config.method not in METHODS:
-        raise InputError(
-            f"`method` must be one of {', '.join(METHODS)}, got "
-            f"{config.method!r}"
-        )
-    method = METHODS[config.method]
+    method = method_named(config.method)
     method.check(config)
-    if config.teacher and config.method != "kd":
+    # No preset has one, so that somebody has asked for it.
+    if config.teacher and "teacher" not in method.options:
         raise InputError(
-            f"`teacher` is for method kd only, got {config.teacher!r} for "
-            f"method {config.method}"
+            f"`teacher` has no meaning for method {config.method}, got "
+            f"{config.teacher!r}"
         )
     return method
+
+
+def without_meaning(config):
+    """The fields of a configuration that nothing looks at.
+
+    Args:
+        config: `keras_ffl.config.Config`.
+
+    Returns:
+        Dict from field to the reason, a clause such as "for method vanilla".
+
+    Raises:
+        InputError: The method is unknown.
+    """
+    own = method_named(config.method).options
+    reasons = {}
+    if len(config.networks) > 1:
+        several = "where `networks` names several networks"
+        reasons |= dict.fromkeys(("branches", "separate_stages"), several)
+    if config.fusion == "average":
+        average = "where `fusion` is average"
+        reasons |= dict.fromkeys(("fusion_filters", "fusion_width"), average)
+    elif config.fusion_filters is not None:
+        reasons["fusion_width"] = "where `fusion_filters` is given"
+    if config.lr_schedule == "cosine":
+        cosine = "where `lr_schedule` is cosine"
+        reasons |= dict.fromkeys(("lr_milestones", "lr_factor"), cosine)
+    listed = ", ".join(own) or "none"
+    return reasons | {
+        name: f"for method {config.method} (its options: {listed})"
+        for method in METHODS.values()
+        for name in method.options
+        if name not in own
+    }
 
 
 # ----- what the methods can take ------------------------------------------
@@ -206,12 +262,45 @@ def _distillation(config, num_classes, input_shape):
 
 
 METHODS = {
-    "ffl": Method(_feature_fusion, _check_several),
-    "vanilla": Method(_vanilla, _check_one_network),
-    "ensemble": Method(_ensemble, _check_several),
-    "dualnet": Method(_dualnet, _check_pair),
-    "one": Method(_one, _check_branches),
-    "dml": Method(_mutual, _check_several),
-    "kd": Method(_distillation, _check_student),
+    "ffl": Method(
+        _feature_fusion,
+        _check_several,
+        (
+            "branches",
+            "separate_stages",
+            "fusion",
+            "fusion_filters",
+            "fusion_width",
+            "fusion_weight_decay",
+            "temperature",
+            "rampup_epochs",
+            "use_ekd",
+            "use_fkd",
+        ),
+    ),
+    "vanilla": Method(_vanilla, _check_one_network, ()),
+    "ensemble": Method(_ensemble, _check_several, ("branches",)),
+    "dualnet": Method(
+        _dualnet,
+        _check_pair,
+        ("branches", "joint_epochs", "joint_extractors", "classifier_weight"),
+    ),
+    "one": Method(
+        _one,
+        _check_branches,
+        ("branches", "separate_stages", "temperature", "rampup_epochs"),
+    ),
+    "dml": Method(
+        _mutual,
+        _check_several,
+        ("branches", "temperature", "rampup_epochs", "simultaneous"),
+        {"temperature": 1.0, "rampup_epochs": 0.0},
+    ),
+    "kd": Method(
+        _distillation,
+        _check_student,
+        ("teacher", "teacher_head", "temperature", "rampup_epochs"),
+        {"rampup_epochs": 0.0},
+    ),
 }
 """The training methods by the name that a configuration gives them."""

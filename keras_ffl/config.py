@@ -14,8 +14,9 @@ class Config:
         preset: Name of the preset the configuration started from.
         method: Training method: "ffl", "vanilla", "ensemble", "dualnet",
             "one", "dml", "kd", or another key of
-            `keras_ffl.builders.METHODS`, which also checks the options that a
-            method can take. Options of other methods have no meaning.
+            `keras_ffl.builders.METHODS`, which also lists the options that a
+            method has. The defaults here are FFL's, whatever the method;
+            `keras_ffl.preset(name, method=...)` takes the method's own.
         dataset: Name of the data set, see `keras_ffl.data.load`.
         data_dir: Folder of tensorflow-datasets, or None for its default; of
             imagefolder the folder that holds train and val.

@@ -6,6 +6,7 @@ reach.
 
 import dataclasses
 
+from keras_ffl.builders import method_named, without_meaning
 from keras_ffl.config import Config
 from keras_ffl.errors import InputError
 
@@ -38,9 +39,7 @@ def quickstart_vanilla():
     Cost: less than a minute on two CPU cores.
     Error: about 0.5 % (docs/results.md).
     """
-    return dataclasses.replace(
-        quickstart(), preset="quickstart_vanilla", method="vanilla"
-    )
+    return changed(quickstart(), preset="quickstart_vanilla", method="vanilla")
 
 
 def cifar_small():
@@ -68,7 +67,7 @@ def cifar_small_vanilla():
     Cost: about 27 minutes of one CPU core of 2.5 GHz.
     Error: about 47.5 % (docs/results.md).
     """
-    return dataclasses.replace(
+    return changed(
         cifar_small(), preset="cifar_small_vanilla", method="vanilla"
     )
 
@@ -113,9 +112,7 @@ def cifar_vanilla():
     pass).
     Error: the paper's text implies 30.96 % for ResNet-32 on CIFAR-100.
     """
-    return dataclasses.replace(
-        cifar_ffl(), preset="cifar_vanilla", method="vanilla"
-    )
+    return changed(cifar_ffl(), preset="cifar_vanilla", method="vanilla")
 
 
 def cifar_ensemble():
@@ -126,9 +123,7 @@ def cifar_ensemble():
     pass).
     Error: the paper's two ResNet-32 on CIFAR-100 have 26.30 ± 0.35 %.
     """
-    return dataclasses.replace(
-        cifar_ffl(), preset="cifar_ensemble", method="ensemble"
-    )
+    return changed(cifar_ffl(), preset="cifar_ensemble", method="ensemble")
 
 
 def cifar_dualnet():
@@ -140,9 +135,7 @@ def cifar_dualnet():
     Error: the paper's two ResNet-32 on CIFAR-100 have 27.49 ± 0.31 %, each
     alone 34.91 ± 1.23 %.
     """
-    return dataclasses.replace(
-        cifar_ffl_307(), preset="cifar_dualnet", method="dualnet"
-    )
+    return changed(cifar_ffl_307(), preset="cifar_dualnet", method="dualnet")
 
 
 def cifar_one():
@@ -154,9 +147,7 @@ def cifar_one():
     Error: the paper's ResNet-32 on CIFAR-100 have 26.94 ± 0.21 % (branches)
     and 25.19 ± 0.20 % (gated ensemble).
     """
-    return dataclasses.replace(
-        cifar_ffl(), preset="cifar_one", method="one", branches=3
-    )
+    return changed(cifar_ffl(), preset="cifar_one", method="one", branches=3)
 
 
 def cifar_dml():
@@ -170,11 +161,11 @@ def cifar_dml():
     Error: the paper's networks on CIFAR-100 have 28.31 ± 0.28 % and
     26.45 ± 0.30 %.
     """
-    return dataclasses.replace(
+    return changed(
         cifar_ffl(),
         preset="cifar_dml",
+        method="dml",
         networks=("resnet32", "wrn_16_2"),
-        **method_fields("dml"),
     )
 
 
@@ -209,7 +200,7 @@ def imagenet_resnet34_vanilla():
     Cost: 3.7e9 multiply-adds for the forward pass of an image (derived).
     Error: the paper's has 26.69 % top-1 and 8.58 % top-5.
     """
-    return dataclasses.replace(
+    return changed(
         imagenet_resnet34_ffl(),
         preset="imagenet_resnet34_vanilla",
         method="vanilla",
@@ -225,7 +216,7 @@ def imagenet_resnet34_one():
     Error: the paper's branches have 25.61 % top-1 and 7.96 % top-5, the gated
     teacher 24.48 % and 7.31 %.
     """
-    return dataclasses.replace(
+    return changed(
         imagenet_resnet34_ffl(), preset="imagenet_resnet34_one", method="one"
     )
 
@@ -252,27 +243,6 @@ def imagenet_smoke():
     )
 
 
-def method_fields(method):
-    """The fields of a configuration that come with a method.
-
-    Args:
-        method: Name of a training method, or None for no change.
-
-    Returns:
-        Dict from field to value: the method, and where its own paper differs
-        from FFL's recipe, its temperature and ramp-up.
-    """
-    if method is None:
-        return {}
-    return {"method": method, **_OWN_FIELDS.get(method, {})}
-
-
-_OWN_FIELDS = {
-    "dml": {"temperature": 1.0, "rampup_epochs": 0.0},
-    "kd": {"rampup_epochs": 0.0},
-}
-
-
 PRESETS = {
     "quickstart": quickstart,
     "quickstart_vanilla": quickstart_vanilla,
@@ -292,20 +262,59 @@ PRESETS = {
 }
 
 
-def preset(name):
-    """The configuration of a preset.
+def preset(name, **values):
+    """The configuration of a preset, with values of your own.
+
+    >>> preset("cifar_small", method="dml", epochs=40)
 
     Args:
         name: A key of `PRESETS`.
+        **values: As of `changed`.
 
     Returns:
         `Config`.
 
     Raises:
-        InputError: There is no such preset; the message lists the known.
+        InputError: There is no such preset (the message lists the known), or
+            as `changed`.
     """
     if name not in PRESETS:
         raise InputError(
             f"unknown preset {name!r}; known presets: {', '.join(PRESETS)}"
         )
-    return PRESETS[name]()
+    return changed(PRESETS[name](), **values)
+
+
+def changed(config, **values):
+    """A configuration with values that a user sets.
+
+    Another method brings its own defaults (`keras_ffl.builders.METHODS`), and
+    those of the method before it don't stay. All other fields stay, and the
+    values given here win over everything.
+
+    Args:
+        config: `Config`.
+        **values: Fields of `Config`.
+
+    Returns:
+        `Config`.
+
+    Raises:
+        InputError: A value is of the wrong type or out of its range, the
+            method is unknown, or an option that is given has no meaning for
+            it.
+    """
+    method = values.get("method", config.method)
+    if method != config.method:
+        before = method_named(config.method).defaults
+        defaults = {name: getattr(type(config), name) for name in before}
+        defaults |= method_named(method).defaults
+        config = dataclasses.replace(config, **defaults)
+    config = dataclasses.replace(config, **values)
+    reasons = without_meaning(config)
+    for name in values:
+        if name in reasons:
+            raise InputError(
+                f"`{name}` has no meaning {reasons[name]}, got {values[name]!r}"
+            )
+    return config

@@ -64,13 +64,15 @@ class Workdir:
         """Whether a run has been started in the folder."""
         return (self.path / "config.json").exists()
 
-    def check(self, config):
+    def check(self, config, ignored=()):
         """Checks that a run may be started or taken up.
 
         The folder is made if it isn't there; nothing in it is changed.
 
         Args:
             config: `keras_ffl.config.Config` of the run.
+            ignored: Names of the fields that may differ, since nothing looks
+                at them.
 
         Raises:
             InputError: The folder can't be written, or a run of another
@@ -88,7 +90,7 @@ class Workdir:
         differences = [
             f"{key} is {old[key]!r}, asked for {new[key]!r}"
             for key in old
-            if key not in (*_FREE, "preset") and old[key] != new[key]
+            if key not in (*_FREE, "preset", *ignored) and old[key] != new[key]
         ]
         if new["epochs"] < old["epochs"]:
             differences.append(

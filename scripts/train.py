@@ -5,7 +5,6 @@ The same command on the same workdir goes on where it stopped.
     python scripts/train.py --preset=quickstart --workdir=runs/quickstart
 """
 
-import dataclasses
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -15,13 +14,21 @@ from absl import flags  # noqa: E402
 from keras_ffl import cli, presets, training  # noqa: E402
 from keras_ffl.config import Config  # noqa: E402
 from keras_ffl.distribution import STRATEGIES, split_cpu  # noqa: E402
+from keras_ffl.errors import InputError  # noqa: E402
 from keras_ffl.evaluation import format_heads  # noqa: E402
 
+_DEFAULT_PRESET = "quickstart"
 _PRESET = flags.DEFINE_string(
-    "preset", "quickstart", f"Recipe: {', '.join(presets.PRESETS)}."
+    "preset",
+    None,
+    f"Recipe, {_DEFAULT_PRESET} by default: {', '.join(presets.PRESETS)}.",
 )
 _METHOD = flags.DEFINE_string(
-    "method", None, "Training method, if another than the preset's."
+    "method",
+    None,
+    "Training method, if another than the preset's. It brings its own "
+    "defaults (dml: temperature 1 and no ramp-up, kd: no ramp-up), which "
+    "--set overrides.",
 )
 _TEACHER = flags.DEFINE_string(
     "teacher", None, "Workdir of the run that teaches (method kd)."
@@ -64,13 +71,19 @@ _DETERMINISTIC = flags.DEFINE_bool(
     "deterministic", None, "Whether the run must repeat bit by bit."
 )
 _SET = flags.DEFINE_multi_string(
-    "set", [], "key=value, any field of keras_ffl.config.Config; repeatable."
+    "set",
+    [],
+    "key=value, any field of keras_ffl.config.Config; repeatable. Where there "
+    "is a flag of that name it means the same. An option that the method does "
+    "not have is refused.",
 )
 
 
 def main():
     """Trains and prints the table of all heads."""
     given = {
+        "preset": _PRESET.value,
+        "method": _METHOD.value,
         "teacher": _TEACHER.value,
         "dataset": _DATASET.value,
         "data_dir": _DATA_DIR.value,
@@ -79,12 +92,14 @@ def main():
         "seed": _SEED.value,
         "deterministic": _DETERMINISTIC.value,
     }
-    fields = {
-        **presets.method_fields(_METHOD.value),
-        **Config.parse(_SET.value),
-        **{key: value for key, value in given.items() if value is not None},
-    }
-    run = dataclasses.replace(presets.preset(_PRESET.value), **fields)
+    values = Config.parse(_SET.value)
+    for name, value in given.items():
+        if value is not None and values.setdefault(name, value) != value:
+            raise InputError(
+                f"`{name}` is given twice: --{name}={value} and --set "
+                f"{name}={values[name]}"
+            )
+    run = presets.preset(values.pop("preset", _DEFAULT_PRESET), **values)
     if _LOGICAL_CPUS.value is not None:
         split_cpu(_LOGICAL_CPUS.value)
     metrics = training.train(

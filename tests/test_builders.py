@@ -231,8 +231,7 @@ def test_kd_takes_its_teacher_from_a_run(head, trained_run):
             (
                 method,
                 {"teacher": "runs/1"},
-                "`teacher` is for method kd only, got 'runs/1' for method "
-                f"{method}",
+                f"`teacher` has no meaning for method {method}, got 'runs/1'",
             )
             for method in METHODS
             if method != "kd"
@@ -273,17 +272,85 @@ def test_a_teacher_of_other_classes(trained_run):
 # ----- presets ------------------------------------------------------------
 
 
-def test_what_comes_with_a_method():
-    assert presets.method_fields(None) == {}
+def test_another_method_brings_its_own_defaults():
     for method in METHODS:
-        fields = presets.method_fields(method)
-        assert fields.pop("method") == method
-        assert fields == {
+        found = presets.preset("cifar_small", method=method)
+        own = {
             "dml": {"temperature": 1.0, "rampup_epochs": 0.0},
             "kd": {"rampup_epochs": 0.0},
         }.get(method, {})
-        # They are fields of a configuration.
-        dataclasses.replace(config(), **presets.method_fields(method))
+        assert found == dataclasses.replace(
+            presets.preset("cifar_small"), method=method, **own
+        )
+    again = presets.changed(presets.preset("cifar_dml"), method="one")
+    assert (again.temperature, again.rampup_epochs) == (3.0, 80.0)
+    # The same method once more changes nothing.
+    mine = presets.preset("cifar_dml", temperature=2.0)
+    assert presets.changed(mine, method="dml") == mine
+
+
+class Watched:
+    """A configuration that notes which of its fields are read."""
+
+    def __init__(self, settings):
+        self.settings, self.read = settings, set()
+
+    def __getattr__(self, name):
+        self.read.add(name)
+        return getattr(self.settings, name)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_options_are_what_a_method_reads(method, trained_run):
+    teacher = str(trained_run[0]) if method == "kd" else None
+    watched = Watched(config(method, teacher=teacher))
+    METHODS[method].check(watched)
+    METHODS[method].build(watched, 10, (8, 8, 1))
+    every = {name for row in METHODS.values() for name in row.options}
+    # The optimizer's, where a method has such a group of variables.
+    every.remove("fusion_weight_decay")
+    own = set(METHODS[method].options) & every
+    assert own == watched.read & every
+    assert set(METHODS[method].defaults) <= own
+
+
+@pytest.mark.parametrize(
+    ("method", "values", "message"),
+    [
+        ("vanilla", {"use_fkd": False}, "method vanilla .its options: none"),
+        ("vanilla", {"branches": 2}, "method vanilla"),
+        ("ensemble", {"temperature": 2.0}, "ensemble .its options: branches"),
+        ("dualnet", {"rampup_epochs": 3}, "joint_epochs, joint_extractors"),
+        ("one", {"use_ekd": True}, "method one"),
+        ("dml", {"separate_stages": 2}, "method dml"),
+        ("kd", {"simultaneous": True}, "method kd"),
+        ("ffl", {"joint_epochs": 3}, "method ffl"),
+        (
+            "ffl",
+            {"branches": 2, "networks": ("resnet8", "wrn_10_1")},
+            "where `networks` names several networks, got 2",
+        ),
+        (
+            "ffl",
+            {"fusion_filters": 8, "fusion": "average"},
+            "where `fusion` is average, got 8",
+        ),
+        (
+            "ffl",
+            {"fusion_width": "sum", "fusion_filters": 8},
+            "where `fusion_filters` is given, got 'sum'",
+        ),
+        (
+            "ffl",
+            {"lr_milestones": (1, 2), "lr_schedule": "cosine"},
+            "where `lr_schedule` is cosine, got .1, 2.",
+        ),
+    ],
+)
+def test_options_without_a_meaning(method, values, message):
+    option = next(iter(values))
+    with rejected(f"`{option}` has no meaning .*{message}"):
+        presets.preset("quickstart", method=method, **values)
 
 
 @pytest.mark.parametrize(

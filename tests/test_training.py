@@ -126,6 +126,16 @@ def test_vanilla_and_mixed_labels(few_digits, tmp_path):
     assert metrics["heads"]["vanilla"]["parameters"] == metrics["parameters"]
 
 
+def test_a_run_with_options_of_another_method_goes_on(few_digits, tmp_path):
+    """Runs from before such options were refused have them written down."""
+    training.train(
+        changed(method="vanilla", use_fkd=False, epochs=1), tmp_path, 0
+    )
+    assert Workdir(tmp_path).config().use_fkd is False
+    metrics = training.train(changed(method="vanilla"), tmp_path, 0)
+    assert metrics["epoch"] == 2
+
+
 @pytest.mark.parametrize(
     ("broken", "message"),
     [

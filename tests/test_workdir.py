@@ -56,6 +56,15 @@ def test_other_configurations_are_refused(folder, change, message):
     assert (folder.path / "config.json").read_text() == before
 
 
+def test_what_nothing_looks_at_may_differ(folder):
+    before = (folder.path / "config.json").read_text()
+    other = dataclasses.replace(Config(), use_fkd=False)
+    folder.check(other, ignored=["use_fkd"])
+    with pytest.raises(InputError, match="use_fkd is True, asked for False"):
+        folder.check(other, ignored=["use_ekd"])
+    assert (folder.path / "config.json").read_text() == before
+
+
 def test_a_cosine_schedule_can_not_be_made_longer(tmp_path):
     folder = Workdir(tmp_path)
     config = Config(lr_schedule="cosine", epochs=3)

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 
+from keras_ffl.builders import without_meaning
 from keras_ffl.config import Config
 from keras_ffl.errors import InputError
 from keras_ffl.workdir import Workdir
@@ -47,7 +48,7 @@ def configuration_name(config):
 
 def has_branches(config):
     """Whether a configuration's `branches` has a meaning."""
-    return len(config.networks) == 1 and config.method not in ("vanilla", "kd")
+    return "branches" not in without_meaning(config)
 
 
 @dataclasses.dataclass(frozen=True)

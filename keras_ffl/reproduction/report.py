@@ -7,6 +7,7 @@ import os
 import pathlib
 import platform
 
+from keras_ffl.builders import METHODS
 from keras_ffl.reproduction.cells import has_branches, write_text
 
 _MISSING = "–"
@@ -125,9 +126,10 @@ def _recipe(config):
         f"{config.learning_rate:g}, × {config.lr_factor:g} at epoch "
         f"{milestones}, weight decay {config.weight_decay:g}"
     )
-    if config.method == "ffl":
+    options = METHODS[config.method].options
+    if "fusion_weight_decay" in options:
         text += f" (fusion {config.fusion_weight_decay:g})"
-    if config.method in ("ffl", "one", "dml", "kd"):
+    if "temperature" in options:
         text += f", T = {config.temperature:g}, R = {config.rampup_epochs:g}"
     return text
 

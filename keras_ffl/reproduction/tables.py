@@ -4,8 +4,6 @@ Reference:
     Kim et al., 2019, https://arxiv.org/abs/1904.09058, Tables I to VI.
 """
 
-import dataclasses
-
 from keras_ffl import presets
 from keras_ffl.errors import InputError
 from keras_ffl.reproduction import figures
@@ -24,16 +22,12 @@ _THREE = ("resnet32", "resnet56", "wrn_16_2")
 
 def _versus_dualnet(**changes):
     """Recipe of Tables I and II."""
-    return dataclasses.replace(presets.preset("cifar_ffl_307"), **changes)
+    return presets.preset("cifar_ffl_307", **changes)
 
 
 def _versus_one(**changes):
     """Recipe of Tables III, V and VI."""
-    return dataclasses.replace(presets.preset("cifar_ffl"), **changes)
-
-
-def _dml(recipe, **changes):
-    return recipe(**presets.method_fields("dml"), **changes)
+    return presets.preset("cifar_ffl", **changes)
 
 
 def _label(networks):
@@ -149,8 +143,7 @@ def _table_3():
 
 
 def _imagenet(method):
-    recipe = presets.preset("imagenet_resnet34_ffl")
-    return dataclasses.replace(recipe, method=method)
+    return presets.preset("imagenet_resnet34_ffl", method=method)
 
 
 def _table_4():
@@ -174,10 +167,7 @@ def _table_4():
 
 def _mixed(method, networks, sub, fused=None):
     """Entries of one method on mixed networks, a column for each network."""
-    if method == "dml":
-        name, config = "DML", _dml(_versus_one, networks=networks)
-    else:
-        name, config = "FFL", _versus_one(networks=networks)
+    name, config = method.upper(), _versus_one(method=method, networks=networks)
     row = _label(networks)
     entries = [
         Entry(row, f"{name}, net {k}", config, f"sub_{k}", figure)
@@ -281,7 +271,7 @@ def _table_methods():
                 Figure(*figures.TABLE_1A["resnet32"][2], 10),
                 Figure(*figures.TABLE_1B["resnet32"][2], 10),
             ),
-            *both("DML", _dml(_versus_dualnet), "ensemble"),
+            *both("DML", _versus_dualnet(method="dml"), "ensemble"),
             *both("ONE", _versus_dualnet(method="one"), "teacher"),
             *_cases(strong, weak),
         ),

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_ffl import backend, data
-from keras_ffl.builders import find_method
+from keras_ffl.builders import find_method, without_meaning
 from keras_ffl.callbacks import TimeLimit
 from keras_ffl.distribution import (
     check_same,
@@ -82,7 +82,7 @@ def settings(config):
 def _train(config, folder, verbose, devices, limit):
     find_method(config)
     check_batches(config, devices)
-    folder.check(config)
+    folder.check(config, without_meaning(config))
     dataset, holdout = load_data(config, folder.left_out())
     with devices.scope():
         model, done = folder.load_checkpoint()
