@@ -40,7 +40,9 @@ def stock_head(model, head, info, dtype="float32"):
     classifier = model.classifier(head)
     image = keras.Input(info.input_shape, dtype=dtype, name="images")
     # Not `Normalization`, whose constants tf2onnx takes for inputs.
-    scale = 1.0 / np.asarray(info.std)
+    # On the last of three axes: it would take a vector to be on the first
+    # one where `keras.config.image_data_format()` says so.
+    scale = 1.0 / np.reshape(info.std, (1, 1, -1))
     prepared = keras.layers.Rescaling(
         scale.tolist(),
         (-np.asarray(info.mean) * scale).tolist(),
@@ -132,7 +134,7 @@ def _feature_average(rebuilder, old, name, maps):
 def _gate(rebuilder, old, name, x):
     dtype = full_precision(old)
     x = keras.layers.GlobalAveragePooling2D(
-        dtype=dtype, name=f"{name}_pooling"
+        data_format="channels_last", dtype=dtype, name=f"{name}_pooling"
     )(x)
     x = rebuilder.layer(old.dense, f"{name}_dense")(x)
     x = _batch_normalization(

@@ -47,6 +47,7 @@ def _convolution(filters, kernel_size, **kwargs):
         kernel_initializer=keras.initializers.VarianceScaling(
             2.0, "fan_out", "untruncated_normal"
         ),
+        data_format="channels_last",
         **kwargs,
     )
 
@@ -129,6 +130,7 @@ class FusionModule(keras.layers.Layer):
             depthwise_initializer=keras.initializers.RandomNormal(
                 stddev=math.sqrt(2.0 / (self.kernel_size**2 * channels))
             ),
+            data_format="channels_last",
             dtype=policy,
             name="depthwise",
         )

@@ -4,6 +4,7 @@ import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.models.checks import check_classes
+from keras_ffl.models.layout import check_channels_last
 from keras_ffl.precision import at_least_float32
 
 
@@ -17,8 +18,8 @@ def check_subnetworks(subnetworks, minimum=1):
     Raises:
         InputError: There are too few, one is there twice, one is no
             functional model with the outputs "features" (4-D) and "logits"
-            (2-D) of at least two classes, or input shapes or class counts
-            differ.
+            (2-D) of at least two classes, a feature map has its channels
+            first, or input shapes or class counts differ.
     """
     if not isinstance(subnetworks, (list, tuple)) or len(subnetworks) < minimum:
         count = (
@@ -69,6 +70,12 @@ def _check_subnetwork(network, label):
                 f"shape {shape}"
             )
     check_classes(f"`subnetworks`: {label}", outputs["logits"])
+    if outputs["features"].shape[-1] is None:
+        raise InputError(
+            f"`subnetworks`: 'features' of {label} must have known channels, "
+            f"got shape {tuple(outputs['features'].shape)}"
+        )
+    check_channels_last(f"`subnetworks`: {label}", network, outputs["features"])
 
 
 def connect(subnetworks):

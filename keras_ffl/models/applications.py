@@ -1,5 +1,6 @@
 """The networks of `keras.applications` as sub-networks."""
 
+import contextlib
 import inspect
 
 import keras
@@ -60,12 +61,13 @@ def application(
     input_shape = check_image_shape(input_shape)
     preprocessing = application_preprocessing(name, mean, std)
     try:
-        backbone = _find(name)(
-            include_top=False,
-            weights=weights,
-            input_shape=input_shape,
-            **options,
-        )
+        with _channels_last():
+            backbone = _find(name)(
+                include_top=False,
+                weights=weights,
+                input_shape=input_shape,
+                **options,
+            )
     # Keras raises a bare Exception where a download fails.
     except Exception as error:
         raise InputError(f"keras.applications.{name}: {error}") from error
@@ -128,10 +130,25 @@ def application_preprocessing(name, mean, std):
                 f"{tuple(images.shape)} have {images.shape[-1]} channels"
             )
         dtype = keras.config.dtype_policy().variable_dtype
-        images = keras.layers.Rescaling(std, mean, dtype=dtype)(images)
-        return family.preprocess_input(images)
+        # On the last of three axes: it would take a vector to be on the first
+        # one where `keras.config.image_data_format()` says so.
+        images = keras.layers.Rescaling(
+            std[None, None], mean[None, None], dtype=dtype
+        )(images)
+        return family.preprocess_input(images, data_format="channels_last")
 
     return preprocess
+
+
+@contextlib.contextmanager
+def _channels_last():
+    """Sets what the layers of the applications take from Keras' settings."""
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(before)
 
 
 def _find(name):

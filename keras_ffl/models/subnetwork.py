@@ -6,6 +6,7 @@ from keras_ffl.errors import InputError
 from keras_ffl.models.checks import check_classes
 from keras_ffl.models.copying import copy_model
 from keras_ffl.models.graph import calls, has_graph, layers_within
+from keras_ffl.models.layout import check_channels_last
 
 # What may follow the classifying layer without changing its values.
 _PASSING = (
@@ -60,8 +61,8 @@ def as_subnetwork(
             an output that is not 2-D, fewer than two classes, or ends in an
             activation other than linear or softmax; there is no such
             `feature_layer`, it is called several times, or its output is not
-            4-D; `preprocessing` can't be called or gives what `model` can't
-            take.
+            4-D or has its channels first; `preprocessing` can't be called or
+            gives what `model` can't take.
 
     Example:
 
@@ -70,6 +71,8 @@ def as_subnetwork(
     """
     source = _functional(model)
     _check_feature_layer(source, feature_layer)
+    features = _outputs(source, feature_layer)[0][0]
+    check_channels_last("`model`", source, features)
     clone = copy_model(source, _classifying_layer(source))
     outputs = {
         "features": _outputs(clone, feature_layer)[0][0],

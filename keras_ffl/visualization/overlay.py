@@ -26,7 +26,10 @@ def enlarge(images, side):
         return images
     size = (factor * height, factor * width)
     larger = ops.image.resize(
-        images.astype("float32"), size, interpolation="bicubic"
+        images.astype("float32"),
+        size,
+        interpolation="bicubic",
+        data_format="channels_last",
     )
     larger = np.clip(ops.convert_to_numpy(larger), 0, 255)
     return np.rint(larger).astype("uint8")
@@ -48,7 +51,10 @@ def heat(maps, size):
         maps, largest, out=np.zeros_like(maps), where=largest > 0
     )
     resized = ops.image.resize(
-        shares[..., None], size, interpolation="bilinear"
+        shares[..., None],
+        size,
+        interpolation="bilinear",
+        data_format="channels_last",
     )
     return np.clip(ops.convert_to_numpy(resized)[..., 0], 0, 1)
 

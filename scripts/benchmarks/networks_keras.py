@@ -6,7 +6,12 @@ from keras import layers, ops
 
 def _convolution(x, filters, size, strides=1):
     return layers.Conv2D(
-        filters, size, strides, padding="same", use_bias=False
+        filters,
+        size,
+        strides,
+        padding="same",
+        data_format="channels_last",
+        use_bias=False,
     )(x)
 
 
@@ -45,7 +50,9 @@ def _stages(name):
     def stem(x):
         if name == "imagenet_resnet18":
             x = _normalized(_convolution(x, 64, 7, 2))
-            return layers.MaxPooling2D(3, 2, padding="same")(x)
+            return layers.MaxPooling2D(
+                3, 2, padding="same", data_format="channels_last"
+            )(x)
         x = _convolution(x, 16, 3)
         return x if block is _wide_block else _normalized(x)
 
@@ -59,13 +66,16 @@ def _stages(name):
 
 
 def _logits(features, classes):
-    return layers.Dense(classes)(layers.GlobalAveragePooling2D()(features))
+    pooled = layers.GlobalAveragePooling2D(data_format="channels_last")
+    return layers.Dense(classes)(pooled(features))
 
 
 def _fused_map(maps, wide):
     x = layers.Concatenate()(maps)
     widths = [each.shape[-1] for each in maps]
-    x = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+    x = layers.DepthwiseConv2D(
+        3, padding="same", data_format="channels_last", use_bias=False
+    )(x)
     x = _convolution(_normalized(x), sum(widths) if wide else min(widths), 1)
     return _normalized(x)
 

@@ -1,0 +1,58 @@
+"""Where the channels of a feature map are."""
+
+from keras_ffl.errors import InputError
+from keras_ffl.models.graph import layers_within, unrolled
+
+# Operations after which another axis may be that of the channels.
+_MOVING = ("Einsum", "Moveaxis", "Permute", "Reshape", "Swapaxes", "Transpose")
+
+
+def check_channels_last(what, model, features):
+    """An InputError where a feature map is known to have its channels first.
+
+    Convolutions, pooling and the like know where they put the channels; what
+    other layers of Keras do leaves them where they are. Where a layer of
+    somebody else's, or one that moves axes, comes between, nothing is known.
+
+    Args:
+        what: What gives the map, the message's first words.
+        model: Functional `keras.Model`.
+        features: 4-D `keras.KerasTensor` of its graph.
+    """
+    layer = _channels_first_layer(model, features)
+    if layer is not None:
+        raise InputError(
+            f"{what} must give a feature map (batch, h, w, C), but its layer "
+            f"'{layer}' puts the channels first; build it with "
+            "data_format='channels_last'"
+        )
+
+
+def _channels_first_layer(model, features):
+    """Path of the layer that a map with channels first comes from, or None."""
+    calls, tensors = unrolled(model)
+    producers = {id(tensor): call for call in calls for tensor in call.outputs}
+    pending, seen = [tensors[id(features)]], set()
+    while pending:
+        tensor = pending.pop()
+        call = producers.get(id(tensor))
+        if call is None or id(call) in seen or len(tensor.shape) != 4:
+            continue
+        seen.add(id(call))
+        formats = _formats(call.layer)
+        if formats == {"channels_first"}:
+            return call.path
+        if not formats and _leaves_axes(call.layer):
+            pending += call.inputs
+    return None
+
+
+def _formats(layer):
+    layers = (layer, *layers_within(layer))
+    return {getattr(each, "data_format", None) for each in layers} - {None}
+
+
+def _leaves_axes(layer):
+    kind = type(layer)
+    package = kind.__module__.split(".")[0]
+    return package in ("keras", "keras_ffl") and kind.__name__ not in _MOVING
