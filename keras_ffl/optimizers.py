@@ -5,6 +5,7 @@ import sys
 import keras
 from keras import ops
 
+from keras_ffl.backend import momentum_kernel
 from keras_ffl.errors import InputError
 
 
@@ -21,15 +22,6 @@ def set_decay_group(variables, group):
     """
     for variable in variables:
         variable.decay_group = group
-
-
-def _has_fused_kernel():
-    """Whether variables are TensorFlow's own, not a strategy's copies."""
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.distribute.has_strategy()
 
 
 def _is_between(value, low, high):
@@ -139,27 +131,21 @@ class SGD(keras.optimizers.Optimizer):
             # of that shape for a layer's bias, which must be 1-D, and fails.
             gradient = gradient - (-self._decays[index]) * weight
         rate = ops.cast(learning_rate, variable.dtype)
-        update = self._fused if _has_fused_kernel() else self._plain
-        update(variable, self.momentums[index], gradient, rate)
-
-    def _fused(self, variable, buffer, gradient, rate):
-        """What `_plain` does, in TensorFlow's one operation for it."""
-        import tensorflow as tf
-
-        tf.raw_ops.ResourceApplyMomentum(
-            # Keras hands over its own variables as TensorFlow's.
-            var=variable.handle,
-            accum=buffer.value.handle,
-            lr=rate,
-            grad=gradient,
-            momentum=tf.constant(self.momentum, gradient.dtype),
-            use_nesterov=self.nesterov,
+        apply = momentum_kernel() or self._plain
+        apply(
+            variable,
+            self.momentums[index],
+            gradient,
+            rate,
+            self.momentum,
+            self.nesterov,
         )
 
-    def _plain(self, variable, buffer, gradient, rate):
-        moved = self.momentum * ops.convert_to_tensor(buffer) + gradient
+    def _plain(self, variable, buffer, gradient, rate, momentum, nesterov):
+        """What the kernel does, in elementary operations."""
+        moved = momentum * ops.convert_to_tensor(buffer) + gradient
         self.assign(buffer, moved)
-        step = gradient + self.momentum * moved if self.nesterov else moved
+        step = gradient + momentum * moved if nesterov else moved
         self.assign_sub(variable, rate * step)
 
     def get_config(self):

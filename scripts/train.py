@@ -12,8 +12,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import flags  # noqa: E402
 
 from keras_ffl import cli, presets, training  # noqa: E402
+from keras_ffl.backend import STRATEGIES, split_cpu  # noqa: E402
 from keras_ffl.config import Config  # noqa: E402
-from keras_ffl.distribution import STRATEGIES, split_cpu  # noqa: E402
 from keras_ffl.errors import InputError  # noqa: E402
 from keras_ffl.evaluation import format_heads  # noqa: E402
 

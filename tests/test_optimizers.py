@@ -16,9 +16,9 @@ RATES = [0.125] * 4 + [0.0078125] * 4
 @pytest.fixture(params=["fused", "plain"])
 def kernel(request, monkeypatch):
     """Runs a test with TensorFlow's operation and without it."""
-    fused = request.param == "fused"
-    assert optimizers._has_fused_kernel()
-    monkeypatch.setattr(optimizers, "_has_fused_kernel", lambda: fused)
+    assert optimizers.momentum_kernel()
+    if request.param == "plain":
+        monkeypatch.setattr(optimizers, "momentum_kernel", lambda: None)
 
 
 def reference(weight, gradients, rates, decay, momentum=0.9, nesterov=True):

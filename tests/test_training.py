@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from keras_ffl import InputError, TrainingDiverged, data, training
+from keras_ffl.backend import make_devices
 from keras_ffl.config import Config
-from keras_ffl.distribution import make_strategy
 from keras_ffl.layers import FeatureAverage
 from keras_ffl.training import single
 from keras_ffl.training.fit_arguments import fit_arguments
@@ -157,7 +157,7 @@ def test_a_diverging_run_keeps_its_last_good_checkpoint(
     kernel.assign(np.full(kernel.shape, np.nan))
     config = changed(epochs=3)
     dataset, holdout = training.load_data(config)
-    arguments = fit_arguments(config, dataset, holdout, 1, make_strategy("one"))
+    arguments = fit_arguments(config, dataset, holdout, 1, make_devices("one"))
     with pytest.raises(TrainingDiverged, match=message):
         single._fit(model, config, folder, arguments, 0, chief=True)
     assert list(folder.checkpoint_files()) == [1]

@@ -1,9 +1,15 @@
 """What differs by Keras' backend, chosen once, when the package is imported.
 
 Keras' default is TensorFlow; `keras_ffl.supported` has refused all others
-before. Each module has the same names:
+before. `tensorflow/` and `jax/` have the same names:
 
 * `MethodModel`: the class under all training methods. It runs their steps.
+* `make_devices(name)`: the devices of a training, a
+  `keras_ffl.backend.devices.Devices`; `split_cpu(n)` makes several of a CPU.
+* `num_replicas()`, `in_strategy(model)`, `share_of_replica(mean, count)`,
+  `sum_over_replicas(value)`: what a step must know of its replicas.
+* `fused_batch_norm`: the backend's kernel, or None. `momentum_kernel()`
+  likewise, of SGD with momentum.
 * `has_accelerator()`: whether there is a GPU or TPU.
 * `prefers_xla()`: whether steps are compiled by XLA by default.
 * `make_deterministic()`: makes operations repeat bit by bit.
@@ -20,7 +26,17 @@ if keras.backend.backend() == "jax":
 else:
     from keras_ffl.backend import tensorflow as chosen
 
+from keras_ffl.backend.devices import STRATEGIES
+
 MethodModel = chosen.MethodModel
+make_devices = chosen.make_devices
+split_cpu = chosen.split_cpu
+num_replicas = chosen.num_replicas
+in_strategy = chosen.in_strategy
+share_of_replica = chosen.share_of_replica
+sum_over_replicas = chosen.sum_over_replicas
+fused_batch_norm = chosen.fused_batch_norm
+momentum_kernel = chosen.momentum_kernel
 has_accelerator = chosen.has_accelerator
 prefers_xla = chosen.prefers_xla
 make_deterministic = chosen.make_deterministic
@@ -32,8 +48,17 @@ __all__ = [
     "DATA_ON_DEVICE",
     "MethodModel",
     "PACKAGES",
+    "STRATEGIES",
     "TENSORBOARD",
+    "fused_batch_norm",
     "has_accelerator",
+    "in_strategy",
     "make_deterministic",
+    "make_devices",
+    "momentum_kernel",
+    "num_replicas",
     "prefers_xla",
+    "share_of_replica",
+    "split_cpu",
+    "sum_over_replicas",
 ]

@@ -6,7 +6,11 @@ import contextvars
 import keras
 from keras import ops
 
-from keras_ffl.distribution import num_replicas, sum_over_replicas
+from keras_ffl.backend import (
+    fused_batch_norm,
+    num_replicas,
+    sum_over_replicas,
+)
 from keras_ffl.errors import InputError
 from keras_ffl.precision import at_least_float32
 
@@ -94,7 +98,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _uses_fused_kernel(self, inputs, training=False):
         return (
-            keras.backend.backend() == "tensorflow"
+            fused_batch_norm is not None
             and not (training and self.synchronized and num_replicas() > 1)
             and len(inputs.shape) == 4
             and self.scale
@@ -105,20 +109,16 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _fused(self, inputs, training):
         """Normalised inputs, and what the moving averages are to become."""
-        import tensorflow as tf
-
-        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=inputs,
-            scale=ops.cast(self.gamma, "float32"),
-            offset=ops.cast(self.beta, "float32"),
-            mean=ops.cast(self.moving_mean, "float32"),
-            variance=ops.cast(self.moving_variance, "float32"),
-            epsilon=self.epsilon,
-            # The kernel averages the unbiased variance.
-            exponential_avg_factor=1.0 - self.momentum,
-            is_training=bool(training and self.trainable),
+        return fused_batch_norm(
+            inputs,
+            ops.cast(self.gamma, "float32"),
+            ops.cast(self.beta, "float32"),
+            ops.cast(self.moving_mean, "float32"),
+            ops.cast(self.moving_variance, "float32"),
+            self.epsilon,
+            self.momentum,
+            bool(training and self.trainable),
         )
-        return outputs, mean, variance
 
     def _plain(self, inputs, training):
         """What `_fused` computes, in elementary operations."""

@@ -3,8 +3,12 @@
 import keras
 from keras import ops
 
-from keras_ffl.backend import MethodModel, prefers_xla
-from keras_ffl.distribution import in_strategy, share_of_replica
+from keras_ffl.backend import (
+    MethodModel,
+    in_strategy,
+    prefers_xla,
+    share_of_replica,
+)
 from keras_ffl.errors import InputError
 from keras_ffl.labels import check_labels
 from keras_ffl.methods.terms import weighted_mean, with_regularization

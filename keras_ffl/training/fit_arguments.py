@@ -7,9 +7,7 @@ import keras
 from keras_ffl import backend, data
 from keras_ffl.callbacks import StopOnDivergence, WarmUp
 from keras_ffl.distribution import (
-    distribute,
     evaluation_batch_size,
-    needs_static_shapes,
     static_evaluation_batch_size,
 )
 from keras_ffl.errors import InputError
@@ -19,7 +17,7 @@ from keras_ffl.training.parts import full_rate
 
 def check_batches(config, devices):
     """An InputError where batches don't fit the replicas."""
-    replicas = devices.num_replicas_in_sync
+    replicas = devices.replicas
     if config.batch_size % replicas:
         raise InputError(
             f"`batch_size` must be a multiple of the {replicas} replicas, got "
@@ -76,7 +74,7 @@ def fit_arguments(config, dataset, holdout, done, devices):
         dataset: Data set to train on, as `load_data` gave it.
         holdout: Data set to evaluate on after an epoch, or None.
         done: Int, the number of finished epochs.
-        devices: What `make_strategy` returned.
+        devices: What `make_devices` returned.
 
     Returns:
         Dict of keyword arguments.
@@ -85,8 +83,8 @@ def fit_arguments(config, dataset, holdout, done, devices):
         InputError: The data set is too small, or its steps can't be divided.
     """
     augmentation = _augmentation(config, dataset.info)
-    replicas = devices.num_replicas_in_sync
-    static = needs_static_shapes(devices)
+    replicas = devices.replicas
+    static = devices.static_shapes
     steps = data.steps_per_epoch(
         dataset.num_train, config.batch_size, static, replicas
     )
@@ -104,8 +102,7 @@ def fit_arguments(config, dataset, holdout, done, devices):
             f"`steps_per_execution` must divide the {steps} steps of an "
             f"epoch, got {config.steps_per_execution}"
         )
-    train_batches = distribute(
-        devices,
+    train_batches = devices.batches(
         lambda part: dataset.training_batches(
             config.batch_size,
             config.seed,
@@ -137,8 +134,8 @@ def fit_arguments(config, dataset, holdout, done, devices):
 
 def _validation(config, dataset, one_hot, devices):
     """What `fit` is given to evaluate the test split after every epoch."""
-    images, replicas = len(dataset.y_test), devices.num_replicas_in_sync
-    static = needs_static_shapes(devices)
+    images, replicas = len(dataset.y_test), devices.replicas
+    static = devices.static_shapes
     choose = static_evaluation_batch_size if static else evaluation_batch_size
     size = choose(images, config.eval_batch_size, replicas)
     if static and images % size:
@@ -148,8 +145,7 @@ def _validation(config, dataset, one_hot, devices):
             "counts all of them",
             stacklevel=2,
         )
-    batches = distribute(
-        devices,
+    batches = devices.batches(
         lambda part: dataset.evaluation_batches(
             size, one_hot=one_hot, part=part
         ),

@@ -9,13 +9,8 @@ import keras_ffl
 from keras_ffl import backend
 from keras_ffl.callbacks import Checkpoints
 from keras_ffl.distribution import (
-    check_same,
-    count_devices,
     evaluation_batch_size,
-    is_chief,
-    process_of,
     slices_of_replicas,
-    sum_over_workers,
 )
 from keras_ffl.evaluation import evaluate_heads
 from keras_ffl.models import count_multiply_adds, count_parameters
@@ -83,13 +78,13 @@ def _evaluated(model, config, folder, dataset, verbose, devices):
 
     Each process evaluates its part, and the counts are added up.
     """
-    if devices.num_replicas_in_sync > 1:
+    if devices.replicas > 1:
         # On one device, since the parts of the test split may differ in size.
         # The first check waits for worker 0 to have saved it.
-        check_same(devices, config.epochs, "the number of epochs")
+        devices.check_same(config.epochs, "the number of epochs")
         model, epochs = folder.load_checkpoint()
-        check_same(devices, epochs, f"the last checkpoint in {folder.path}")
-    process = process_of(devices)
+        devices.check_same(epochs, f"the last checkpoint in {folder.path}")
+    process = devices.process
     images = len(dataset.y_test)
     batch = evaluation_batch_size(images, config.eval_batch_size, process.total)
     rows = process.rows(images, batch)
@@ -101,7 +96,7 @@ def _evaluated(model, config, folder, dataset, verbose, devices):
         ),
         dataset.y_test[rows],
         verbose,
-        add_up=lambda counts: sum_over_workers(devices, counts),
+        add_up=devices.sum_over_processes,
     )
 
 
@@ -115,14 +110,14 @@ def results(model, config, folder, dataset, seconds, verbose, devices):
         dataset: What `load_data` gave.
         seconds: Float, of an epoch, or None.
         verbose: Int, whether to show a progress bar.
-        devices: What `make_strategy` returned.
+        devices: What `make_devices` returned.
 
     Returns:
         Dict of JSON values.
     """
     heads = _evaluated(model, config, folder, dataset, verbose, devices)
     history = folder.read_history()
-    if history and is_chief(devices):
+    if history and devices.chief:
         plot_curves(history, folder.curves)
     monitor = _monitored_accuracy(model)
     best = _best_row(folder)
@@ -145,7 +140,7 @@ def results(model, config, folder, dataset, seconds, verbose, devices):
         "parameters": count_parameters(model),
         "multiply_adds": count_multiply_adds(model),
         "seconds_per_epoch": seconds,
-        "replicas": count_devices(devices),
+        "replicas": devices.count,
         "versions": {
             "keras_ffl": keras_ffl.__version__,
             **{

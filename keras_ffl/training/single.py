@@ -11,14 +11,6 @@ import numpy as np
 from keras_ffl import backend, data
 from keras_ffl.builders import find_method, without_meaning
 from keras_ffl.callbacks import TimeLimit
-from keras_ffl.distribution import (
-    check_same,
-    is_chief,
-    make_strategy,
-    naming_lost_workers,
-    running_on,
-    sum_over_workers,
-)
 from keras_ffl.errors import Unfinished
 from keras_ffl.training.fit_arguments import check_batches, fit_arguments
 from keras_ffl.training.parts import build_model, load_data
@@ -35,7 +27,7 @@ def train(config, workdir, verbose=1, strategy="auto", max_minutes=None):
             configuration, the run is taken up after its last checkpoint.
         verbose: 0 for silence, 1 for progress bars, 2 for a line an epoch.
         strategy: Devices to train on, a name of
-            `keras_ffl.distribution.make_strategy`. It changes the result by
+            `keras_ffl.backend.make_devices`. It changes the result by
             rounding errors only, given `synchronized_batch_norm`. Several
             workers share the folder.
         max_minutes: Number > 0. Training stops after the last epoch that is
@@ -57,12 +49,11 @@ def train(config, workdir, verbose=1, strategy="auto", max_minutes=None):
     if config.deterministic:
         # Before the devices: JAX reads it when it starts.
         backend.make_deterministic()
-    devices = make_strategy(strategy)
+    devices = backend.make_devices(strategy)
     with (
         settings(config),
-        running_on(devices),
         data.naming_unreadable(),
-        naming_lost_workers(devices),
+        devices.running(),
     ):
         return _train(config, Workdir(workdir), verbose, devices, limit)
 
@@ -88,11 +79,11 @@ def _train(config, folder, verbose, devices, limit):
         model, done = folder.load_checkpoint()
         if model is None:
             model = build_model(config, dataset.info)
-    check_same(devices, done, f"the last checkpoint in {folder.path}")
-    check_same(devices, dataset.num_train, "the number of training images")
-    check_same(devices, _number_of(config), "the configuration's hash")
+    devices.check_same(done, f"the last checkpoint in {folder.path}")
+    devices.check_same(dataset.num_train, "the number of training images")
+    devices.check_same(_number_of(config), "the configuration's hash")
     arguments = fit_arguments(config, dataset, holdout, done, devices)
-    chief = is_chief(devices)
+    chief = devices.chief
     if chief:
         # From here on the folder belongs to this configuration.
         folder.start(config, dataset.info)
@@ -106,7 +97,7 @@ def _train(config, folder, verbose, devices, limit):
         if limit:
             # All workers stop after the same epoch.
             limit.agreed = lambda late: bool(
-                sum_over_workers(devices, np.array([float(late)]))[0]
+                devices.sum_over_processes(np.array([float(late)]))[0]
             )
             arguments["callbacks"].append(limit)
         started = time.monotonic()

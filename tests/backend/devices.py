@@ -14,10 +14,10 @@ import numpy as np
 import steps
 from keras import ops
 
+from keras_ffl.backend import make_devices, split_cpu
+from keras_ffl.backend.jax.devices import JaxDevices
 from keras_ffl.data import Augmentation, DatasetInfo
 from keras_ffl.data.in_memory import EvaluationBatches, TrainingBatches
-from keras_ffl.distribution import make_strategy, split_cpu
-from keras_ffl.distribution.jax_devices import JaxDevices
 
 # Method, number of devices, steps in one call, and dtype policy.
 WAYS = {
@@ -82,12 +82,12 @@ def train(method, weights, steps_per_call):
 
 def main():
     split_cpu(8)
-    names = make_strategy("mirrored").names
+    names = make_devices("mirrored").names
     assert len(names) == 8
     weights = {}
     for way, (method, devices, steps_per_call, policy) in WAYS.items():
         keras.config.set_dtype_policy(policy)
-        with JaxDevices(names[:devices]).scope():
+        with JaxDevices(names[:devices]).running():
             found = train(
                 method, weights.setdefault(method, {}), steps_per_call
             )

@@ -16,8 +16,8 @@ import numpy as np
 from keras import ops
 
 from keras_ffl import presets, training
-from keras_ffl.distribution import make_strategy, running_on, split_cpu
-from keras_ffl.distribution.jax_devices import JaxDevices
+from keras_ffl.backend import make_devices, split_cpu
+from keras_ffl.backend.jax.devices import JaxDevices
 from keras_ffl.training.fit_arguments import fit_arguments
 from keras_ffl.training.single import settings
 
@@ -29,7 +29,7 @@ def average(self, inputs):
 
 def train(config, devices):
     """The trainable weights after an epoch, and its mean loss."""
-    with settings(config), running_on(devices):
+    with settings(config), devices.running():
         dataset, _ = training.load_data(config)
         model = training.build_model(config, dataset.info)
         arguments = fit_arguments(config, dataset, None, 0, devices)
@@ -41,7 +41,7 @@ def train(config, devices):
 
 def main():
     split_cpu(8)
-    names = make_strategy("mirrored").names
+    names = make_devices("mirrored").names
     for policy in ("float32", "float64"):
         if policy == "float64":
             jax.config.update("jax_enable_x64", True)

@@ -20,13 +20,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "methods"))
 
 import builders
 
-from keras_ffl.distribution import (
-    agreed_if_finite,
-    distribute,
-    evaluation_batch_size,
-    make_strategy,
-    split_cpu,
-)
+from keras_ffl.backend import make_devices, split_cpu
+from keras_ffl.backend.tensorflow.replicas import agreed_if_finite
+from keras_ffl.distribution import evaluation_batch_size
 from keras_ffl.layers.batch_normalization import synchronized_batch_norm
 from keras_ffl.methods import DualNetModel, MutualLearningModel, OneModel
 from keras_ffl.optimizers import SGD
@@ -58,25 +54,22 @@ def batches(x, y, batch_size, repeats):
     return make
 
 
-def run(strategy, case):
+def run(devices, case):
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
-    with strategy.scope(), synchronized_batch_norm():
+    with devices.scope(), synchronized_batch_norm():
         model = CASES[case]()
         model.compile(SGD(0.1), metrics=["accuracy"])
     x, y = builders.data(IMAGES + EVALUATED)
     history = model.fit(
-        distribute(strategy, batches(x[:IMAGES], y[:IMAGES], BATCH, repeats=2)),
+        devices.batches(batches(x[:IMAGES], y[:IMAGES], BATCH, repeats=2)),
         epochs=2,
         steps_per_epoch=3,
-        validation_data=distribute(
-            strategy,
+        validation_data=devices.batches(
             batches(
                 x[IMAGES:],
                 y[IMAGES:],
-                evaluation_batch_size(
-                    EVALUATED, 4, strategy.num_replicas_in_sync
-                ),
+                evaluation_batch_size(EVALUATED, 4, devices.replicas),
                 repeats=1,
             ),
         ),
@@ -106,15 +99,15 @@ def agreed(strategy):
 
 
 def main():
-    name, devices, output, *cases = sys.argv[1:]
-    split_cpu(int(devices))
-    strategy = make_strategy(name)
+    name, count, output, *cases = sys.argv[1:]
+    split_cpu(int(count))
+    devices = make_devices(name)
     results = {
-        "replicas": strategy.num_replicas_in_sync,
-        "agreed": agreed(strategy),
+        "replicas": devices.replicas,
+        "agreed": agreed(devices.strategy),
     }
     for case in cases:
-        for key, value in run(strategy, case).items():
+        for key, value in run(devices, case).items():
             results[f"{case}/{key}"] = value
     np.savez(output, **results)
 

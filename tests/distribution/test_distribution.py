@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ffl import distribution
+from keras_ffl import backend, distribution
+from keras_ffl.backend.tensorflow.devices import WorkerDevices
 from keras_ffl.data import steps_per_epoch
 from keras_ffl.distribution import Replicas
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, WorkerLost
 
 
 def sliced(replicas, examples, batch_size, **options):
@@ -106,8 +107,8 @@ def test_evaluation_batches_of_one_size_need_an_example_each():
 
 
 def test_static_shapes():
-    strategy = distribution.make_strategy("one")
-    assert not distribution.needs_static_shapes(strategy)
+    devices = backend.make_devices("one")
+    assert not devices.static_shapes
 
     def make(part):
         batches = tf.data.Dataset.range(11).batch(4)
@@ -115,10 +116,10 @@ def test_static_shapes():
             lambda i: (i, tf.ones((tf.size(i), 2)))
         )
 
-    some = distribution.distribute(strategy, make)
+    some = devices.batches(make)
     assert some.element_spec[0].shape == (None,)
     assert len(list(some)) == 3
-    static = distribution.distribute(strategy, make, static_size=4)
+    static = devices.batches(make, static_size=4)
     assert [spec.shape for spec in static.element_spec] == [(4,), (4, 2)]
     assert [i.tolist() for i, _ in static.as_numpy_iterator()] == [
         [0, 1, 2, 3],
@@ -135,20 +136,19 @@ def test_rows_are_those_of_the_slices(total):
 
 
 def test_one_device_needs_no_slices():
-    strategy = distribution.make_strategy("one")
-    assert strategy.num_replicas_in_sync == 1
-    made = distribution.distribute(strategy, lambda part: part)
-    assert made is None
-    assert distribution.is_chief(strategy)
+    devices = backend.make_devices("one")
+    assert devices.replicas == devices.count == 1
+    assert devices.batches(lambda part: part) is None
+    assert devices.chief
     values = np.array([1.0, 2.0])
-    assert distribution.sum_over_workers(strategy, values) is values
+    assert devices.sum_over_processes(values) is values
 
 
 def test_auto_takes_the_one_device_there_is(monkeypatch):
     for name in ("TF_CONFIG", "TPU_NAME"):
         monkeypatch.delenv(name, raising=False)
-    strategy = distribution.make_strategy("auto")
-    assert strategy is tf.distribute.get_strategy()
+    devices = backend.make_devices("auto")
+    assert devices.strategy is tf.distribute.get_strategy()
 
 
 WORKERS = '{"cluster": {"worker": ["a:1", "b:2"]}, "task": %s}'
@@ -170,7 +170,7 @@ WORKERS = '{"cluster": {"worker": ["a:1", "b:2"]}, "task": %s}'
 def test_tf_config_that_names_no_worker(text, monkeypatch):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(InputError, match="TF_CONFIG must be JSON such as"):
-        distribution.make_strategy("multi_worker")
+        backend.make_devices("multi_worker")
 
 
 @pytest.mark.parametrize(
@@ -184,24 +184,24 @@ def test_tf_config_that_names_no_worker(text, monkeypatch):
 def test_strategies_whose_devices_are_not_there(name, message, monkeypatch):
     monkeypatch.delenv("TPU_NAME", raising=False)
     with pytest.raises(InputError, match=message):
-        distribution.make_strategy(name)
+        backend.make_devices(name)
 
 
 def test_lost_workers_have_a_name():
-    class Strategy(tf.distribute.MultiWorkerMirroredStrategy):
+    class Lost(WorkerDevices):
         def __init__(self):
             pass
 
-    with pytest.raises(distribution.workers.WorkerLost, match="is gone"):
-        with distribution.naming_lost_workers(Strategy()):
+    with pytest.raises(WorkerLost, match="is gone"):
+        with Lost().running():
             raise tf.errors.UnavailableError(None, None, "Socket closed")
-    one = distribution.make_strategy("one")
+    one = backend.make_devices("one")
     with pytest.raises(tf.errors.UnavailableError):
-        with distribution.naming_lost_workers(one):
+        with one.running():
             raise tf.errors.UnavailableError(None, None, "a disk")
 
 
 def test_share_of_replica_is_the_mean_on_one_device():
     mean = tf.constant(2.0)
-    assert distribution.share_of_replica(mean, 3) is mean
-    assert distribution.sum_over_replicas(mean) is mean
+    assert backend.share_of_replica(mean, 3) is mean
+    assert backend.sum_over_replicas(mean) is mean

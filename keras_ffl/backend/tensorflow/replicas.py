@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_ffl.optional import tensorflow as tf
+
 
 def num_replicas():
     """Number of replicas that take part in one update.
@@ -10,10 +12,6 @@ def num_replicas():
     Returns:
         Int >= 1; more than 1 only within a `tf.distribute` strategy.
     """
-    if keras.backend.backend() != "tensorflow":
-        return 1
-    import tensorflow as tf
-
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
@@ -26,10 +24,6 @@ def in_strategy(model):
     Returns:
         Bool, true in a strategy's scope and for a model that was made there.
     """
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
     made_in = model.distribute_strategy
     return tf.distribute.has_strategy() or (
         made_in is not tf.distribute.get_strategy()
@@ -67,8 +61,6 @@ def sum_over_replicas(value):
     """
     if num_replicas() == 1:
         return value
-    import tensorflow as tf
-
     context = tf.distribute.get_replica_context()
     if context is None:
         # Keras builds a model symbolically, outside of any replica.
@@ -120,7 +112,6 @@ def function_of_replicas(strategy, step, steps_per_execution=1):
         Function of an iterator of distributed batches that gives the dict,
         each value the mean over the replicas.
     """
-    import tensorflow as tf
 
     def one_step(batch):
         outputs = strategy.run(step, args=(batch,))
@@ -156,8 +147,6 @@ def first_of_replica(strategy, batches):
     Returns:
         Structure of tensors.
     """
-    import tensorflow as tf
-
     return tf.nest.map_structure(
         lambda value: strategy.experimental_local_results(value)[0],
         next(iter(batches)),

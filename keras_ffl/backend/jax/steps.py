@@ -5,39 +5,12 @@ Here it runs in a `keras.StatelessScope`, which collects what was assigned.
 """
 
 import functools
-import os
 
 import jax
 import keras
 
 from keras_ffl.backend.steps import ForwardPass, SteppedModel
 from keras_ffl.errors import InputError
-
-PACKAGES = ("jax", "jaxlib", "keras", "numpy")
-DATA_ON_DEVICE = True
-# Keras writes them by TensorFlow, which would take the GPU's memory.
-TENSORBOARD = False
-_DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
-
-
-def has_accelerator():
-    """Whether there is a GPU or TPU."""
-    return jax.default_backend() != "cpu"
-
-
-def prefers_xla():
-    """Whether steps are compiled by XLA unless the user says otherwise."""
-    return True
-
-
-def make_deterministic():
-    """Makes operations repeat bit by bit, where JAX has not yet started.
-
-    On CPUs they always do.
-    """
-    flags = os.environ.get("XLA_FLAGS", "")
-    if _DETERMINISTIC not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}".strip()
 
 
 class PulledBackPass(ForwardPass):

@@ -1,21 +1,44 @@
-"""Strategies by name, from the devices that are there."""
+"""Devices and workers of TensorFlow: `tf.distribute` by name."""
 
 import json
 import os
 
-import keras
-
-from keras_ffl.distribution.jax_devices import jax_devices, split_cpu_of_jax
+from keras_ffl.backend.devices import Devices, check_strategy, splitting_cpu
+from keras_ffl.backend.tensorflow.workers import Workers
+from keras_ffl.distribution import distribute
 from keras_ffl.errors import InputError
+from keras_ffl.optional import tensorflow as tf
 
-STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
+
+class ReplicaDevices(Devices):
+    """The replicas of a `tf.distribute.Strategy`.
+
+    Args:
+        strategy: The strategy.
+    """
+
+    def __init__(self, strategy):
+        self.strategy = strategy
+        self.count = self.replicas = strategy.num_replicas_in_sync
+        # A TPU's programs are compiled for fixed shapes.
+        self.static_shapes = isinstance(strategy, tf.distribute.TPUStrategy)
+
+    def scope(self):
+        return self.strategy.scope()
+
+    def batches(self, make, smallest=0, static_size=None):
+        return distribute(self.strategy, make, smallest, static_size)
 
 
-def make_strategy(name="auto"):
-    """The `tf.distribute` strategy of a name.
+class WorkerDevices(Workers, ReplicaDevices):
+    """The replicas of several processes."""
+
+
+def make_devices(name="auto"):
+    """The devices of a strategy's name.
 
     To be called before anything else of TensorFlow, since workers connect
-    when it is made.
+    when their strategy is made.
 
     Args:
         name: "one": the first device. "mirrored": all GPUs of this machine,
@@ -26,83 +49,45 @@ def make_strategy(name="auto"):
             names workers, tpu where there is one, mirrored with several GPUs,
             else one.
 
-    With Keras' backend jax, "mirrored" takes all devices that JAX has,
-    "auto" all accelerators, and there is nothing of several processes.
-
     Returns:
-        `tf.distribute.Strategy`, or `keras_ffl.distribution.JaxDevices`.
+        `keras_ffl.backend.devices.Devices`.
 
     Raises:
         InputError: The name is unknown, the devices are not there, or
-            TF_CONFIG is no good.
+            TF_CONFIG names no workers.
     """
-    if name not in STRATEGIES:
-        raise InputError(
-            f"`strategy` must be one of {', '.join(STRATEGIES)}, got {name!r}"
-        )
-    if keras.backend.backend() == "jax":
-        return jax_devices(name)
-    import tensorflow as tf
-
+    check_strategy(name)
     if name == "auto":
         name = _automatic()
+    if name == "multi_worker":
+        _check_tf_config(os.environ.get("TF_CONFIG", ""))
+        return WorkerDevices(tf.distribute.MultiWorkerMirroredStrategy())
     if name == "one":
-        return tf.distribute.get_strategy()
+        return ReplicaDevices(tf.distribute.get_strategy())
     if name == "mirrored":
-        return tf.distribute.MirroredStrategy(_several_devices())
-    return {"multi_worker": _multi_worker, "tpu": _tpu}[name]()
-
-
-def needs_static_shapes(strategy):
-    """Whether every batch has to be of one size that is known beforehand.
-
-    Args:
-        strategy: `tf.distribute.Strategy`.
-
-    Returns:
-        Bool, true for a TPU, whose programs are compiled for fixed shapes.
-    """
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return isinstance(strategy, tf.distribute.TPUStrategy)
+        return ReplicaDevices(tf.distribute.MirroredStrategy(_several()))
+    return ReplicaDevices(_tpu())
 
 
 def split_cpu(devices):
-    """Makes several logical devices of the CPU, to try replicas without GPUs.
+    """Splits the CPU into several devices, to try replicas without GPUs.
 
-    To be called before anything else of TensorFlow or JAX.
+    To be called before anything else of TensorFlow.
 
     Args:
         devices: Int >= 1.
 
     Raises:
-        InputError: `devices` is smaller, or TensorFlow or JAX has started
-            already.
+        InputError: `devices` is smaller, or TensorFlow has started already.
     """
-    if devices < 1:
-        raise InputError(f"`logical_cpus` must be at least 1, got {devices}")
-    if keras.backend.backend() == "jax":
-        split_cpu_of_jax(devices)
-        return
-    import tensorflow as tf
-
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    try:
+    with splitting_cpu(devices, "TensorFlow"):
+        (cpu,) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * devices
         )
-    except RuntimeError as error:
-        raise InputError(
-            "`logical_cpus` must be set before TensorFlow starts: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
 
 
 def _automatic():
-    import tensorflow as tf
-
     if os.environ.get("TF_CONFIG"):
         return "multi_worker"
     if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
@@ -111,10 +96,8 @@ def _automatic():
     return "mirrored" if len(gpus) > 1 else "one"
 
 
-def _several_devices():
+def _several():
     """Names of all GPUs, or of several logical CPUs."""
-    import tensorflow as tf
-
     for kind in ("GPU", "CPU"):
         devices = tf.config.list_logical_devices(kind)
         if devices and (kind == "GPU" or len(devices) > 1):
@@ -122,13 +105,6 @@ def _several_devices():
     raise InputError(
         "`strategy` mirrored needs GPUs, or several logical CPUs, got one CPU"
     )
-
-
-def _multi_worker():
-    import tensorflow as tf
-
-    _check_tf_config(os.environ.get("TF_CONFIG", ""))
-    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def _check_tf_config(text):
@@ -159,8 +135,6 @@ def _check_tf_config(text):
 
 
 def _tpu():
-    import tensorflow as tf
-
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
             os.environ.get("TPU_NAME", "local")

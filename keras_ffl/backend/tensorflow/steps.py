@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_ffl.backend.steps import ForwardPass, SteppedModel
-from keras_ffl.distribution import (
+from keras_ffl.backend.tensorflow.replicas import (
     agreed_if_finite,
     first_of_replica,
     function_of_replicas,
@@ -12,28 +12,6 @@ from keras_ffl.distribution import (
     share_of_replica,
 )
 from keras_ffl.optional import tensorflow as tf
-
-PACKAGES = ("tensorflow", "keras", "numpy")
-DATA_ON_DEVICE = False
-TENSORBOARD = True
-
-
-def has_accelerator():
-    """Whether there is a GPU or TPU."""
-    return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
-
-
-def prefers_xla():
-    """Whether steps are compiled by XLA unless the user says otherwise.
-
-    On CPUs XLA's convolutions are slower than TensorFlow's own.
-    """
-    return has_accelerator()
-
-
-def make_deterministic():
-    """Makes operations repeat bit by bit; TensorFlow has no way back."""
-    tf.config.experimental.enable_op_determinism()
 
 
 class TapedPass(ForwardPass):

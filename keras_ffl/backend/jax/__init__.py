@@ -1,0 +1,37 @@
+"""JAX: the names that `keras_ffl.backend` lists."""
+
+from keras_ffl.backend.jax.devices import make_devices, split_cpu
+from keras_ffl.backend.jax.kernels import fused_batch_norm, momentum_kernel
+from keras_ffl.backend.jax.platform import (
+    DATA_ON_DEVICE,
+    PACKAGES,
+    TENSORBOARD,
+    has_accelerator,
+    make_deterministic,
+    prefers_xla,
+)
+from keras_ffl.backend.jax.replicas import (
+    in_strategy,
+    num_replicas,
+    share_of_replica,
+    sum_over_replicas,
+)
+from keras_ffl.backend.jax.steps import MethodModel
+
+__all__ = [
+    "DATA_ON_DEVICE",
+    "MethodModel",
+    "PACKAGES",
+    "TENSORBOARD",
+    "fused_batch_norm",
+    "has_accelerator",
+    "in_strategy",
+    "make_deterministic",
+    "make_devices",
+    "momentum_kernel",
+    "num_replicas",
+    "prefers_xla",
+    "share_of_replica",
+    "split_cpu",
+    "sum_over_replicas",
+]

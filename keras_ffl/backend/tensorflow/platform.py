@@ -1,0 +1,25 @@
+"""TensorFlow as a platform: devices, compiler, packages."""
+
+from keras_ffl.optional import tensorflow as tf
+
+PACKAGES = ("tensorflow", "keras", "numpy")
+DATA_ON_DEVICE = False
+TENSORBOARD = True
+
+
+def has_accelerator():
+    """Whether there is a GPU or TPU."""
+    return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
+
+
+def prefers_xla():
+    """Whether steps are compiled by XLA unless the user says otherwise.
+
+    On CPUs XLA's convolutions are slower than TensorFlow's own.
+    """
+    return has_accelerator()
+
+
+def make_deterministic():
+    """Makes operations repeat bit by bit; TensorFlow has no way back."""
+    tf.config.experimental.enable_op_determinism()
