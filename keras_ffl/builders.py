@@ -61,7 +61,8 @@ def method_named(name):
     """
     if name not in METHODS:
         raise InputError(
-            f"`method` must be one of {', '.join(METHODS)}, got {name!r}"
+            f"`method` must be one of {', '.join(METHODS)}, got {name!r} (one "
+            "of another package is imported first, in scripts by --import)"
         )
     return METHODS[name]
 

@@ -6,9 +6,17 @@ import sys
 from absl import app, flags, logging
 
 from keras_ffl.errors import FFLError, Unfinished
+from keras_ffl.optional import import_modules
 
 # Of a run that stopped as it was told to and can go on (EX_TEMPFAIL).
 UNFINISHED = 75
+
+IMPORT = flags.DEFINE_multi_string(
+    "import",
+    [],
+    "Python module to import first, such as one with a method or layers of "
+    "your own; repeatable.",
+)
 
 
 def run(main):
@@ -26,6 +34,7 @@ def run(main):
         if len(arguments) > 1:
             _fail(f"unexpected argument {arguments[1]!r}; see --help")
         try:
+            import_modules(IMPORT.value)
             main()
         except Unfinished as reason:
             print(reason)

@@ -1,6 +1,8 @@
 """Packages that only a part of this one needs, imported when they are used."""
 
 import importlib
+import os
+import sys
 
 from keras_ffl.errors import InputError
 
@@ -31,6 +33,31 @@ class OptionalPackage:
                 f"pip install {self._name}"
             ) from error
         return getattr(package, attribute)
+
+
+def import_modules(names):
+    """Imports modules by name, such as one with a method of the user's own.
+
+    They may also be in the current folder.
+
+    Args:
+        names: List of str.
+
+    Raises:
+        InputError: One of them can't be imported.
+    """
+    if names and os.getcwd() not in sys.path:
+        # Last, so that a file there hides no package.
+        sys.path.append(os.getcwd())
+    for name in names:
+        try:
+            if not all(part.isidentifier() for part in name.split(".")):
+                raise ImportError("it must be written as in `import a.b`")
+            importlib.import_module(name)
+        except ImportError as error:
+            raise InputError(
+                f"`import`: module {name!r} can't be imported: {error}"
+            ) from error
 
 
 tensorflow = OptionalPackage(

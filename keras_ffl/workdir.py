@@ -18,6 +18,19 @@ from keras_ffl.errors import InputError
 _FREE = ("epochs", "data_dir")
 
 
+# What Keras says of a class that is registered nowhere. All of the model's
+# configuration follows.
+_MISSING = re.compile(
+    r"Could not locate (class|function) '([^']*)'.*?"
+    r"Full object config: {'module': '([^']*)'",
+    re.DOTALL,
+)
+
+
+class _MissingClass(InputError):
+    """A checkpoint is of a class that has not been imported."""
+
+
 def _write_json(path, value):
     """Writes a JSON file so that readers see the old or the new one."""
     temporary = path.with_suffix(".tmp")
@@ -222,6 +235,8 @@ class Workdir:
         for epochs, path in self.checkpoint_files().items():
             try:
                 return self._load(path), epochs
+            except _MissingClass:
+                raise
             except InputError as error:
                 reasons.append(str(error))
                 logging.warning("%s; trying the one before", error)
@@ -237,10 +252,20 @@ class Workdir:
         try:
             return keras.models.load_model(path)
         except Exception as error:
+            missing = _MISSING.search(str(error))
+            if missing:
+                kind, name, module = missing.groups()
+                if module in ("builtins", "__main__"):
+                    # Of functions and of scripts Keras doesn't know it.
+                    module = "MODULE"
+                raise _MissingClass(
+                    f"checkpoint {path} needs the {kind} {name} of module "
+                    f"{module}: import it first (scripts: --import={module})"
+                ) from error
             text = str(error).strip().splitlines() or [""]
             raise InputError(
                 f"checkpoint {path} is damaged or of another version "
-                f"({type(error).__name__}: {text[0]})"
+                f"({type(error).__name__}: {text[0][:200]})"
             ) from error
 
     def load_model(self, checkpoint="last"):

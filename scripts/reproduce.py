@@ -60,6 +60,7 @@ def main():
         shard=_SHARD.value,
         report_only=_REPORT_ONLY.value,
         plan_only=_PLAN.value,
+        imports=cli.IMPORT.value,
     )
     if not succeeded:
         sys.exit(1)

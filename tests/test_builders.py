@@ -240,7 +240,8 @@ def test_kd_takes_its_teacher_from_a_run(head, trained_run):
             "magic",
             {},
             "`method` must be one of ffl, vanilla, ensemble, dualnet, one, "
-            "dml, kd, got 'magic'",
+            "dml, kd, got 'magic' (one of another package is imported first, "
+            "in scripts by --import)",
         ),
     ],
 )

@@ -117,6 +117,25 @@ def test_a_truncated_checkpoint_is_passed_over(folder, caplog):
     assert oldest.exists() and newest.exists()
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_class_that_is_not_imported(folder, nested):
+    @keras.saving.register_keras_serializable(package="theirs")
+    class Mine(keras.layers.Layer if nested else keras.Sequential):
+        pass
+
+    layers = [keras.Input((1,)), Mine() if nested else keras.layers.Dense(1)]
+    model = (keras.Sequential if nested else Mine)(layers)
+    for epochs in (1, 2):
+        folder.save_checkpoint(model, epochs, keep=2)
+    keras.saving.get_custom_objects().pop("theirs>Mine")
+    with pytest.raises(InputError) as error:
+        folder.load_checkpoint()
+    assert str(error.value) == (
+        f"checkpoint {folder.checkpoint_files()[2]} needs the class Mine of "
+        f"module {__name__}: import it first (scripts: --import={__name__})"
+    )
+
+
 def test_checkpoints_of_an_unknown_run_are_refused(tmp_path):
     folder = Workdir(tmp_path)
     folder.check(Config())

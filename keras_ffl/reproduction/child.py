@@ -17,6 +17,7 @@ import traceback
 from keras_ffl import training
 from keras_ffl.config import Config
 from keras_ffl.errors import FFLError
+from keras_ffl.optional import import_modules
 from keras_ffl.reproduction.cells import (
     BUSY,
     FAILED,
@@ -97,6 +98,7 @@ def main():
     """Trains the cell that the only argument describes."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     given = json.loads(sys.argv[1])
+    import_modules(given["imports"])
     config = Config.from_dict(given["config"])
     sys.exit(train(Cell(config, pathlib.Path(given["root"]))))
 

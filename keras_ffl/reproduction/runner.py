@@ -80,14 +80,19 @@ class _Job:
     Args:
         cell: `keras_ffl.reproduction.cells.Cell`.
         cpus: Set of CPUs or None.
+        imports: Names of modules that the process imports first.
     """
 
-    def __init__(self, cell, cpus):
+    def __init__(self, cell, cpus, imports):
         self.cell = cell
         self.cpus = cpus
         self.started = time.monotonic()
         cell.path.mkdir(parents=True, exist_ok=True)
-        given = {"config": cell.config.to_dict(), "root": str(cell.root)}
+        given = {
+            "config": cell.config.to_dict(),
+            "root": str(cell.root),
+            "imports": imports,
+        }
         with (cell.path / "train.log").open("ab") as log, pinned(cpus):
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", _CHILD, json.dumps(given)],
@@ -149,13 +154,14 @@ def _ended(code):
     return f"the process ended with exit code {code} (see train.log)"
 
 
-def run(cells, jobs, changed):
+def run(cells, jobs, changed, imports=()):
     """Trains what is not finished; a cell that fails stops no other.
 
     Args:
         cells: List of `keras_ffl.reproduction.cells.Cell`, in order.
         jobs: Int, how many to train at once.
         changed: Function of no arguments that is called after every cell.
+        imports: Names of modules that each process imports first.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM came. The cells that were being
@@ -168,7 +174,7 @@ def run(cells, jobs, changed):
             while waiting and shares:
                 cell = waiting.pop(0)
                 if not cell.finished:
-                    running.append(_Job(cell, shares.pop(0)))
+                    running.append(_Job(cell, shares.pop(0), imports))
                     _tell(cell, _starting(cell))
             time.sleep(0.2)
             for job in list(running):

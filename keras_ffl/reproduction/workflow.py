@@ -24,6 +24,7 @@ def reproduce(
     shard=None,
     report_only=False,
     plan_only=False,
+    imports=(),
 ):
     """Runs a table's cells and writes its report.
 
@@ -44,6 +45,7 @@ def reproduce(
         report_only: Whether to write the report and run nothing.
         plan_only: Whether to print what would be run, and how long, and
             neither run nor write anything.
+        imports: Names of modules that the processes of the cells import.
 
     Returns:
         Bool, whether no cell has failed.
@@ -70,7 +72,7 @@ def reproduce(
 
     path = write()
     if not report_only:
-        runner.run(cells, jobs, write)
+        runner.run(cells, jobs, write, imports)
         path = write()
     _print_summary(cells, path)
     return report_only or not any(cell.failure() for cell in cells)
