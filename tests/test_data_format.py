@@ -64,22 +64,23 @@ def pictures():
     return enlarge(images, 12), heat(arrays(2, 2, 3), (4, 6))
 
 
-@pytest.mark.parametrize(
-    ("make", "arguments"),
-    [
-        (network, ("resnet8",)),
-        (network, ("wrn_10_1",)),
-        (network, ("imagenet_resnet50",)),
-        (fused, (None, 4)),
-        (fused, ("sum", 2)),
-        (exported, (FeatureFusionModel,)),
-        (exported, (OneModel,)),
-        (an_application, ("MobileNet",)),
-        (an_application, ("VGG16",)),
-        (pictures, ()),
-    ],
-)
-def test_channels_are_last_under_either_setting(make, arguments):
+CASES = {
+    "resnet": (network, "resnet8"),
+    "wide resnet": (network, "wrn_10_1"),
+    "imagenet resnet": (network, "imagenet_resnet50"),
+    "fused": (fused, "sum", 4),
+    "sizes": (fused, None, 2),
+    "ffl": (exported, FeatureFusionModel),
+    "one": (exported, OneModel),
+    "mobilenet": (an_application, "MobileNet"),
+    "vgg": (an_application, "VGG16"),
+    "pictures": (pictures,),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_channels_are_last_under_either_setting(case):
+    make, *arguments = CASES[case]
     results = []
     for setting in ("channels_last", "channels_first"):
         keras.utils.clear_session(free_memory=False)

@@ -10,6 +10,8 @@ before. `tensorflow/` and `jax/` have the same names:
   `sum_over_replicas(value)`: what a step must know of its replicas.
 * `fused_batch_norm`: the backend's kernel, or None. `momentum_kernel()`
   likewise, of SGD with momentum.
+* `same_size_in_step(maps, message)`: the check of sizes that are unknown while
+  a step is traced.
 * `has_accelerator()`: whether there is a GPU or TPU.
 * `prefers_xla()`: whether steps are compiled by XLA by default.
 * `make_deterministic()`: makes operations repeat bit by bit.
@@ -37,6 +39,7 @@ share_of_replica = chosen.share_of_replica
 sum_over_replicas = chosen.sum_over_replicas
 fused_batch_norm = chosen.fused_batch_norm
 momentum_kernel = chosen.momentum_kernel
+same_size_in_step = chosen.same_size_in_step
 has_accelerator = chosen.has_accelerator
 prefers_xla = chosen.prefers_xla
 make_deterministic = chosen.make_deterministic
@@ -58,6 +61,7 @@ __all__ = [
     "momentum_kernel",
     "num_replicas",
     "prefers_xla",
+    "same_size_in_step",
     "share_of_replica",
     "split_cpu",
     "sum_over_replicas",

@@ -9,6 +9,7 @@ from keras_ffl.export.folding import fold_batch_normalization
 from keras_ffl.layers import (
     BatchNormalization,
     FeatureAverage,
+    FeatureSum,
     FusionModule,
     Gate,
 )
@@ -127,6 +128,10 @@ def _fusion_module(rebuilder, old, name, maps):
     return block(x, old.pointwise, old.pointwise_bn)
 
 
+def _feature_sum(rebuilder, old, name, maps):
+    return keras.layers.Add(dtype=full_precision(old), name=name)(maps)
+
+
 def _feature_average(rebuilder, old, name, maps):
     return keras.layers.Average(dtype=full_precision(old), name=name)(maps)
 
@@ -147,6 +152,7 @@ def _gate(rebuilder, old, name, x):
 _REPLACEMENTS = {
     BatchNormalization: _batch_normalization,
     FeatureAverage: _feature_average,
+    FeatureSum: _feature_sum,
     FusionModule: _fusion_module,
     Gate: _gate,
 }

@@ -1,7 +1,17 @@
 """Layers: the fusion module, its ablation, ONE's gate, fast batch norm."""
 
 from keras_ffl.layers.batch_normalization import BatchNormalization
-from keras_ffl.layers.fusion import FeatureAverage, FusionModule
+from keras_ffl.layers.fusion import (
+    FeatureAverage,
+    FeatureSum,
+    FusionModule,
+)
 from keras_ffl.layers.gate import Gate
 
-__all__ = ["BatchNormalization", "FeatureAverage", "FusionModule", "Gate"]
+__all__ = [
+    "BatchNormalization",
+    "FeatureAverage",
+    "FeatureSum",
+    "FusionModule",
+    "Gate",
+]

@@ -1,13 +1,13 @@
 """Layers that make one feature map of several."""
 
 import math
-from collections.abc import Iterable
 
 import keras
 from keras import ops
 
 from keras_ffl.errors import InputError
 from keras_ffl.layers.batch_normalization import BatchNormalization
+from keras_ffl.layers.maps import check_maps, of_one_size
 
 # Channels of the fused map from those of the maps.
 _WIDTHS = {"min": min, "sum": sum}
@@ -16,27 +16,6 @@ _WIDTHS = {"min": min, "sum": sum}
 def _is_positive(value):
     """Whether `value` is an int >= 1."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _check_maps(input_shape, layer):
-    """The shapes of the feature maps as a list of 4-tuples."""
-    shapes = [
-        tuple(shape)
-        for shape in input_shape or ()
-        if isinstance(shape, Iterable)
-    ]
-    if len(shapes) < 2:
-        raise InputError(
-            f"{layer} takes a list of at least two feature maps, got the "
-            f"input shape {input_shape}"
-        )
-    for position, shape in enumerate(shapes, start=1):
-        if len(shape) != 4 or shape[-1] is None:
-            raise InputError(
-                f"{layer}: feature map {position} must be 4-D (batch, height, "
-                f"width, channels) with known channels, got shape {shape}"
-            )
-    return shapes
 
 
 def _convolution(filters, kernel_size, **kwargs):
@@ -77,15 +56,16 @@ class FusionModule(keras.layers.Layer):
 
     Input shape:
         List of n >= 2 tensors (batch, h_k, w_k, C_k). Where sizes differ,
-        they must be known.
+        they must be known when the layer is built.
 
     Output shape:
         (batch, min h_k, min w_k, filters).
 
     Raises:
         InputError: `filters` is neither a positive int nor "min", "sum" or
-            None, `kernel_size` is no positive int, or the inputs are not a
-            list of at least two 4-D maps.
+            None, `kernel_size` is no positive int, the inputs are not a
+            list of at least two 4-D maps, or maps whose sizes were unknown
+            when the layer was built turn out to differ in size.
 
     Example:
 
@@ -113,7 +93,7 @@ class FusionModule(keras.layers.Layer):
         self.kernel_size = kernel_size
 
     def build(self, input_shape):
-        shapes = _check_maps(input_shape, "FusionModule")
+        shapes = check_maps(input_shape, "FusionModule")
         size = self._smallest_size(shapes)
         policy = self.dtype_policy
         self.adaptations = [
@@ -203,13 +183,14 @@ class FusionModule(keras.layers.Layer):
                 x = normalization(convolution(x), training=training)
                 x = ops.relu(x)
             maps.append(x)
+        maps = of_one_size(maps, "FusionModule")
         x = ops.concatenate(maps, axis=-1)
         x = self.depthwise_bn(self.depthwise(x), training=training)
         x = self.pointwise(ops.relu(x))
         return ops.relu(self.pointwise_bn(x, training=training))
 
     def compute_output_shape(self, input_shape):
-        shapes = _check_maps(input_shape, "FusionModule")
+        shapes = check_maps(input_shape, "FusionModule")
         return (
             shapes[0][0],
             *self._smallest_size(shapes),
@@ -225,10 +206,11 @@ class FusionModule(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
-class FeatureAverage(keras.layers.Layer):
-    """Averages feature maps of equal shape (Table II, case B).
+class FeatureSum(keras.layers.Layer):
+    """Adds feature maps of equal shape, as DualNet does.
 
-    Stands in for `FusionModule` in the ablation without a fusion module.
+    Unlike `keras.layers.Add` it never repeats a map of one pixel, or of one
+    channel, all over another one.
 
     Args:
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -244,22 +226,50 @@ class FeatureAverage(keras.layers.Layer):
             the same shape.
 
     Reference:
-        Kim et al., 2019, https://arxiv.org/abs/1904.09058, section IV-A.
+        Hou et al., 2017, "DualNet: Learn Complementary Features for Image
+        Recognition", ICCV.
     """
 
     def build(self, input_shape):
-        shapes = _check_maps(input_shape, "FeatureAverage")
+        name = type(self).__name__
+        shapes = check_maps(input_shape, name)
         if len({shape[1:] for shape in shapes}) > 1:
             raise InputError(
-                "FeatureAverage takes feature maps of one shape, got "
-                f"{[shape[1:] for shape in shapes]}; FusionModule takes any"
+                f"{name} takes feature maps of one shape, got "
+                f"{[shape[1:] for shape in shapes]}; FusionModule takes others"
             )
 
     def call(self, inputs):
-        total = inputs[0]
-        for x in inputs[1:]:
+        total, *others = of_one_size(inputs, type(self).__name__)
+        for x in others:
             total = total + x
-        return total / len(inputs)
+        return total
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape[0])
+
+
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class FeatureAverage(FeatureSum):
+    """Averages feature maps of equal shape (Table II, case B).
+
+    Stands in for `FusionModule` in the ablation without a fusion module.
+
+    Args:
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape:
+        List of n >= 2 tensors (batch, h, w, C), all of one shape.
+
+    Output shape:
+        (batch, h, w, C).
+
+    Raises:
+        InputError: As of `FeatureSum`.
+
+    Reference:
+        Kim et al., 2019, https://arxiv.org/abs/1904.09058, section IV-A.
+    """
+
+    def call(self, inputs):
+        return super().call(inputs) / len(inputs)

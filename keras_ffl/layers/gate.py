@@ -28,7 +28,8 @@ class Gate(keras.layers.Layer):
         (batch, branches): weights >= 0 with the sum 1, at least float32.
 
     Raises:
-        InputError: `branches` is no int >= 2, or the input is not 4-D.
+        InputError: `branches` is no int >= 2, or the input is not 4-D with
+            known channels.
 
     Example:
 
@@ -53,7 +54,7 @@ class Gate(keras.layers.Layer):
         self.branches = branches
 
     def build(self, input_shape):
-        if len(input_shape) != 4:
+        if len(input_shape) != 4 or input_shape[-1] is None:
             raise InputError(
                 "Gate takes one feature map (batch, h, w, C), got shape "
                 f"{tuple(input_shape)}"

@@ -3,6 +3,7 @@
 import keras
 
 from keras_ffl.errors import InputError
+from keras_ffl.layers import FeatureSum
 from keras_ffl.methods.frozen import keep_state
 from keras_ffl.methods.parallel import IndependentMethod
 from keras_ffl.methods.subnetworks import check_subnetworks
@@ -204,7 +205,7 @@ def _extractor_ids(network):
 def _fused_head(networks):
     """The classifier on the pooled sum of the feature maps."""
     maps = [network["features"] for network in networks]
-    total = keras.layers.Add(name=FEATURE_SUM)(maps)
+    total = FeatureSum(name=FEATURE_SUM)(maps)
     classes = networks[0]["logits"].shape[-1]
     return {"fused": classifier(total, classes, prefix="fused_")}
 

@@ -1,33 +1,40 @@
-"""The average of feature maps, the ablation without a fusion module."""
+"""The average and the sum of feature maps of one shape."""
 
 import keras
 import numpy as np
 import pytest
 
 from keras_ffl.errors import InputError
-from keras_ffl.layers import FeatureAverage
+from keras_ffl.layers import FeatureAverage, FeatureSum
+
+KINDS = (FeatureAverage, FeatureSum)
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(FeatureAverage, np.mean), (FeatureSum, np.sum)]
+)
 @pytest.mark.parametrize("count", [2, 3, 4])
-def test_against_numpy(count):
+def test_against_numpy(count, kind, expected):
     rng = np.random.default_rng(0)
     maps = list(rng.normal(size=(count, 2, 3, 4, 5)).astype("float32"))
-    layer = FeatureAverage()
+    layer = kind()
     np.testing.assert_allclose(
-        layer(maps), np.mean(maps, axis=0), rtol=1e-6, atol=1e-6
+        layer(maps), expected(maps, axis=0), rtol=1e-6, atol=1e-6
     )
     assert layer.weights == []
 
 
-def test_output_shape():
+@pytest.mark.parametrize("kind", KINDS)
+def test_output_shape(kind):
     maps = [keras.KerasTensor((None, 8, 4, 3))] * 2
-    assert FeatureAverage()(maps).shape == (None, 8, 4, 3)
+    assert kind()(maps).shape == (None, 8, 4, 3)
 
 
-def test_serialization():
-    layer = FeatureAverage(name="mean_map")
+@pytest.mark.parametrize("kind", KINDS)
+def test_serialization(kind):
+    layer = kind(name="mean_map")
     restored = keras.layers.deserialize(keras.layers.serialize(layer))
-    assert type(restored) is FeatureAverage
+    assert type(restored) is kind
     assert restored.name == "mean_map"
 
 
@@ -43,12 +50,14 @@ def test_serialization():
         ([(None, 8, 8, 3), (None, 4, 8, 3)], "maps of one shape"),
     ],
 )
-def test_bad_maps(shapes, message):
-    with pytest.raises(InputError, match=f"FeatureAverage.*{message}"):
-        FeatureAverage()([keras.KerasTensor(shape) for shape in shapes])
+@pytest.mark.parametrize("kind", KINDS)
+def test_bad_maps(shapes, message, kind):
+    with pytest.raises(InputError, match=f"{kind.__name__}.*{message}"):
+        kind()([keras.KerasTensor(shape) for shape in shapes])
 
 
-def test_a_bare_map_is_no_list():
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bare_map_is_no_list(kind):
     message = r"takes a list of .* got the input shape \(None, 8, 8, 3\)"
     with pytest.raises(InputError, match=message):
-        FeatureAverage()(keras.KerasTensor((None, 8, 8, 3)))
+        kind()(keras.KerasTensor((None, 8, 8, 3)))

@@ -130,7 +130,9 @@ def test_bad_branches(branches):
     )
 
 
-@pytest.mark.parametrize("shape", [(None, 5), (None, 4, 4, 4, 5)])
+@pytest.mark.parametrize(
+    "shape", [(None, 5), (None, 4, 4, 4, 5), (None, 4, 4, None)]
+)
 def test_bad_input(shape):
     with pytest.raises(InputError, match=r"\(batch, h, w, C\), got shape"):
         Gate(2)(keras.KerasTensor(shape))

@@ -16,6 +16,7 @@ from keras_ffl.backend.jax.replicas import (
     share_of_replica,
     sum_over_replicas,
 )
+from keras_ffl.backend.jax.sizes import same_size_in_step
 from keras_ffl.backend.jax.steps import MethodModel
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "momentum_kernel",
     "num_replicas",
     "prefers_xla",
+    "same_size_in_step",
     "share_of_replica",
     "split_cpu",
     "sum_over_replicas",

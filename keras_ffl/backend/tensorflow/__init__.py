@@ -19,6 +19,7 @@ from keras_ffl.backend.tensorflow.replicas import (
     share_of_replica,
     sum_over_replicas,
 )
+from keras_ffl.backend.tensorflow.sizes import same_size_in_step
 from keras_ffl.backend.tensorflow.steps import MethodModel
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "momentum_kernel",
     "num_replicas",
     "prefers_xla",
+    "same_size_in_step",
     "share_of_replica",
     "split_cpu",
     "sum_over_replicas",

@@ -1,0 +1,27 @@
+"""Checks of networks and feature maps, whose tests run on JAX as well."""
+
+import pathlib
+
+import pytest
+from jax_process import run_on_jax
+
+pytestmark = pytest.mark.jax
+
+HERE = pathlib.Path(__file__).parent
+TESTS = (
+    "layers/test_map_sizes.py",
+    "losses/test_distillation.py::test_classes_that_are_too_few_or_differ",
+    "methods/test_any_size.py::test_maps_that_differ",
+    "methods/test_bad_input.py::test_one_class",
+    "methods/test_bad_input.py::test_a_teacher_of_one_class",
+    "models/test_layout.py::test_channels_first",
+    "test_data_format.py::test_channels_are_last_under_either_setting[fused]",
+)
+
+
+def test_on_jax():
+    """One process, since each takes seconds to start."""
+    paths = [HERE.parent / path for path in TESTS]
+    result = run_on_jax(HERE / "jax_pytest.py", *paths, capture_output=True)
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
+    assert " passed" in result.stdout
