@@ -5,7 +5,7 @@ import sys
 
 from absl import app, flags, logging
 
-from keras_ffl.errors import FFLError, Unfinished
+from keras_ffl.errors import FFLError, Unfinished, printable
 from keras_ffl.optional import import_modules
 
 # Of a run that stopped as it was told to and can go on (EX_TEMPFAIL).
@@ -31,6 +31,8 @@ def run(main):
     """
 
     def guarded(arguments):
+        # Names of files need not be UTF-8.
+        sys.stdout.reconfigure(errors="backslashreplace")
         if len(arguments) > 1:
             _fail(f"unexpected argument {arguments[1]!r}; see --help")
         try:
@@ -52,7 +54,8 @@ def run(main):
 
 
 def _fail(message):
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    text = " ".join(printable(message).split())
+    print(f"error: {text}", file=sys.stderr)
     sys.exit(1)
 
 

@@ -4,6 +4,8 @@ Scripts print them as one line and exit with a non-zero status; anything else
 that is raised is a defect and keeps its traceback.
 """
 
+import re
+
 
 class FFLError(Exception):
     """Base of all errors that are meant for the user."""
@@ -27,3 +29,20 @@ class WorkerLost(FFLError, RuntimeError):
 
 class Unfinished(FFLError, RuntimeError):
     """A run stopped before its end and can go on; nothing is wrong."""
+
+
+def printable(name):
+    """The name of a file or folder as text that can be printed and saved.
+
+    Args:
+        name: Str or path. Where bytes of it are no UTF-8, Python has put
+            surrogates, which neither TensorFlow nor a UTF-8 file takes.
+
+    Returns:
+        Str, such bytes written as `\\xe9`.
+    """
+    return re.sub(
+        "[\udc80-\udcff]",
+        lambda found: f"\\x{ord(found[0]) - 0xDC00:x}",
+        str(name),
+    )

@@ -12,7 +12,7 @@ from absl import logging
 
 from keras_ffl.config import Config
 from keras_ffl.data import DatasetInfo
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, printable
 
 # What may change when a run is taken up again.
 _FREE = ("epochs", "data_dir")
@@ -60,9 +60,18 @@ class Workdir:
 
     Args:
         path: Path of the folder. It needs not exist.
+
+    Raises:
+        InputError: The path is empty, or not in UTF-8, which the writers of
+            its files demand.
     """
 
     def __init__(self, path):
+        if not str(path) or printable(path) != str(path):
+            raise InputError(
+                "`workdir` must be the path of a folder, in UTF-8, got "
+                f"'{printable(path)}'"
+            )
         self.path = pathlib.Path(path)
         self.history = self.path / "history.csv"
         self.metrics = self.path / "metrics.json"

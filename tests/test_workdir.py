@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import keras
 import numpy as np
@@ -78,6 +79,18 @@ def test_a_workdir_that_can_not_be_written(tmp_path):
     with pytest.raises(InputError, match="file/run can't be written"):
         Workdir(tmp_path / "file" / "run").check(Config())
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [("", "''"), (os.fsdecode(b"caf\xe9/run"), r"'caf\xe9/run'")],
+)
+def test_paths_that_no_run_can_have(path, shown):
+    with pytest.raises(InputError) as error:
+        Workdir(path)
+    assert str(error.value) == (
+        f"`workdir` must be the path of a folder, in UTF-8, got {shown}"
+    )
 
 
 def test_damaged_json_is_named(folder):

@@ -9,7 +9,7 @@ import numpy as np
 from keras_ffl.data.photo_files import PhotoFiles
 from keras_ffl.data.photos import PhotoDataset, PhotoOptions, photo_info
 from keras_ffl.data.verification import without_unreadable
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, printable
 
 _SUFFIXES = (".jpeg", ".jpg", ".png")
 
@@ -54,7 +54,12 @@ def from_folder(root, options=PhotoOptions()):
     splits = [_as_files(root, names, classes) for names in (train, test)]
     splits, left_out = without_unreadable(splits, options, str(root))
     _check_classes(splits[0], classes)
-    info = photo_info("imagefolder", classes, options.image_size, left_out)
+    info = photo_info(
+        "imagefolder",
+        [printable(name) for name in classes],
+        options.image_size,
+        left_out,
+    )
     return PhotoDataset(info, *splits)
 
 

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, printable
 from keras_ffl.optional import psutil
 from keras_ffl.optional import tensorflow as tf
 
@@ -87,10 +87,32 @@ class EncodedPhotos:
         try:
             with tf.device("CPU:0"):
                 return everything.batch(len(self)).get_single_element()
-        except tf.errors.OpError as error:
+        except (tf.errors.OpError, UnicodeDecodeError) as error:
             raise InputError(
-                f"a photo can't be read: {error.message.splitlines()[0]}"
+                f"a photo can't be read: {first_line(error)}"
             ) from error
+
+
+def _bytes(name):
+    # What os.fsencode does, which can't be traced.
+    return name.encode(errors="surrogateescape")
+
+
+def first_line(error):
+    """The first line of an error of TensorFlow's about a file.
+
+    Args:
+        error: `tf.errors.OpError`, or the `UnicodeDecodeError` that comes in
+            its place where the file's name is no UTF-8.
+
+    Returns:
+        Str.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        message = error.object.decode("utf-8", "backslashreplace")
+    else:
+        message = error.message
+    return message.splitlines()[0]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,20 +141,28 @@ class PhotoFiles(EncodedPhotos):
             yield os.path.getsize(path) if os.path.exists(path) else 0
 
     def read(self, i):
-        return tf.io.read_file(self.name_of(i))
+        name = tf.gather(self._tensors["names"], i)
+        return tf.io.read_file(tf.strings.join([_bytes(self.root), "/", name]))
 
     def name_of(self, i):
-        name = tf.gather(self._tensors[0], i)
-        return tf.strings.join([self.root, "/", name])
+        name = tf.gather(self._tensors["printable"], i)
+        return tf.strings.join([printable(self.root), "/", name])
 
     def parse(self, content, i):
-        return content, tf.gather(self._tensors[1], i)
+        return content, tf.gather(self._tensors["labels"], i)
 
     @functools.cached_property
     def _tensors(self):
+        # The bytes of a name need not be UTF-8.
+        names = [_bytes(name) for name in self.names]
+        shown = [printable(name).encode() for name in self.names]
         # Held on the host, also where there is an accelerator.
         with tf.device("CPU:0"), tf.init_scope():
-            return (
-                tf.constant(list(self.names), tf.string),
-                tf.constant(self.labels, tf.int32),
-            )
+            found = tf.constant(names, tf.string)
+            return {
+                "names": found,
+                "printable": found
+                if shown == names
+                else tf.constant(shown, tf.string),
+                "labels": tf.constant(self.labels, tf.int32),
+            }

@@ -236,7 +236,9 @@ def naming_unreadable():
         found = re.search(f"{_MARK}(.*?){_MARK}", str(error), re.DOTALL)
         if found is None:
             raise
+        # TensorFlow has put a backslash before these.
+        name = re.sub(r"\\(['\"\\])", r"\1", found[1])
         raise InputError(
-            f"photo {found[1]} can't be read or decoded; verify_images finds "
+            f"photo {name} can't be read or decoded; verify_images finds "
             "all such files and leaves them out"
         ) from error

@@ -5,7 +5,8 @@ import warnings
 
 import numpy as np
 
-from keras_ffl.errors import InputError
+from keras_ffl.data.photo_files import first_line
+from keras_ffl.errors import InputError, printable
 from keras_ffl.optional import tensorflow as tf
 
 _BATCH = 64
@@ -30,15 +31,19 @@ def without_unreadable(splits, options, place):
     if left_out is None:
         left_out = _unreadable(splits, options, place) if options.verify else ()
     if left_out:
-        splits = [s.take(~np.isin(s.names, list(left_out))) for s in splits]
+        splits = [s.take(~np.isin(_printable(s), left_out)) for s in splits]
     return list(splits), tuple(left_out)
+
+
+def _printable(photos):
+    return [printable(name) for name in photos.names]
 
 
 def _unreadable(splits, options, place):
     reasons = {}
     for photos in splits:
         for i, reason in find_unreadable(photos).items():
-            reasons[photos.names[i]] = reason
+            reasons[printable(photos.names[i])] = reason
     if not reasons:
         return ()
     found = "; ".join(f"{name} ({why})" for name, why in reasons.items())
@@ -89,9 +94,7 @@ def _decode(photos, i):
 def _reason(photos, i):
     try:
         _decode(photos, tf.constant(i))
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
         # Without the names of operations around it.
-        return re.sub(
-            r"\{\{.*?\}\} | \[Op:.*", "", error.message.splitlines()[0]
-        )
+        return re.sub(r"\{\{.*?\}\} | \[Op:.*", "", first_line(error))
     return "it could not be read a moment ago"

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from keras_ffl import data
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, printable
 from keras_ffl.evaluation import head_logits
 from keras_ffl.reporting.names import class_number, readable_names
 from keras_ffl.reporting.runs import load_test_data, open_runs, views_to_show
@@ -176,4 +176,4 @@ def _labels_of_folders(files, info):
     """The classes that files' folders are named after, -1 for none."""
     known = {name: number for number, name in enumerate(info.class_names)}
     parents = [pathlib.Path(path).resolve().parent.name for path in files]
-    return np.array([known.get(parent, -1) for parent in parents])
+    return np.array([known.get(printable(parent), -1) for parent in parents])

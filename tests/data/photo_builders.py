@@ -1,6 +1,7 @@
 """Small photos on disk, and what a decoder independent of TensorFlow sees."""
 
 import io
+import os
 
 import numpy as np
 from PIL import Image
@@ -37,6 +38,18 @@ def make_folder(root, train=(3, 3), val=(2, 2), size=(24, 32)):
                 image = smooth(*size, seed=number)
                 (folder / f"{i}.jpg").write_bytes(encoded(image))
     return root
+
+
+def rename_without_utf8(root):
+    """Renames class b1 and the first photo of b0 to names in Latin-1.
+
+    Args:
+        root: Folder as of `make_folder`.
+    """
+    for split in ("train", "val"):
+        folder = os.fsencode(root / split)
+        os.rename(folder + b"/b1", folder + b"/caf\xe9")
+        os.rename(folder + b"/b0/0.jpg", folder + b"/b0/\xff\xfe.jpg")
 
 
 def box_resized(image, box, size):

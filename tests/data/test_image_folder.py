@@ -2,10 +2,16 @@
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
-from photo_builders import encoded, make_folder, smooth
+from photo_builders import (
+    encoded,
+    make_folder,
+    rename_without_utf8,
+    smooth,
+)
 
 from keras_ffl.config import Config
 from keras_ffl.data import (
@@ -13,6 +19,7 @@ from keras_ffl.data import (
     PhotoOptions,
     from_folder,
     load,
+    naming_unreadable,
     split_holdout,
 )
 from keras_ffl.data.verification import find_unreadable
@@ -146,6 +153,58 @@ def test_a_class_without_a_readable_file(tmp_path):
     (tmp_path / "train" / "b1" / "0.jpg").write_bytes(b"no photo")
     with pytest.raises(InputError, match="no file in .*train/b1 can be dec"):
         from_folder(tmp_path, PhotoOptions(verify=True))
+
+
+# --- names that are no UTF-8 -----------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*are left out")
+def test_names_without_utf8(tmp_path):
+    rename_without_utf8(make_folder(tmp_path))
+    names = (r"b0", r"caf\xe9")
+    assert from_folder(tmp_path).info.class_names == names
+    bad = os.fsencode(tmp_path) + b"/train/caf\xe9/1.jpg"
+    with open(bad, "wb") as file:
+        file.write(b"damaged")
+    options = PhotoOptions(16, verify=True)
+    dataset = from_folder(tmp_path, options)
+    assert dataset.info.left_out == (r"train/caf\xe9/1.jpg",)
+    assert sum(len(y) for _, y in dataset.training_batches(2, 0)) == 5
+    # Known again from what a run has written down.
+    text = json.dumps(dataset.info.to_dict(), ensure_ascii=False)
+    info = DatasetInfo.from_dict(json.loads(text.encode()))
+    options = PhotoOptions(16, left_out=info.left_out)
+    assert from_folder(tmp_path, options).num_train == 5
+
+
+def test_a_photo_that_is_gone_without_utf8(tmp_path):
+    rename_without_utf8(make_folder(tmp_path))
+    photos = from_folder(tmp_path).train
+    os.remove(os.fsencode(tmp_path) + b"/train/caf\xe9/1.jpg")
+    (reason,) = find_unreadable(photos).values()
+    assert reason.endswith(r"/train/caf\xe9/1.jpg; No such file or directory")
+    with pytest.raises(InputError, match=r"a photo .* read: .*caf\\xe9/1.jpg"):
+        photos.reader()
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        (b"\xff.jpg", r"\xff.jpg"),
+        ("é 'q\".jpg".encode(), "é 'q\".jpg"),
+        (rb"a\b.jpg", r"a\b.jpg"),
+    ],
+)
+def test_a_damaged_photo_is_named(name, printed, tmp_path):
+    make_folder(tmp_path)
+    with open(os.fsencode(tmp_path) + b"/train/b0/" + name, "wb") as file:
+        file.write(b"damaged")
+    batches = from_folder(tmp_path, PhotoOptions(16)).training_batches(2, 0)
+    with pytest.raises(InputError) as error, naming_unreadable():
+        for _ in batches:
+            pass
+    photo = f"{tmp_path}/train/b0/{printed}"
+    assert str(error.value).startswith(f"photo {photo} can't be read")
 
 
 # --- bad input -----------------------------------------------------------

@@ -1,16 +1,24 @@
 """A run on a small folder of photos, from training to an exported head."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from photo_builders import encoded, make_folder, smooth
+from photo_builders import (
+    encoded,
+    make_folder,
+    rename_without_utf8,
+    smooth,
+)
 
 from keras_ffl import InputError, training
 from keras_ffl.config import Config
 from keras_ffl.evaluation import evaluate_heads
 from keras_ffl.export import export_head
+from keras_ffl.reporting import write_figure, write_report
+from keras_ffl.reporting.figure import _labels_of_folders
 from keras_ffl.workdir import Workdir
 
 
@@ -77,6 +85,29 @@ def test_a_run_on_photos(folder, tmp_path, monkeypatch):
     outputs = signature(encoded=tf.constant(others))
     assert outputs["probabilities"].shape == (2, 2)
     assert outputs["class_name"][0].numpy() in (b"b0", b"b1")
+
+
+def test_names_without_utf8(folder, tmp_path):
+    """From training to what is written of a run: it is all UTF-8."""
+    rename_without_utf8(folder)
+    os.remove(os.fsencode(folder) + b"/train/caf\xe9/2.jpg")
+    workdir = Workdir(tmp_path / "run")
+    training.train(config(folder, method="vanilla"), workdir.path, verbose=0)
+    info = workdir.dataset_info()
+    assert info.class_names == ("b0", r"caf\xe9")
+    model = workdir.load_model()
+    export_head(model, "vanilla", info, tmp_path / "exported")
+    photo = os.fsdecode(os.fsencode(folder) + b"/val/caf\xe9/0.jpg")
+    signature = tf.saved_model.load(tmp_path / "exported").signatures[
+        "serving_encoded"
+    ]
+    with open(photo, "rb") as file:
+        outputs = signature(encoded=tf.constant([file.read()]))
+    assert outputs["class_name"][0].numpy() in (b"b0", rb"caf\xe9")
+    page, _ = write_report(workdir.path, per_group=1)
+    assert r"caf\xe9" in page.read_text(encoding="utf-8")
+    write_figure(workdir.path, tmp_path / "cam.png", files=[photo])
+    assert _labels_of_folders([photo], info) == [1]
 
 
 def test_a_damaged_photo_stops_the_run(folder, tmp_path):
