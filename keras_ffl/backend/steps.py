@@ -1,6 +1,11 @@
 """What a training step is made of, whatever runs it."""
 
+import contextlib
+
 import keras
+
+from keras_ffl.backend.counting import OneCount
+from keras_ffl.errors import InputError
 
 
 class ForwardPass:
@@ -20,7 +25,7 @@ class ForwardPass:
     def __init__(self, model, network, x, variables, training=True):
         raise NotImplementedError
 
-    def update(self, loss_of, batch_size=None, counts=True):
+    def update(self, loss_of, batch_size=None, count=None):
         """Moves the variables by the gradient of a loss; no others.
 
         All other variables keep their values, and the optimizer's slots of
@@ -33,8 +38,8 @@ class ForwardPass:
             batch_size: Int or scalar tensor, over how many samples of this
                 replica the loss is a mean; None where it is the replica's
                 share of the global mean already.
-            counts: Whether the update counts as a step of the optimizer. Of
-                several updates of one batch, one should.
+            count: What `SteppedModel.one_count` gives, where a batch makes
+                several updates; None where this is all.
 
         Returns:
             The loss as `loss_of` gave it.
@@ -76,5 +81,38 @@ class SteppedModel(keras.Model):
         return self.turns[number]
 
     def forward_pass(self, network, x, variables, training=True):
-        """The `ForwardPass` of a batch; the arguments are its own."""
+        """The `ForwardPass` of a batch; the arguments are its own.
+
+        Raises:
+            InputError: There are no `variables`.
+        """
+        self._check_trainable(variables)
         return self.forward_pass_class(self, network, x, variables, training)
+
+    @contextlib.contextmanager
+    def one_count(self):
+        """Within it, the updates that get what it gives count as one.
+
+        Gives:
+            `keras_ffl.backend.counting.OneCount`.
+
+        Raises:
+            InputError: All of the model is frozen.
+        """
+        self._check_trainable(self.trainable_variables)
+        count = OneCount(self.built_optimizer())
+        yield count
+        count.finish()
+
+    def built_optimizer(self):
+        """The optimizer, with the variables that it keeps for the weights."""
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return self.optimizer
+
+    def _check_trainable(self, variables):
+        if not variables:
+            raise InputError(
+                "`trainable` must be True for a layer that a step of "
+                f"{type(self).__name__} moves, got frozen layers only"
+            )

@@ -294,9 +294,11 @@ class TrainingMethod(MethodModel):
             **kwargs: Further arguments of `keras.Model.compile`.
 
         Raises:
-            InputError: A `loss` is given, a metric names no head, or the
+            InputError: A `loss` is given, a metric names no head, the
                 optimizer accumulates gradients within a strategy or for a
-                method that takes turns.
+                method that takes turns, overwrites weights by averages within
+                a strategy, or is a `MultiOptimizer` for a method that takes
+                turns.
         """
         for argument, value in (("loss", loss), ("loss_weights", loss_weights)):
             if value is not None:
@@ -316,6 +318,18 @@ class TrainingMethod(MethodModel):
             raise InputError(
                 "`gradient_accumulation_steps` works on one device only, got "
                 f"{steps} within a tf.distribute strategy"
+            )
+        every = getattr(inner, "ema_overwrite_frequency", None)
+        if every and in_strategy(self):
+            raise InputError(
+                "`ema_overwrite_frequency` works on one device only, got "
+                f"{every} within a tf.distribute strategy"
+            )
+        multiple = isinstance(inner, keras.optimizers.MultiOptimizer)
+        if multiple and self.takes_turns:
+            raise InputError(
+                "`optimizer` must not be a MultiOptimizer, which updates all "
+                f"weights or none: networks of {type(self).__name__} take turns"
             )
         if jit_compile == "auto" and not prefers_xla():
             jit_compile = False

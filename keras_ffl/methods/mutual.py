@@ -25,7 +25,10 @@ class MutualLearningModel(IndependentMethod):
     After its update a network predicts the batch again, and the networks
     after it learn from the new prediction. These predictions, like all of a
     training step, use the statistics of the batch; they leave the moving
-    averages alone, so that each batch enters those once.
+    averages alone, so that each batch enters those once. For everything that
+    the optimizer counts (iterations, averages of the weights, a loss scale)
+    the updates of a batch are one. A frozen network teaches the others; its
+    terms are logged and are part of the logged loss.
 
     Heads are `sub_1`, ..., `sub_n` and the derived "ensemble". Logged are
     `ce_sub_k` and `mutual_sub_k` (with T², without w).
@@ -99,36 +102,45 @@ class MutualLearningModel(IndependentMethod):
         if self.simultaneous:
             return super().training_step(x, y, sample_weight)
         networks = {head: self.classifier(head) for head in self.trained_heads}
-        passes = {
-            head: self.forward_pass(network, x, network.trainable_variables)
-            for head, network in networks.items()
-        }
-        before = {head: each.outputs for head, each in passes.items()}
+        passes, before = {}, {}
+        for head, network in networks.items():
+            variables = network.trainable_variables
+            if variables:
+                passes[head] = self.forward_pass(network, x, variables)
+                before[head] = passes[head].outputs
+            else:
+                before[head] = network(x, training=True)
         logits = dict(before)
         total, batch_size = 0.0, ops.shape(y)[0]
         *_, last = networks
-        for head, network in networks.items():
-
-            def loss_of(own_logits, losses, head=head):
-                terms = self.sum_terms(
-                    {f"ce_{head}": cross_entropy(y, own_logits)},
-                    {
-                        f"mutual_{head}": self.mutual_term(
-                            {**logits, head: own_logits}, head
-                        )
-                    },
-                    batch_size,
-                    sample_weight,
-                    training=True,
-                )
-                return with_regularization(terms, losses)
-
-            total += passes[head].update(loss_of, batch_size, head == last)
-            if head != last:
-                with keep_state(network):
-                    logits[head] = network(x, training=True)
+        with self.one_count() as count:
+            for head, network in networks.items():
+                loss_of = self._loss_of(head, logits, y, sample_weight)
+                if head not in passes:
+                    total += loss_of(before[head], network.losses)
+                    continue
+                total += passes[head].update(loss_of, batch_size, count)
+                if head != last:
+                    with keep_state(network):
+                        logits[head] = network(x, training=True)
         self.track_loss(total, batch_size)
         return self.compute_metrics(x, y, before, sample_weight)
+
+    def _loss_of(self, head, logits, y, sample_weight):
+        """The loss of a network, a function of its own predictions."""
+
+        def loss_of(own_logits, losses):
+            everyones = {**logits, head: own_logits}
+            terms = self.sum_terms(
+                {f"ce_{head}": cross_entropy(y, own_logits)},
+                {f"mutual_{head}": self.mutual_term(everyones, head)},
+                ops.shape(y)[0],
+                sample_weight,
+                training=True,
+            )
+            return with_regularization(terms, losses)
+
+        return loss_of
 
     # ----- serialisation -------------------------------------------------
 

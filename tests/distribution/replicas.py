@@ -41,6 +41,7 @@ CASES = {
     "dualnet": lambda: DualNetModel(pair(), iterative_epochs=1),
     "one": lambda: OneModel(builders.branches(), 0),
 }
+CASES["dml_counts"] = CASES["dml"]
 
 
 def batches(x, y, batch_size, repeats):
@@ -54,12 +55,22 @@ def batches(x, y, batch_size, repeats):
     return make
 
 
+def optimizer_of(case):
+    if case != "dml_counts":
+        return SGD(0.1)
+    return keras.optimizers.LossScaleOptimizer(
+        SGD(0.1, use_ema=True, ema_momentum=0.5),
+        initial_scale=2.0**10,
+        dynamic_growth_steps=2,
+    )
+
+
 def run(devices, case):
     keras.utils.clear_session()
     keras.utils.set_random_seed(0)
     with devices.scope(), synchronized_batch_norm():
         model = CASES[case]()
-        model.compile(SGD(0.1), metrics=["accuracy"])
+        model.compile(optimizer_of(case), metrics=["accuracy"])
     x, y = builders.data(IMAGES + EVALUATED)
     history = model.fit(
         devices.batches(batches(x[:IMAGES], y[:IMAGES], BATCH, repeats=2)),
@@ -80,6 +91,8 @@ def run(devices, case):
     for index, weight in enumerate(model.weights):
         value = keras.ops.convert_to_numpy(weight)
         results[f"weight/{index}/{weight.name}"] = value
+    for index, variable in enumerate(model.optimizer.variables):
+        results[f"slot/{index}"] = keras.ops.convert_to_numpy(variable)
     return results
 
 

@@ -282,6 +282,15 @@ def test_gradient_accumulation_is_refused_under_a_strategy(policy):
         model.compile(optimizer)
 
 
+def test_overwriting_by_averages_is_refused_under_a_strategy():
+    optimizer = SGD(use_ema=True, ema_overwrite_frequency=5)
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        message = "`ema_overwrite_frequency` .* one device only, got 5"
+        with pytest.raises(ValueError, match=message):
+            ffl().compile(optimizer)
+    ffl().compile(optimizer)
+
+
 def test_one_device_strategy_trains_the_same():
     x, y = data()
     reference = eager(same_start())

@@ -5,12 +5,12 @@ Here it runs in a `keras.StatelessScope`, which collects what was assigned.
 """
 
 import functools
+import warnings
 
 import jax
 import keras
 
 from keras_ffl.backend.steps import ForwardPass, SteppedModel
-from keras_ffl.errors import InputError
 
 
 class PulledBackPass(ForwardPass):
@@ -31,8 +31,9 @@ class PulledBackPass(ForwardPass):
         )
         model.assign_values(values)
 
-    def update(self, loss_of, batch_size=None, counts=True):
-        model, optimizer = self._model, self._model.optimizer
+    def update(self, loss_of, batch_size=None, count=None):
+        model = self._model
+        optimizer = count.next_update() if count else model.optimizer
 
         def loss_and_values(outputs, losses):
             with model.scope() as scope:
@@ -45,30 +46,25 @@ class PulledBackPass(ForwardPass):
         )(self.outputs, self._losses)
         model.assign_values(values)
         (gradients,) = self._pull_back(slopes)
-        steps = optimizer.iterations.value
-        self._apply(gradients)
-        if not counts:
-            optimizer.iterations.assign(steps)
+        self._apply(optimizer, gradients)
         return loss
 
-    def _apply(self, gradients):
-        optimizer = self._model.optimizer
-        if len(self._variables) < len(self._model.trainable_variables):
-            if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-                raise InputError(
-                    "`dtype_policy` must be another than mixed_float16 for "
-                    f"{type(self._model).__name__} with Keras' backend jax: "
-                    "networks that take turns can't share a loss scale"
-                )
+    def _apply(self, optimizer, gradients):
+        if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             optimizer.apply(gradients, self._variables)
             return
-        # Through this one a loss scale can skip the update.
-        values, slots = optimizer.stateless_apply(
-            [v.value for v in optimizer.variables],
-            gradients,
-            [v.value for v in self._variables],
-        )
-        for variable, value in zip(self._variables, values, strict=True):
+        # Only this way an update can be left out. It is made of all
+        # variables, those that stay being without a gradient.
+        known = dict(zip(map(id, self._variables), gradients, strict=True))
+        variables = self._model.trainable_variables
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Gradients do not exist")
+            values, slots = optimizer.stateless_apply(
+                [v.value for v in optimizer.variables],
+                [known.get(id(v)) for v in variables],
+                [v.value for v in variables],
+            )
+        for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
         for variable, value in zip(optimizer.variables, slots, strict=True):
             variable.assign(value)

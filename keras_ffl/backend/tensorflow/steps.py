@@ -1,7 +1,6 @@
 """Training on TensorFlow: tapes, and replicas under tf.distribute."""
 
 import keras
-from keras import ops
 
 from keras_ffl.backend.steps import ForwardPass, SteppedModel
 from keras_ffl.backend.tensorflow.replicas import (
@@ -25,10 +24,10 @@ class TapedPass(ForwardPass):
             self.outputs = network(x, training=training)
             self._losses = network.losses
 
-    def update(self, loss_of, batch_size=None, counts=True):
-        optimizer = self._model.optimizer
-        if not optimizer.built:
-            optimizer.build(self._model.trainable_variables)
+    def update(self, loss_of, batch_size=None, count=None):
+        optimizer = self._model.built_optimizer()
+        if count:
+            optimizer = count.next_update()
         with self._tape:
             loss = loss_of(self.outputs, self._losses)
             share = loss
@@ -38,12 +37,7 @@ class TapedPass(ForwardPass):
         gradients = self._tape.gradient(scaled, self._variables)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             gradients = agreed_if_finite(gradients)
-        steps = optimizer.iterations
-        # A copy: a conversion would give the variable itself.
-        before = ops.copy(steps)
-        optimizer.apply_gradients(zip(gradients, self._variables))
-        if not counts:
-            steps.assign(before)
+        optimizer.apply(gradients, self._variables)
         return loss
 
 

@@ -1,0 +1,276 @@
+"""What an optimizer counts: a batch is one update, in every method.
+
+Averages, loss scales and iterations against loops in NumPy, on both backends;
+and frozen networks on JAX as on TensorFlow.
+"""
+
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE))
+import counts  # noqa: E402
+from counts import builders  # noqa: E402
+from jax_process import run_on_jax  # noqa: E402
+
+from keras_ffl.errors import InputError  # noqa: E402
+
+tf = pytest.importorskip("tensorflow")
+
+jax = pytest.mark.jax
+M = counts.EMA_MOMENTUM
+
+
+@pytest.fixture(scope="module")
+def on_jax(request, tmp_path_factory):
+    """Function from a case to what JAX found."""
+    folder = tmp_path_factory.mktemp("counts")
+    wanted = {
+        item.callspec.params["case"]
+        for item in request.session.items
+        if item.path == request.path and item.get_closest_marker("jax")
+    }
+    run_on_jax(HERE / "counts.py", folder, *wanted, check=True)
+
+    def read(case):
+        with np.load(folder / f"{case}.npz") as file:
+            return dict(file)
+
+    return read
+
+
+def assert_same(found, expected):
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        if isinstance(value, str):
+            assert found[name] == value
+        else:
+            np.testing.assert_allclose(
+                found[name], value, rtol=1e-5, atol=1e-5, err_msg=name
+            )
+
+
+# ----- averages -----------------------------------------------------------
+
+
+def averages_by_hand(method, every):
+    """A loop in NumPy around a model without averages."""
+    model = counts.model_of(method, counts.sgd())
+    variables = model.trainable_variables
+    averages, steps = [np.zeros(v.shape) for v in variables], 0
+    for _ in range(counts.EPOCHS):
+        for x, y in counts.batches():
+            model.train_on_batch(x, y)
+            share = M if steps else 0.0
+            averages = [
+                share * average + (1 - share) * weight
+                for average, weight in zip(averages, counts.arrays(variables))
+            ]
+            steps += 1
+            if every and steps % every == 0:
+                for variable, average in zip(variables, averages):
+                    variable.assign(average)
+        model.epochs_trained.assign_add(1)
+    return averages
+
+
+def assert_averages(found, method, every):
+    expected = averages_by_hand(method, every)
+    found = dict(found)
+    assert found.pop("iterations") == counts.EPOCHS * counts.BATCHES
+    assert len(found) == len(expected)
+    builders.assert_close(found.values(), expected, 1e-5)
+
+
+@pytest.mark.parametrize("method", counts.METHODS)
+def test_averages(method):
+    found = counts.averages(method, counts.EVERY)
+    assert_averages(found, method, counts.EVERY)
+
+
+@pytest.mark.parametrize("method", ["dml", "dualnet"])
+def test_keras_callback_for_averages(method):
+    callback = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    found = counts.averages(method, 0, [callback])
+    assert_averages(found, method, 0)
+
+
+@pytest.mark.parametrize("every", [0, 3])
+def test_a_dualnet_network_that_is_not_in_turn(every):
+    """Weights and momentum stay; averages go on towards the weights.
+
+    Only overwriting by averages changes its weights too.
+    """
+    model = counts.model_of("dualnet", counts.sgd(every))
+    variables, optimizer = model.trainable_variables, model.optimizer
+    still = {id(v) for v in model.subnetworks[1].trainable_variables}
+    places = [i for i, v in enumerate(variables) if id(v) in still]
+
+    def state():
+        return [
+            counts.arrays(each[i] for i in places)
+            for each in (
+                variables,
+                optimizer.momentums,
+                optimizer._model_variables_moving_average,
+            )
+        ]
+
+    first, second, third = counts.batches()
+    model.train_on_batch(*first)
+    model.train_on_batch(*second)
+    weights, momentums, averages = state()
+    assert model.next_turn() == "sub_1"
+    model.train_on_batch(*third)
+    expected = [M * a + (1 - M) * w for a, w in zip(averages, weights)]
+    found = state()
+    builders.assert_close(found[2], expected)
+    assert builders.largest_difference(found[2], averages) > 1e-4
+    assert builders.largest_difference(found[1], momentums) == 0
+    if every:
+        builders.assert_close(found[0], expected)
+    else:
+        assert builders.largest_difference(found[0], weights) == 0
+
+
+# ----- other counts -------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["ffl", "dml"])
+def test_nadam_s_product_of_momentums(method):
+    optimizer = keras.optimizers.Nadam(beta_1=0.9)
+    model = counts.model_of(method, optimizer)
+    for x, y in counts.batches():
+        model.train_on_batch(x, y)
+    factors = [0.9 * (1 - 0.5 * 0.96**t) for t in range(1, counts.BATCHES + 1)]
+    (product,) = counts.arrays([optimizer._u_product])
+    assert product == pytest.approx(np.prod(factors), rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["dml", "dualnet"])
+def test_multi_optimizer_where_networks_take_turns(method):
+    optimizer = keras.optimizers.MultiOptimizer(lambda variable: counts.sgd())
+    with pytest.raises(InputError, match="not be a MultiOptimizer, which up"):
+        builders.METHODS[method]().compile(optimizer)
+
+
+# ----- loss scale ---------------------------------------------------------
+
+
+def next_scale(scale, counter, finite):
+    """Keras' rule for a batch."""
+    if not finite:
+        return scale / 2, 0
+    if counter == counts.GROWTH - 1:
+        return scale * 2, 0
+    return scale, counter + 1
+
+
+def scales_by_hand(updates):
+    """Scale, its counter and the iterations after each batch.
+
+    Args:
+        updates: For each batch which networks were left out, and whether
+            any was not.
+    """
+    state, iterations, found = (counts.FIRST_SCALE, 0), 0, []
+    for left_out, some_made in updates:
+        state = next_scale(*state, not left_out)
+        iterations += some_made
+        found.append([*state, iterations])
+    return found
+
+
+def assert_finite_scales(found):
+    batches = 2 * counts.BATCHES
+    expected = scales_by_hand([((), True)] * batches)
+    np.testing.assert_array_equal(found["counts"], expected)
+    assert found["counts"][-1, 0] == counts.FIRST_SCALE * 2**3
+
+
+@pytest.mark.parametrize("method", counts.METHODS)
+def test_loss_scale(method):
+    assert_finite_scales(counts.half_precision(method))
+
+
+def overflow_by_hand(every):
+    """DML by hand in which networks are left out."""
+    nets, sgd = counts.trapped_networks(), builders.HandSGD(counts.RATE)
+    variables = [v for network in nets for v in network.trainable_variables]
+    averages, steps, found = [np.zeros(v.shape) for v in variables], 0, {}
+    for step, (x, y) in enumerate(counts.trapped_batches()):
+        made = 0
+        for k, network in enumerate(nets):
+            with builders.statistics_kept(nets[1 - k]):
+                peer = nets[1 - k](x, training=True)["logits"].numpy()
+            with tf.GradientTape(persistent=True) as tape:
+                logits = network(x, training=True)["logits"]
+                loss = builders.mean_cross_entropy(y, logits)
+                loss += builders.mean_kl(peer, logits, 1.0)
+            own = network.trainable_variables
+            gradients = tape.gradient(loss, [v.value for v in own])
+            finite = all(np.isfinite(g).all() for g in gradients)
+            assert finite == (k not in counts.SKIPPED[step])
+            if finite:
+                made += 1
+                sgd.step(tape, loss, own)
+        if made:
+            share = M if steps else 0.0
+            averages = [
+                share * average + (1 - share) * variable.numpy()
+                for average, variable in zip(averages, variables)
+            ]
+            steps += 1
+            if every and steps % every == 0:
+                for variable, average in zip(variables, averages):
+                    variable.assign(average)
+        for k, network in enumerate(nets):
+            weights = [v.numpy() for v in network.trainable_variables]
+            for i, value in enumerate(weights):
+                found[f"step {step} of {k}: {i}"] = value
+    found |= {f"average: {i}": value for i, value in enumerate(averages)}
+    return found
+
+
+def assert_overflow(found, every):
+    found = dict(found)
+    expected = scales_by_hand(
+        [(skipped, len(skipped) < 2) for skipped in counts.SKIPPED]
+    )
+    np.testing.assert_array_equal(found.pop("counts"), expected)
+    assert_same(found, overflow_by_hand(every))
+
+
+@pytest.mark.parametrize("every", [0, 3])
+def test_networks_whose_gradients_overflow_are_left_out(every):
+    assert_overflow(counts.overflow(every), every)
+
+
+# ----- both on JAX --------------------------------------------------------
+
+
+QUICK = ("averages_dml", "overflow_3", "frozen_0")
+
+
+@jax
+@pytest.mark.parametrize(
+    "case",
+    [
+        case if case in QUICK else pytest.param(case, marks=pytest.mark.slow)
+        for case in counts.CASES
+    ],
+)
+def test_on_jax(case, on_jax):
+    found, (_, *arguments) = on_jax(case), counts.CASES[case]
+    if case.startswith("averages"):
+        assert_averages(found, *arguments)
+    elif case.startswith("scale"):
+        assert_finite_scales(found)
+    elif case.startswith("overflow"):
+        assert_overflow(found, *arguments)
+    else:
+        assert_same(found, counts.run(case))

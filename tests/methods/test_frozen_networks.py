@@ -1,0 +1,143 @@
+"""Networks of a method that are frozen: they teach and are not changed."""
+
+import keras
+import numpy as np
+import pytest
+from builders import (
+    METHODS,
+    HandSGD,
+    assert_close,
+    branches,
+    compiled,
+    cross_entropy,
+    data,
+    kl,
+    mean_cross_entropy,
+    mean_kl,
+    moved,
+    pair,
+    separate,
+)
+
+from keras_ffl import FeatureFusionModel
+from keras_ffl.errors import InputError
+from keras_ffl.methods import (
+    DualNetModel,
+    EnsembleModel,
+    MutualLearningModel,
+    OneModel,
+)
+
+tf = pytest.importorskip("tensorflow")
+
+STEPS, BATCH = 3, 4
+
+
+def networks(frozen, make=separate):
+    """Two networks, one of them frozen, the same at every call."""
+    keras.utils.set_random_seed(1)
+    nets = [moved(network) for network in make()]
+    nets[frozen].trainable = False
+    return nets
+
+
+def values(variables):
+    return [variable.numpy() for variable in variables]
+
+
+# ----- DML ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("simultaneous", [False, True])
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_a_frozen_peer_against_training_by_hand(frozen, simultaneous):
+    """As in inference, it teaches the other one, whose update is one of two."""
+    sgd = HandSGD()
+    model = compiled(
+        MutualLearningModel(networks(frozen), simultaneous=simultaneous),
+        optimizer=sgd.optimizer(),
+    )
+    nets = networks(frozen)
+    peer, free = nets[frozen], nets[1 - frozen]
+    x, y = data(STEPS * BATCH)
+    for images, labels in zip(np.split(x, STEPS), np.split(y, STEPS)):
+        logs = model.train_on_batch(images, labels, return_dict=True)
+        teacher = peer(images)["logits"].numpy()
+        with tf.GradientTape() as tape:
+            logits = free(images, training=True)["logits"]
+            loss = mean_cross_entropy(labels, logits)
+            loss += mean_kl(teacher, logits, 1.0)
+        before = logits.numpy()
+        sgd.step(tape, loss, free.trainable_variables)
+        rows = np.eye(3)[labels]
+        assert logs[f"ce_sub_{frozen + 1}"] == pytest.approx(
+            cross_entropy(rows, teacher).mean(), rel=1e-4
+        )
+        assert logs[f"mutual_sub_{2 - frozen}"] == pytest.approx(
+            kl(teacher, before, 1.0).mean(), rel=1e-4
+        )
+        model.reset_metrics()
+    ours = model.subnetworks
+    assert_close(ours[1 - frozen].weights, free.weights)
+    for old, new in zip(peer.weights, ours[frozen].weights, strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert int(model.optimizer.iterations.numpy()) == STEPS
+
+
+def test_the_loss_of_a_frozen_peer_is_part_of_the_logged_loss():
+    model = compiled(MutualLearningModel(networks(0)))
+    logs = model.train_on_batch(*data(), return_dict=True)
+    terms = [logs[f"{term}_sub_{k}"] for term in ("ce", "mutual") for k in "12"]
+    assert logs["loss"] == pytest.approx(sum(terms), rel=1e-5)
+    assert all(terms)
+
+
+# ----- all methods --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("build", "make"),
+    [
+        (lambda nets: FeatureFusionModel(nets, 0), branches),
+        (lambda nets: OneModel(nets, 0), branches),
+        (EnsembleModel, separate),
+        (lambda nets: DualNetModel(nets, 1), pair),
+    ],
+    ids=["ffl", "one", "ensemble", "dualnet"],
+)
+def test_a_frozen_network_among_others(build, make):
+    model = compiled(build(networks(0, make)))
+    frozen, free = model.subnetworks
+    # A trunk is frozen with the network.
+    moving = [w for w in free.weights if id(w) not in map(id, frozen.weights)]
+    before = values(frozen.weights), values(moving)
+    model.fit(*data(), batch_size=4, epochs=2, verbose=0)
+    for old, new in zip(before[0], values(frozen.weights), strict=True):
+        np.testing.assert_array_equal(old, new)
+    for old, new in zip(before[1], values(moving), strict=True):
+        assert (old != new).any()
+    assert int(model.optimizer.iterations.numpy()) == 4
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_to_train(method):
+    model = METHODS[method]()
+    model.trainable = False
+    compiled(model)
+    x, y = data()
+    assert model.evaluate(x, y, verbose=0, return_dict=True)["loss"] > 0
+    message = "`trainable` must be True for a layer that a step of .* moves"
+    with pytest.raises(InputError, match=message):
+        model.fit(x, y, verbose=0)
+    with pytest.raises(InputError, match=message):
+        model.train_on_batch(x, y)
+
+
+def test_a_turn_with_nothing_to_train():
+    nets = networks(0, pair)
+    model = DualNetModel(nets, 1)
+    model.get_layer("fused_classifier").trainable = False
+    compiled(model)
+    assert model.next_turn() == "sub_1"
+    with pytest.raises(InputError, match="a step of DualNetModel moves, got"):
+        model.train_on_batch(*data())
