@@ -65,7 +65,9 @@ class TrainingMethod(MethodModel):
     Attributes:
         epochs_trained: Non-trainable variable, the number of finished
             epochs. It drives the ramp-up, is kept up by `fit`, and is saved
-            and restored with the model.
+            and restored with the model. Without `fit` it stays: call
+            `model.epochs_trained.assign_add(1)` after each epoch of
+            `train_on_batch`.
 
     Raises:
         InputError: `rampup_epochs` is no number >= 0, or a head has fewer

@@ -194,6 +194,20 @@ def frozen_peer(frozen):
     return _numbered(arrays(model.weights)) | logs
 
 
+def epochs_by_hand():
+    """The ramp-up's weights in `train_on_batch`."""
+    model = builders.ffl(rampup_epochs=3)
+    model.compile(sgd(), run_eagerly=False, jit_compile="auto")
+    found = []
+    for _ in range(4):
+        for x, y in batches()[:2]:
+            logs = model.train_on_batch(x, y, return_dict=True)
+            found.append(logs["distillation_weight"])
+        model.epochs_trained.assign_add(1)
+        model.reset_metrics()
+    return {"weights": np.array(found)}
+
+
 def frozen_models():
     """What training says of models that are frozen, and one turn of DualNet."""
     models = [build() for build in builders.METHODS.values()]
@@ -223,6 +237,7 @@ CASES = {
     **{f"overflow_{every}": (overflow, every) for every in (0, 3)},
     **{f"frozen_{k}": (frozen_peer, k) for k in range(2)},
     "frozen_models": (frozen_models,),
+    "epochs_by_hand": (epochs_by_hand,),
 }
 
 

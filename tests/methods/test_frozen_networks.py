@@ -92,6 +92,23 @@ def test_the_loss_of_a_frozen_peer_is_part_of_the_logged_loss():
     assert all(terms)
 
 
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_a_frozen_peer_is_frozen_in_the_loaded_model_too(
+    simultaneous, tmp_path
+):
+    model = compiled(
+        MutualLearningModel(networks(0), simultaneous=simultaneous),
+        optimizer=HandSGD().optimizer(),
+    )
+    model.train_on_batch(*data())
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert len(loaded.trainable_variables) == len(model.trainable_variables)
+    for each in (model, loaded):
+        each.train_on_batch(*data(seed=1))
+    assert_close(loaded.weights, model.weights)
+
+
 # ----- all methods --------------------------------------------------------
 
 

@@ -38,6 +38,16 @@ def test_weight_by_epoch(run_eagerly):
     assert done(model) == 6
 
 
+def test_without_fit_the_epochs_are_counted_by_hand():
+    model = eager()
+    for expected in GOLDEN[:5]:
+        for _ in range(2):
+            logs = model.train_on_batch(*data(), return_dict=True)
+            assert logs["distillation_weight"] == pytest.approx(expected)
+        model.epochs_trained.assign_add(1)
+        model.reset_metrics()
+
+
 def test_the_loss_that_is_logged_is_weighed():
     model = eager(rampup_epochs=80, optimizer=keras.optimizers.SGD(0.0))
     x, y = data()
