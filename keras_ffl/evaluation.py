@@ -114,8 +114,8 @@ def evaluate_heads(model, batches, y, verbose=0, add_up=None):
 
     Returns:
         Dict from head to a dict of `top1_error`, `top5_error` (percent),
-        `loss` (nats), `parameters` (trainable) and `multiply_adds` (of one
-        forward pass for one image).
+        `loss` (nats), `parameters` (frozen ones too) and `multiply_adds` (of
+        one forward pass for one image).
     """
     results = {}
     for head, logits in head_logits(model, batches, verbose).items():
@@ -123,7 +123,7 @@ def evaluate_heads(model, batches, y, verbose=0, add_up=None):
         counts = _counts(y, logits)
         results[head] = {
             **_errors(add_up(counts) if add_up else counts),
-            "parameters": count_parameters(classifier),
+            "parameters": count_parameters(classifier, frozen=True),
             "multiply_adds": count_multiply_adds(classifier),
         }
     return results

@@ -67,7 +67,7 @@ def main():
     info = folder.dataset_info()
     written = {name: {} for name in names}
     for head in heads:
-        parameters = count_parameters(model.classifier(head))
+        parameters = count_parameters(model.classifier(head), frozen=True)
         for name in names:
             path = export.write_head(
                 model, head, info, _OUTPUT.value, name, calibration

@@ -10,6 +10,8 @@ from keras_ffl.evaluation import (
     evaluate_heads,
     format_heads,
 )
+from keras_ffl.methods import KnowledgeDistillationModel, MutualLearningModel
+from keras_ffl.models import build, count_parameters
 
 
 def test_errors_of_known_logits():
@@ -45,6 +47,31 @@ def test_ties_and_huge_logits():
 def test_logits_that_are_not_finite_are_no_result():
     with pytest.raises(InputError, match="`logits` must be finite"):
         classification_errors([0, 1], [[1.0, 2.0], [float("nan"), 0.0]])
+
+
+def test_frozen_heads_have_the_size_that_is_deployed(tmp_path):
+    networks = [build(name, 4, (8, 8, 1)) for name in ("resnet8", "resnet14")]
+    sizes = [count_parameters(network) for network in networks]
+    student, source = networks
+    model = KnowledgeDistillationModel(
+        student, keras.Model(source.input, source.output["logits"])
+    )
+    model.save(tmp_path / "model.keras")
+    peers = [build("resnet8", 4, (8, 8, 1)) for _ in range(2)]
+    peers[1].trainable = False
+    rows = np.zeros((2, 8, 8, 1), "float32"), np.zeros(2, int)
+    for each in (
+        model,
+        keras.saving.load_model(tmp_path / "model.keras"),
+    ):
+        results = evaluate_heads(each, *rows)
+        found = [results[head]["parameters"] for head in each.heads]
+        assert found == sizes
+        # What is trained is the student.
+        assert count_parameters(each) == sizes[0]
+    results = evaluate_heads(MutualLearningModel(peers), *rows)
+    found = [results[f"sub_{k}"]["parameters"] for k in (1, 2)]
+    assert found == [sizes[0]] * 2
 
 
 def test_all_heads_of_a_model():

@@ -10,6 +10,7 @@ from keras_ffl.models.graph import (
     calls_within,
     has_graph,
     layers_within,
+    parameters,
     unrolled,
 )
 
@@ -23,26 +24,34 @@ SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 COUNTED = (*CONVOLUTIONS, *DEPTHWISE, *SEPARABLE, keras.layers.Dense)
 
 
-def count_parameters(model):
-    """The trainable parameters of a model or layer.
+def count_parameters(model, frozen=False):
+    """The parameters of a model or layer.
 
     Args:
         model: Built `keras.Model` or `keras.Layer`. A weight that is used in
-            several places counts once, a frozen one not at all, nor do the
-            weights of a nested model that no output depends on.
+            several places counts once; those of a nested model that no output
+            depends on don't count, nor do statistics such as the moving
+            averages of batch normalisation.
+        frozen: Whether parameters that are frozen count too, such as those
+            of a teacher.
 
     Returns:
         Int.
     """
-    idle = _idle_weights(model) if has_graph(model) else ()
+    weights_of = parameters if frozen else _trainable
+    idle = _idle_weights(model, weights_of) if has_graph(model) else ()
     return sum(
         math.prod(weight.shape)
-        for weight in model.trainable_weights
+        for weight in weights_of(model)
         if id(weight) not in idle
     )
 
 
-def _idle_weights(model):
+def _trainable(layer):
+    return getattr(layer, "trainable_weights", ())
+
+
+def _idle_weights(model, weights_of):
     """Ids of the weights in a model's graph that no output depends on."""
     flat, tensors = unrolled(model)
     wanted = {id(tensors[id(tensor)]) for tensor in model.outputs}
@@ -51,8 +60,8 @@ def _idle_weights(model):
         needed = not wanted.isdisjoint(map(id, call.outputs))
         if needed:
             wanted.update(map(id, call.inputs))
-        weights = getattr(call.layer, "trainable_weights", ())
-        (used if needed else others).update(map(id, weights))
+        weights = map(id, weights_of(call.layer))
+        (used if needed else others).update(weights)
     return others - used
 
 

@@ -149,6 +149,24 @@ def layers_within(layer):
     return layer._flatten_layers(include_self=False)
 
 
+def parameters(layer):
+    """The weights of a layer that training moves unless they are frozen.
+
+    Args:
+        layer: Built `keras.Layer` or `keras.Model`; a bare operation has
+            none.
+
+    Returns:
+        List of `keras.Variable`, each once.
+    """
+    if not isinstance(layer, keras.Layer):
+        return []
+    found = {}
+    for each in layer._flatten_layers(include_self=True):
+        found.update((id(v), v) for v in each._trainable_variables)
+    return list(found.values())
+
+
 def _detached(leaf):
     """A KerasTensor without the history of its graph; others as they are."""
     if isinstance(leaf, keras.KerasTensor):

@@ -81,7 +81,7 @@ def ask(runs, dataset):
                 **classification_errors(y, values),
                 "ece": expected_calibration_error(y, probabilities[title]),
                 "confidence": probabilities[title].max(axis=1).mean(),
-                "parameters": count_parameters(classifier),
+                "parameters": count_parameters(classifier, frozen=True),
                 "multiply_adds": count_multiply_adds(classifier),
             }
     return Answers(y, probabilities, heads)

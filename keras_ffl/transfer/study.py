@@ -54,7 +54,7 @@ def transfer(model, dataset, heads=None, splits=10, fine_tuning=None):
         )
         y_train, y_test = dataset.y_train, dataset.y_test
         results[head] = {
-            "parameters": count_parameters(extractor),
+            "parameters": count_parameters(extractor, frozen=True),
             "channels": train.shape[1],
             "probe": linear_probe(train, y_train, test, y_test),
             "resplit_errors": resplit_errors(

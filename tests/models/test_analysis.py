@@ -112,10 +112,16 @@ def test_parameters_leave_out_what_is_frozen():
         ]
     )
     assert count_parameters(model) == (135 + 5) + (5 + 5) + (2 * 2 * 5 + 1) * 2
+    whole = count_parameters(model)
     model.layers[0].trainable = False
     assert count_parameters(model) == 10 + 42
     model.trainable = False
     assert count_parameters(model) == 0
+    # Unless asked for, in models that are loaded frozen as well.
+    clone = keras.Sequential.from_config(model.get_config())
+    assert not clone.trainable_weights
+    for each in (model, clone):
+        assert count_parameters(each, frozen=True) == whole
 
 
 def test_parameters_leave_out_what_no_output_needs():
@@ -133,6 +139,11 @@ def test_parameters_leave_out_what_no_output_needs():
     again = nested(keras.layers.ZeroPadding2D(1)(outer)[:, 1:-1, 1:-1])
     both = keras.Model(outer, [whole["features"], again["logits"]])
     assert count_parameters(both) == convolution + dense
+    nested.trainable = False
+    for model in (part, both):
+        assert count_parameters(model) == 0
+    assert count_parameters(part, frozen=True) == convolution
+    assert count_parameters(both, frozen=True) == convolution + dense
 
 
 def test_unknown_size():
