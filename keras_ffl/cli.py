@@ -5,11 +5,15 @@ import sys
 
 from absl import app, flags, logging
 
-from keras_ffl.errors import FFLError, Unfinished, printable
+from keras_ffl.errors import FFLError, InputError, Unfinished, printable
 from keras_ffl.optional import import_modules
 
 # Of a run that stopped as it was told to and can go on (EX_TEMPFAIL).
 UNFINISHED = 75
+
+# The upper bound of numbers of repetitions, far beyond what anybody can wait
+# for and below what fills the memory before anything runs.
+MOST = 100_000
 
 IMPORT = flags.DEFINE_multi_string(
     "import",
@@ -36,6 +40,7 @@ def run(main):
         if len(arguments) > 1:
             _fail(f"unexpected argument {arguments[1]!r}; see --help")
         try:
+            _check_paths()
             import_modules(IMPORT.value)
             main()
         except Unfinished as reason:
@@ -51,6 +56,27 @@ def run(main):
 
     logging.set_verbosity(logging.WARNING)
     app.run(guarded)
+
+
+# Flags of any script. An empty path is most often a shell variable that is
+# not set, and would mean the current folder, or none.
+_PATHS = (
+    "class_names",
+    "compare",
+    "data_dir",
+    "image",
+    "output",
+    "teacher",
+    "workdir",
+)
+
+
+def _check_paths():
+    given = (flags.FLAGS[name] for name in _PATHS if name in flags.FLAGS)
+    for flag in given:
+        paths = flag.value if isinstance(flag.value, list) else [flag.value]
+        if "" in paths or (flag.present and not paths):
+            raise InputError(f"`{flag.name}` must be a path, got an empty one")
 
 
 def _fail(message):

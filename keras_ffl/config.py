@@ -1,6 +1,7 @@
 """Configuration of a run: one frozen dataclass."""
 
 import dataclasses
+import math
 import typing
 
 from keras_ffl.errors import InputError
@@ -153,15 +154,19 @@ class Config:
             if getattr(self, name) not in allowed:
                 raise InputError(
                     f"`{name}` must be one of {', '.join(allowed)}, got "
-                    f"{getattr(self, name)!r}"
+                    f"{_shown(getattr(self, name))}"
                 )
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise InputError(
-                    f"`{name}` must be between {low:g} and {high:g}, got "
-                    f"{value}"
-                )
+            for number in value if isinstance(value, tuple) else [value]:
+                if number is not None and not low <= number <= high:
+                    raise InputError(
+                        f"`{name}` must be between {low:g} and {high:g}, got "
+                        f"{_shown(number)}"
+                    )
+        for name in _PATHS:
+            if getattr(self, name) == "":
+                raise InputError(f"`{name}` must be a path, got an empty one")
         if not self.networks:
             raise InputError("`networks` must name at least one network")
 
@@ -252,6 +257,7 @@ _RANGES = {
     "lr_base_batch": (1, _LARGE),
     "warmup_epochs": (0, _LARGE),
     "steps_per_execution": (1, _LARGE),
+    "lr_milestones": (0, _LARGE),
     "lr_factor": (0, 1e3),
     "momentum": (0, 1),
     "weight_decay": (0, 1e3),
@@ -267,6 +273,8 @@ _RANGES = {
     "seed": (0, 2**31 - 1),
     "keep_checkpoints": (1, _LARGE),
 }
+
+_PATHS = ("data_dir", "teacher")
 
 _TYPES = typing.get_type_hints(Config)
 
@@ -303,12 +311,30 @@ def _checked(field, value):
         if all(_matches(item, kind) for item in value):
             return tuple(value)
     elif not is_tuple and _matches(value, kind):
-        return float(value) if kind is float else value
+        return _as_float(value) if kind is float else value
     expected = f"a tuple of {kind.__name__}" if is_tuple else kind.__name__
     raise InputError(
         f"`{field.name}` must be {expected}"
-        f"{' or none' if optional else ''}, got {value!r}"
+        f"{' or none' if optional else ''}, got {_shown(value)}"
     )
+
+
+def _as_float(number):
+    try:
+        return float(number)
+    except OverflowError:
+        # An int, of which a range says whether it is allowed.
+        return math.inf if number > 0 else -math.inf
+
+
+def _shown(value):
+    """A value for a message, cut off where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:
+        # Python has a limit for the digits of a number.
+        return "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
@@ -328,7 +354,7 @@ def _parse(key, text):
         expected = f"a comma-separated list of {kind.__name__}"
         raise InputError(
             f"`{key}` must be {expected if is_tuple else kind.__name__}, got "
-            f"{text!r}"
+            f"{_shown(text)}"
         ) from None
 
 

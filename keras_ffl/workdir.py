@@ -41,13 +41,34 @@ def _write_json(path, value):
 def _read_json(path):
     try:
         value = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{path} can't be read as JSON: {str(error).splitlines()[0]}"
         ) from error
     if not isinstance(value, dict):
         raise InputError(f"{path} must hold a JSON object, got {value!r}")
     return value
+
+
+def folder_path(path):
+    """The path of a folder of runs.
+
+    Args:
+        path: Str or path.
+
+    Returns:
+        `pathlib.Path`.
+
+    Raises:
+        InputError: It is empty, or not in UTF-8, which the writers of the
+            files in it demand.
+    """
+    if not str(path) or printable(path) != str(path):
+        raise InputError(
+            "`workdir` must be the path of a folder, in UTF-8, got "
+            f"'{printable(path)}'"
+        )
+    return pathlib.Path(path)
 
 
 class Workdir:
@@ -62,17 +83,11 @@ class Workdir:
         path: Path of the folder. It needs not exist.
 
     Raises:
-        InputError: The path is empty, or not in UTF-8, which the writers of
-            its files demand.
+        InputError: As of `folder_path`.
     """
 
     def __init__(self, path):
-        if not str(path) or printable(path) != str(path):
-            raise InputError(
-                "`workdir` must be the path of a folder, in UTF-8, got "
-                f"'{printable(path)}'"
-            )
-        self.path = pathlib.Path(path)
+        self.path = folder_path(path)
         self.history = self.path / "history.csv"
         self.metrics = self.path / "metrics.json"
         self.curves = self.path / "curves.png"

@@ -49,7 +49,11 @@ _PART = flags.DEFINE_list(
     f"Parts to run: {', '.join(PARTS)}; by default all, each once.",
 )
 _ROUNDS = flags.DEFINE_integer(
-    "rounds", 8, "How often the contenders take turns.", lower_bound=1
+    "rounds",
+    8,
+    "How often the contenders take turns.",
+    lower_bound=1,
+    upper_bound=cli.MOST,
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",

@@ -38,7 +38,9 @@ _DATA_DIR = cli.define_data_dir()
 _PER_GROUP = flags.DEFINE_integer(
     "per_group", 3, "Images of each group of outcomes.", lower_bound=1
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the draw within the groups.")
+_SEED = flags.DEFINE_integer(
+    "seed", 0, "Seed of the draw within the groups.", lower_bound=0
+)
 _PLUS_PLUS = flags.DEFINE_bool(
     "plus_plus", False, "Whether to draw Grad-CAM++ maps."
 )
@@ -48,7 +50,9 @@ _LAYER = flags.DEFINE_string(
 _CLASS = flags.DEFINE_string(
     "class", None, "Class to explain, if not the one that each head predicts."
 )
-_DPI = flags.DEFINE_integer("dpi", 100, "Dots per inch.", lower_bound=20)
+_DPI = flags.DEFINE_integer(
+    "dpi", 100, "Dots per inch.", lower_bound=20, upper_bound=2400
+)
 _CLASS_NAMES = flags.DEFINE_string(
     "class_names",
     None,

@@ -30,7 +30,7 @@ _SAMPLES = flags.DEFINE_integer(
 _PER_GROUP = flags.DEFINE_integer(
     "per_group", 4, "Pictures of each group of outcomes.", lower_bound=1
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of all draws.")
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of all draws.", lower_bound=0)
 _CLASS_NAMES = flags.DEFINE_string(
     "class_names",
     None,

@@ -20,7 +20,13 @@ from keras_ffl.reproduction import TABLES, reproduce  # noqa: E402
 _TABLE = flags.DEFINE_string(
     "table", None, f"Table: {', '.join(TABLES)}.", required=True
 )
-_RUNS = flags.DEFINE_integer("runs", 1, "Runs of every cell: seeds 0, 1, ...")
+_RUNS = flags.DEFINE_integer(
+    "runs",
+    1,
+    "Runs of every cell: seeds 0, 1, ...",
+    lower_bound=1,
+    upper_bound=cli.MOST,
+)
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of all cells and of the reports.", required=True
 )
@@ -31,10 +37,18 @@ _SCALE = flags.DEFINE_bool(
     "scale", False, "The same table with smaller networks and fewer epochs."
 )
 _EPOCHS = flags.DEFINE_integer(
-    "epochs", None, "Epochs of the scaled table, 10 by default."
+    "epochs",
+    None,
+    "Epochs of the scaled table, 10 by default.",
+    lower_bound=1,
+    upper_bound=cli.MOST,
 )
 _JOBS = flags.DEFINE_integer(
-    "jobs", 1, "Cells to train at once, each on its share of the CPUs."
+    "jobs",
+    1,
+    "Cells to train at once, each on its share of the CPUs.",
+    lower_bound=1,
+    upper_bound=cli.MOST,
 )
 _SHARD = flags.DEFINE_string(
     "shard", None, "k/n: part k = 1..n of the cells, for n machines."

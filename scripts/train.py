@@ -57,7 +57,10 @@ _STRATEGY = flags.DEFINE_string(
     f"Devices: {', '.join(STRATEGIES)} (docs/scaling.md).",
 )
 _LOGICAL_CPUS = flags.DEFINE_integer(
-    "logical_cpus", None, "Split the CPU into so many devices, to try replicas."
+    "logical_cpus",
+    None,
+    "Split the CPU into so many devices, to try replicas.",
+    upper_bound=1024,
 )
 _MAX_MINUTES = flags.DEFINE_float(
     "max_minutes",

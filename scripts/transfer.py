@@ -30,20 +30,32 @@ _DATASET = flags.DEFINE_string(
 )
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of its data.")
 _SPLITS = flags.DEFINE_integer(
-    "splits", 10, "Random splits that the probe is repeated on.", lower_bound=0
+    "splits",
+    10,
+    "Random splits that the probe is repeated on.",
+    lower_bound=0,
+    upper_bound=cli.MOST,
 )
 _FINE_TUNE = flags.DEFINE_integer(
-    "fine_tune", 0, "Fine-tuning runs of each extractor.", lower_bound=0
+    "fine_tune",
+    0,
+    "Fine-tuning runs of each extractor.",
+    lower_bound=0,
+    upper_bound=cli.MOST,
 )
 _EPOCHS = flags.DEFINE_integer(
-    "epochs", 20, "Epochs of fine-tuning.", lower_bound=1
+    "epochs",
+    20,
+    "Epochs of fine-tuning.",
+    lower_bound=1,
+    upper_bound=cli.MOST,
 )
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write.")
 
 
 def main():
     """Runs every extractor and prints the table."""
-    output = _OUTPUT.value and pathlib.Path(_OUTPUT.value)
+    output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
     if output and output.exists():
         raise InputError(f"output {output} is there already")
     runs = [

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from keras_ffl.config import Config
+from keras_ffl.config import _TYPES, Config, _kinds
 from keras_ffl.errors import InputError
 from keras_ffl.presets import PRESETS, preset
 
@@ -76,11 +76,29 @@ def test_assignments_are_parsed_by_type():
         ("joint_epochs=-1", "`joint_epochs` must be between"),
         ("networks=", "`networks` must name at least one"),
         ("branches=0", "`branches` must be between 1"),
+        ("lr_milestones=-1", "`lr_milestones` must be between 0 .*got -1"),
+        ("data_dir=", "`data_dir` must be a path, got an empty one"),
+        ("teacher=", "`teacher` must be a path, got an empty one"),
     ],
 )
 def test_bad_assignments(assignment, message):
     with pytest.raises(InputError, match=message):
         Config().updated([assignment])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name in _TYPES if _kinds(_TYPES[name])[0] in (int, float, bool)],
+)
+def test_numbers_of_thousands_of_digits(name):
+    for digits in (400, 4000, 5000):
+        with pytest.raises(InputError, match=f"`{name}` must") as error:
+            Config().updated([f"{name}={'9' * digits}"])
+        assert len(str(error.value)) < 250
+    for number in (10**400, 10**5000, -(10**5000)):
+        value = (number,) if name == "lr_milestones" else number
+        with pytest.raises(InputError, match=f"`{name}` must"):
+            Config(**{name: value})
 
 
 def test_wrong_types_in_python():

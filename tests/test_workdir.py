@@ -99,6 +99,13 @@ def test_damaged_json_is_named(folder):
         folder.config()
 
 
+def test_json_with_a_number_that_python_refuses(folder):
+    path = folder.path / "config.json"
+    path.write_text('{"seed": ' + "9" * 5000 + "}")
+    with pytest.raises(InputError, match="can't be read as JSON: Exceeds"):
+        folder.config()
+
+
 def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(InputError, match="holds no run"):
         Workdir(tmp_path).load_model()

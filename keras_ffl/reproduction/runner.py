@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -31,10 +32,12 @@ def shard_of(cells, shard):
     """
     if shard is None:
         return list(cells)
-    part, separator, parts = shard.partition("/")
-    if separator and part.isdecimal() and parts.isdecimal():
-        if 1 <= int(part) <= int(parts):
-            return cells[int(part) - 1 :: int(parts)]
+    # As many digits as Python takes without a word.
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
+    if found:
+        part, parts = map(int, found.groups())
+        if 1 <= part <= parts:
+            return cells[part - 1 :: parts]
     raise InputError(
         f"`shard` must be k/n with 1 <= k <= n, such as 1/3, got {shard!r}"
     )

@@ -1,7 +1,6 @@
 """A table from its cells to its report: what `scripts/reproduce.py` calls."""
 
 import os
-import pathlib
 
 from keras_ffl.errors import InputError
 from keras_ffl.reproduction import plan, report, runner
@@ -9,6 +8,7 @@ from keras_ffl.reproduction.cells import cells_of
 from keras_ffl.reproduction.results import collect
 from keras_ffl.reproduction.scaling import scaled_table
 from keras_ffl.reproduction.tables import table as find_table
+from keras_ffl.workdir import folder_path
 
 SCALED_EPOCHS = 10
 
@@ -93,7 +93,7 @@ def _check(runs, jobs, scale, epochs):
 
 
 def _check_writable(workdir):
-    path = pathlib.Path(workdir)
+    path = folder_path(workdir)
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / f".writable.{os.getpid()}"

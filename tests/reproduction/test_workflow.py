@@ -53,7 +53,7 @@ def test_report_only(small, tmp_path, monkeypatch, capsys):
 def test_failed_cells_make_the_run_fail(small, tmp_path, monkeypatch, capsys):
     ran = []
 
-    def run(cells, jobs, changed):
+    def run(cells, jobs, changed, imports):
         ran.extend(cells)
         store_failure(cells[-1].path, "out of memory")
         changed()

@@ -136,6 +136,74 @@ def test_bad_input_is_one_line(script, arguments, message, tmp_path):
     assert not Workdir(workdir).started
 
 
+EMPTY_PATHS = [
+    ("train.py", "workdir", []),
+    ("transfer.py", "workdir", ["--dataset=digits"]),
+    *(
+        pytest.param(*values, marks=pytest.mark.slow)
+        for values in (
+            ("evaluate.py", "workdir", []),
+            ("evaluate.py", "data_dir", ["--workdir=w"]),
+            ("export.py", "workdir", ["--output=o"]),
+            ("export.py", "output", ["--workdir=w"]),
+            ("gradcam.py", "workdir", ["--output=o.png"]),
+            ("quickstart.py", "workdir", []),
+            ("report.py", "workdir", []),
+            ("report.py", "compare", ["--workdir=w"]),
+            ("reproduce.py", "workdir", ["--table=2"]),
+            ("train.py", "teacher", ["--workdir=w", "--method=kd"]),
+            ("transfer.py", "compare", ["--workdir=w", "--dataset=digits"]),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("script", "flag", "arguments"), EMPTY_PATHS)
+def test_an_empty_path_is_refused(
+    script, flag, arguments, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    result = run(script, f"--{flag}=", *arguments)
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last == f"error: `{flag}` must be a path, got an empty one"
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+NUMBERS = [
+    ("train.py", "seed", ["--workdir=w"]),
+    *(
+        pytest.param(*values, marks=pytest.mark.slow)
+        for values in (
+            ("train.py", "logical_cpus", ["--workdir=w"]),
+            ("quickstart.py", "seed", ["--workdir=w"]),
+            ("reproduce.py", "runs", ["--table=2", "--workdir=w"]),
+            ("reproduce.py", "jobs", ["--table=2", "--workdir=w"]),
+            ("reproduce.py", "shard", ["--table=2", "--workdir=w"]),
+            ("transfer.py", "fine_tune", ["--workdir=w", "--dataset=digits"]),
+            ("transfer.py", "splits", ["--workdir=w", "--dataset=digits"]),
+            ("gradcam.py", "dpi", ["--workdir=w", "--output=o.png"]),
+            ("benchmark.py", "rounds", []),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("script", "flag", "arguments"), NUMBERS)
+def test_a_number_of_thousands_of_digits_is_refused(
+    script, flag, arguments, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for digits in (4000, 5000):
+        number = "9" * digits
+        value = f"{number}/{number}" if flag == "shard" else number
+        result = run(script, f"--{flag}={value}", *arguments)
+        assert result.returncode == 1
+        assert flag in result.stderr and "Traceback" not in result.stderr
+        assert not list(tmp_path.iterdir())
+
+
 def test_transfer_overwrites_nothing(tmp_path):
     output = tmp_path / "transfer.json"
     output.write_text("mine")
