@@ -47,6 +47,11 @@ class DualNetModel(IndependentMethod):
         classifier_weight: Float >= 0, λ.
         joint_extractors: Whether joint training moves the extractors too.
         name: Name of the model.
+        preprocessing: What stands between the images and all sub-networks, or
+            None: a Keras layer, model or function, as of
+            `keras_ffl.as_subnetwork`. It runs once, so that a random layer
+            draws once and all sub-networks see the same image. It is copied
+            and frozen, and part of every head.
 
     Raises:
         InputError: There are not two sub-networks, they don't fit together,
@@ -71,11 +76,18 @@ class DualNetModel(IndependentMethod):
         classifier_weight=0.3,
         joint_extractors=False,
         name="dualnet_model",
+        *,
+        preprocessing=None,
     ):
         _check_pair(subnetworks)
         _check_number("iterative_epochs", iterative_epochs, int)
         _check_number("classifier_weight", classifier_weight, (int, float))
-        super().__init__(subnetworks, heads=_fused_head, name=name)
+        super().__init__(
+            subnetworks,
+            heads=_fused_head,
+            name=name,
+            preprocessing=preprocessing,
+        )
         # Numbers, not variables, which Keras would count twice.
         self._extractor_ids = frozenset().union(
             *(_extractor_ids(network) for network in subnetworks)

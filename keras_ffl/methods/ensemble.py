@@ -20,6 +20,11 @@ class EnsembleModel(IndependentMethod):
             `{"features": (batch, h, w, C_k), "logits": (batch, classes)}`
             without shared weights. Architectures may differ.
         name: Name of the model.
+        preprocessing: What stands between the images and all sub-networks, or
+            None: a Keras layer, model or function, as of
+            `keras_ffl.as_subnetwork`. It runs once, so that a random layer
+            draws once and all sub-networks see the same image. It is copied
+            and frozen, and part of every head.
 
     Raises:
         InputError: The sub-networks don't fit together or share weights.
@@ -30,8 +35,10 @@ class EnsembleModel(IndependentMethod):
         it averages; here it is the logits.
     """
 
-    def __init__(self, subnetworks, name="ensemble_model"):
-        super().__init__(subnetworks, name=name)
+    def __init__(
+        self, subnetworks, name="ensemble_model", *, preprocessing=None
+    ):
+        super().__init__(subnetworks, name=name, preprocessing=preprocessing)
 
     def get_config(self):
         return {"name": self.name, "networks": self.networks_config()}

@@ -44,6 +44,11 @@ class FeatureFusionModel(BranchedMethod):
         fusion: Layer from the list of feature maps to one (batch, h, w, N);
             by default `FusionModule()`. It belongs to this model alone.
         name: Name of the model.
+        preprocessing: What stands between the images and all sub-networks, or
+            None: a Keras layer, model or function, as of
+            `keras_ffl.as_subnetwork`. It runs once, so that a random layer
+            draws once and all sub-networks see the same image. It is copied
+            and frozen, and part of every head.
 
     Raises:
         InputError: The sub-networks don't fit together, an option is out of
@@ -76,6 +81,8 @@ class FeatureFusionModel(BranchedMethod):
         use_fkd=True,
         fusion=None,
         name="feature_fusion_model",
+        *,
+        preprocessing=None,
     ):
         check_subnetworks(subnetworks, minimum=2)
         fusion = (
@@ -86,7 +93,7 @@ class FeatureFusionModel(BranchedMethod):
                 "`fusion` must be a Keras layer over a list of feature maps, "
                 f"got {fusion!r}"
             )
-        image, networks = connect(subnetworks)
+        image, networks = connect(subnetworks, preprocessing)
         fused_map = fusion([network["features"] for network in networks])
         if len(fused_map.shape) != 4:
             raise InputError(

@@ -5,7 +5,13 @@ import keras
 from keras_ffl.errors import InputError
 from keras_ffl.losses.distillation import check_temperature
 from keras_ffl.methods.base import TrainingMethod
-from keras_ffl.methods.subnetworks import check_subnetworks, logits_head
+from keras_ffl.methods.cautions import no_cautions, warn_of_separate_draws
+from keras_ffl.methods.subnetworks import (
+    check_subnetworks,
+    connect,
+    logits_head,
+    prepared_image,
+)
 from keras_ffl.methods.terms import cross_entropy, distillation_term
 from keras_ffl.models.subnetwork import as_teacher
 
@@ -32,6 +38,11 @@ class KnowledgeDistillationModel(TrainingMethod):
         rampup_epochs: Number >= 0, length R of the ramp-up of w in epochs; 0
             for w = 1 throughout.
         name: Name of the model.
+        preprocessing: What stands between the images and both networks, or
+            None: a Keras layer, model or function, as of
+            `keras_ffl.as_subnetwork`. It runs once, so that a random layer
+            draws once and both see the same image. It is copied
+            and frozen, and part of every head.
 
     Raises:
         InputError: `network` or `teacher` is no such model, they don't fit
@@ -51,6 +62,8 @@ class KnowledgeDistillationModel(TrainingMethod):
         temperature=3.0,
         rampup_epochs=0,
         name="knowledge_distillation_model",
+        *,
+        preprocessing=None,
     ):
         check_subnetworks([network])
         if not isinstance(teacher, keras.Model):
@@ -59,16 +72,21 @@ class KnowledgeDistillationModel(TrainingMethod):
                 f"{teacher!r}"
             )
         teacher = as_teacher(teacher)
-        _check_fit(network, teacher)
+        image, (student,) = connect([network], preprocessing)
+        prepared = prepared_image(keras.Model(image, student))
+        _check_fit(prepared, student["logits"], teacher)
         outputs = {
-            "student": network.output["logits"],
+            "student": student["logits"],
             # In inference mode whatever mode the model is called in.
-            "teacher": teacher(network.input, training=False),
+            "teacher": teacher(prepared, training=False),
         }
         outputs = {key: logits_head(z, key) for key, z in outputs.items()}
-        super().__init__(network.input, outputs, rampup_epochs, name=name)
+        super().__init__(image, outputs, rampup_epochs, name=name)
         self.temperature = check_temperature(temperature)
-        self._network_output = network.output
+        self._network_output = student
+        warn_of_separate_draws(
+            [keras.Model(image, logits) for logits in outputs.values()]
+        )
 
     @property
     def network(self):
@@ -130,17 +148,14 @@ class KnowledgeDistillationModel(TrainingMethod):
             )
             for key in ("network", "teacher")
         )
-        return cls(network, teacher, **config)
+        with no_cautions():
+            return cls(network, teacher, **config)
 
 
-def _check_fit(network, teacher):
+def _check_fit(image, logits, teacher):
     for what, student, other in (
-        ("images", network.input_shape[1:], teacher.input_shape[1:]),
-        (
-            "classes",
-            network.output["logits"].shape[-1],
-            teacher.output_shape[-1],
-        ),
+        ("images", image.shape[1:], teacher.input_shape[1:]),
+        ("classes", logits.shape[-1], teacher.output_shape[-1]),
     ):
         if student != other:
             raise InputError(

@@ -44,6 +44,11 @@ class MutualLearningModel(IndependentMethod):
             predictions before the step. That is one forward pass a network
             instead of two for all but the last.
         name: Name of the model.
+        preprocessing: What stands between the images and all sub-networks, or
+            None: a Keras layer, model or function, as of
+            `keras_ffl.as_subnetwork`. It runs once, so that a random layer
+            draws once and all sub-networks see the same image. It is copied
+            and frozen, and part of every head.
 
     Raises:
         InputError: The sub-networks don't fit together or share weights, or
@@ -61,8 +66,15 @@ class MutualLearningModel(IndependentMethod):
         rampup_epochs=0,
         simultaneous=False,
         name="mutual_learning_model",
+        *,
+        preprocessing=None,
     ):
-        super().__init__(subnetworks, rampup_epochs=rampup_epochs, name=name)
+        super().__init__(
+            subnetworks,
+            rampup_epochs=rampup_epochs,
+            name=name,
+            preprocessing=preprocessing,
+        )
         self.temperature = check_temperature(temperature)
         self.simultaneous = bool(simultaneous)
         self.takes_turns = not self.simultaneous
@@ -101,7 +113,7 @@ class MutualLearningModel(IndependentMethod):
         """
         if self.simultaneous:
             return super().training_step(x, y, sample_weight)
-        networks = {head: self.classifier(head) for head in self.trained_heads}
+        x, networks = self.apart(x)
         passes, before = {}, {}
         for head, network in networks.items():
             variables = network.trainable_variables

@@ -37,6 +37,11 @@ class OneModel(BranchedMethod):
             (80 on CIFAR); 0 for w = 1 throughout.
         temperature: Float > 0, T.
         name: Name of the model.
+        preprocessing: What stands between the images and all sub-networks, or
+            None: a Keras layer, model or function, as of
+            `keras_ffl.as_subnetwork`. It runs once, so that a random layer
+            draws once and all sub-networks see the same image. It is copied
+            and frozen, and part of every head.
 
     Raises:
         InputError: The sub-networks don't fit together or have no trunk in
@@ -51,11 +56,20 @@ class OneModel(BranchedMethod):
     derived_head_names = ()
 
     def __init__(
-        self, subnetworks, rampup_epochs, temperature=3.0, name="one_model"
+        self,
+        subnetworks,
+        rampup_epochs,
+        temperature=3.0,
+        name="one_model",
+        *,
+        preprocessing=None,
     ):
         check_subnetworks(subnetworks, minimum=2)
-        trunk = shared_feature_map(subnetworks)
-        image, networks = connect(subnetworks)
+        shared_feature_map(subnetworks)
+        image, networks = connect(subnetworks, preprocessing)
+        trunk = shared_feature_map(
+            [keras.Model(image, network) for network in networks]
+        )
         weights = Gate(len(networks), name="gate")(trunk)
         logits = ops.stack([network["logits"] for network in networks], axis=1)
         dtype = at_least_float32(logits.dtype)

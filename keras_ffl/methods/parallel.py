@@ -4,13 +4,20 @@ import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.methods.base import TrainingMethod
+from keras_ffl.methods.cautions import (
+    no_cautions,
+    warn_of_equal_weights,
+    warn_of_separate_draws,
+)
 from keras_ffl.methods.subnetworks import (
     check_subnetworks,
     connect,
     logits_head,
+    prepared_image,
 )
 from keras_ffl.methods.terms import cross_entropy
 from keras_ffl.models import build, build_branches
+from keras_ffl.models.graph import layers_within
 
 
 class ParallelMethod(TrainingMethod):
@@ -49,6 +56,9 @@ class ParallelMethod(TrainingMethod):
         }
         super().__init__(image, outputs, rampup_epochs, name=name)
         self._networks_outputs = networks
+        subnetworks = self.subnetworks
+        warn_of_equal_weights(subnetworks)
+        warn_of_separate_draws(subnetworks)
 
     @property
     def branches(self):
@@ -62,6 +72,27 @@ class ParallelMethod(TrainingMethod):
             keras.Model(self.input, outputs, name=f"sub_{k}_network")
             for k, outputs in enumerate(self._networks_outputs, start=1)
         ]
+
+    def apart(self, x):
+        """The sub-networks by themselves, ready for a training step.
+
+        What they have before them runs here, once, so that all of them get
+        the same image however often each is called.
+
+        Args:
+            x: Image batch.
+
+        Returns:
+            Tuple of the batch that they take and a dict from head to
+            functional `keras.Model` from it to logits.
+        """
+        prepared = prepared_image(self)
+        if prepared is not self.input:
+            x = keras.Model(self.input, prepared)(x, training=True)
+        return x, {
+            head: keras.Model(prepared, logits, name=f"{head}_network")
+            for head, logits in self.output.items()
+        }
 
     def feature_maps(self):
         """The last feature maps, a dict from head to `keras.KerasTensor`."""
@@ -126,7 +157,8 @@ class ParallelMethod(TrainingMethod):
         subnetworks = [
             keras.Model(networks.input, outputs) for outputs in networks.output
         ]
-        return cls(subnetworks, **config)
+        with no_cautions():
+            return cls(subnetworks, **config)
 
 
 class BranchedMethod(ParallelMethod):
@@ -173,7 +205,7 @@ class BranchedMethod(ParallelMethod):
 
 
 class IndependentMethod(ParallelMethod):
-    """Base of the methods whose sub-networks share no weight.
+    """Base of the methods whose sub-networks share no weight but frozen ones.
 
     Args:
         subnetworks: List of n >= 2 functional models from one image shape to
@@ -182,20 +214,29 @@ class IndependentMethod(ParallelMethod):
             to a dict of further heads, or None.
         rampup_epochs: As of `TrainingMethod`.
         name: Name of the model.
+        preprocessing: As of `keras_ffl.methods.subnetworks.connect`.
 
     Raises:
         InputError: The sub-networks don't fit together or share weights.
     """
 
-    def __init__(self, subnetworks, heads=None, rampup_epochs=0, name=None):
+    def __init__(
+        self,
+        subnetworks,
+        heads=None,
+        rampup_epochs=0,
+        name=None,
+        *,
+        preprocessing=None,
+    ):
         check_subnetworks(subnetworks, minimum=2)
-        weights = [id(w) for network in subnetworks for w in network.weights]
+        weights = [w for network in subnetworks for w in _free_ids(network)]
         if len(set(weights)) < len(weights):
             raise InputError(
                 f"`subnetworks` of {type(self).__name__} must share no "
                 "weights, got networks that do; build each anew"
             )
-        image, networks = connect(subnetworks)
+        image, networks = connect(subnetworks, preprocessing)
         super().__init__(
             image, networks, heads and heads(networks), rampup_epochs, name
         )
@@ -229,3 +270,14 @@ class IndependentMethod(ParallelMethod):
             [build(name, num_classes, input_shape) for _ in range(count)],
             **options,
         )
+
+
+def _free_ids(network):
+    """Ids of the weights that are not those of frozen layers."""
+    frozen = {
+        id(weight)
+        for layer in layers_within(network)
+        if not layer.trainable
+        for weight in layer.weights
+    }
+    return {id(weight) for weight in network.weights} - frozen

@@ -4,8 +4,13 @@ import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.models.checks import check_classes
+from keras_ffl.models.graph import calls
 from keras_ffl.models.layout import check_channels_last
+from keras_ffl.models.subnetwork import preprocessing_model
 from keras_ffl.precision import at_least_float32
+
+# Name of the nested model before all sub-networks.
+_PREPROCESSING = "shared_preprocessing"
 
 
 def check_subnetworks(subnetworks, minimum=1):
@@ -78,7 +83,7 @@ def _check_subnetwork(network, label):
     check_channels_last(f"`subnetworks`: {label}", network, outputs["features"])
 
 
-def connect(subnetworks):
+def connect(subnetworks, preprocessing=None):
     """One graph of all sub-networks on one image.
 
     Sub-networks that already stand on the same image tensor (branches with a
@@ -87,11 +92,55 @@ def connect(subnetworks):
 
     Args:
         subnetworks: Checked list of functional models.
+        preprocessing: What stands between the images and all sub-networks, as
+            of `keras_ffl.as_subnetwork`, or None. A frozen copy of it becomes
+            a nested model of the graph.
 
     Returns:
         Tuple of the image `keras.KerasTensor` and the list of the networks'
         outputs, each a dict of "features" and "logits".
+
+    Raises:
+        InputError: As of `keras_ffl.as_subnetwork`, or the sub-networks have
+            such a preprocessing already.
     """
+    image, networks = _connected(subnetworks)
+    if preprocessing is None:
+        return image, networks
+    # A dict, since of a list of one Keras would make what is in it.
+    graph = keras.Model(image, dict(enumerate(networks)), name="subnetworks")
+    if prepared_image(graph) is not graph.input:
+        raise InputError(
+            "`preprocessing` must be None for sub-networks that have one in "
+            f"common already, got {preprocessing!r}"
+        )
+    prepare = preprocessing_model(preprocessing, graph, _PREPROCESSING)
+    prepare.trainable = False
+    image = keras.Input(
+        prepare.input_shape[1:], dtype=prepare.inputs[0].dtype, name="image"
+    )
+    # Its `call`, not the model: the networks' graph goes on in this one.
+    return image, list(graph.call(prepare(image)).values())
+
+
+def prepared_image(model):
+    """The image that the sub-networks of a graph get.
+
+    Args:
+        model: Functional `keras.Model` of what `connect` returns.
+
+    Returns:
+        `keras.KerasTensor`: what a preprocessing before all of them gives, or
+        the model's input.
+    """
+    for call in calls(model):
+        if call.layer.name == _PREPROCESSING:
+            return call.outputs[0]
+    return model.input
+
+
+def _connected(subnetworks):
+    """As `connect` without preprocessing."""
     image = subnetworks[0].input
     if all(network.input is image for network in subnetworks):
         return image, [network.output for network in subnetworks]

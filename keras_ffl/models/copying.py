@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_ffl.models.graph import layers_within
+from keras_ffl.models.graph import at_rest, layers_within
 
 
 def copy_model(source, last=None):
@@ -26,7 +26,7 @@ def copy_model(source, last=None):
         # A softmax layer takes a mask, the activation in its place does not.
         if isinstance(layer, keras.layers.Activation):
             kwargs.pop("mask", None)
-        return layer(*args, **kwargs)
+        return layer(*args, **at_rest(layer, kwargs))
 
     clone = keras.models.clone_model(
         source, clone_function=copy, call_function=call, recursive=True

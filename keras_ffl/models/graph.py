@@ -6,6 +6,7 @@ module that reads the attributes which know it.
 """
 
 import dataclasses
+import inspect
 
 import keras
 
@@ -17,7 +18,7 @@ class Call:
     Attributes:
         layer: The `keras.Layer` (or bare Keras operation) that is called.
         args: Its positional arguments.
-        kwargs: Its keyword arguments.
+        kwargs: Its keyword arguments, as `at_rest` gives them.
         inputs: List of the KerasTensors among them.
         outputs: List of the KerasTensors that it gives.
         path: Name of the layer, behind those of the nested models that it
@@ -67,7 +68,7 @@ def calls(model):
         Call(
             node.operation,
             node.arguments.args,
-            node.arguments.kwargs,
+            at_rest(node.operation, node.arguments.kwargs),
             node.input_tensors,
             node.output_tensors,
             node.operation.name,
@@ -76,6 +77,27 @@ def calls(model):
         for node in nodes
         if not node.is_input
     ]
+
+
+def at_rest(layer, kwargs):
+    """Keyword arguments of a call that trains only if it is told to.
+
+    Keras' random image layers draw where nobody says whether it is training,
+    and put the layers after them into training mode too. Called with these
+    arguments they draw where the model around them is called with
+    `training=True`, and only there.
+
+    Args:
+        layer: `keras.Layer` or bare Keras operation.
+        kwargs: Dict, the arguments that its call has in a graph.
+
+    Returns:
+        Dict.
+    """
+    training = inspect.signature(layer.call).parameters.get("training")
+    if training is not None and training.default is True:
+        return {**kwargs, "training": False}
+    return kwargs
 
 
 def unrolled(model, inputs=None):

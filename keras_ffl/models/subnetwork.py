@@ -49,7 +49,8 @@ def as_subnetwork(
             of them and of `keras.ops`, from images to what `model` takes. A
             functional model has its own image shape, all others get images
             of the shape that `model` takes. For a Keras application see
-            `application_preprocessing`.
+            `application_preprocessing`. Random layers that all sub-networks
+            are to share go to the method instead.
 
     Returns:
         Functional `keras.Model` from the images that `model`, or the
@@ -102,6 +103,29 @@ def preprocessed(network, preprocessing):
         InputError: `preprocessing` can't be called or gives what `network`
             can't take.
     """
+    prepare = preprocessing_model(preprocessing, network)
+    inner = keras.Model(network.input, network.output, name="network")
+    image = keras.Input(
+        prepare.input_shape[1:], dtype=prepare.inputs[0].dtype, name="image"
+    )
+    return keras.Model(image, inner(prepare(image)), name=network.name)
+
+
+def preprocessing_model(preprocessing, network, name="preprocessing"):
+    """A copy of a preprocessing as a functional model.
+
+    Args:
+        preprocessing: As of `as_subnetwork`.
+        network: Functional `keras.Model` of one input, which is to take what
+            it gives.
+        name: Name of the copy.
+
+    Returns:
+        Functional `keras.Model`.
+
+    Raises:
+        InputError: As of `preprocessed`.
+    """
     if not callable(preprocessing):
         raise InputError(
             "`preprocessing` must be a Keras layer, a model or a function, "
@@ -116,10 +140,7 @@ def preprocessed(network, preprocessing):
             "`preprocessing` must give one tensor of the shape that "
             f"'{network.name}' takes, {target.shape}, got {prepared!r}"
         )
-    prepare = copy_model(keras.Model(image, prepared, name="preprocessing"))
-    inner = keras.Model(network.input, network.output, name="network")
-    image = keras.Input(taken.shape[1:], dtype=taken.dtype, name="image")
-    return keras.Model(image, inner(prepare(image)), name=network.name)
+    return copy_model(keras.Model(image, prepared, name=name))
 
 
 def _fits(tensor, shape):

@@ -109,6 +109,21 @@ def test_nested_and_shared_layers(images):
     )
 
 
+def test_random_layers_draw_nothing(images):
+    """Keras' own exporters don't say that they are not training."""
+    image = keras.Input(INFO.input_shape)
+    x = keras.layers.RandomTranslation(0.5, 0.5)(image)
+    model = moved(VanillaModel(subnetwork(trunk=(image, x))))
+    stock = stock_head(model, "vanilla", INFO)
+    assert_allclose(
+        stock(images), expected(model, "vanilla", images), atol=2e-6
+    )
+    tf = pytest.importorskip("tensorflow")
+    graph = tf.function(stock).get_concrete_function(images).graph
+    kinds = {operation.type for operation in graph.get_operations()}
+    assert not any("Random" in kind for kind in kinds)
+
+
 def test_layer_that_hides_one_of_this_package_is_named():
     from keras_ffl.layers import BatchNormalization
 

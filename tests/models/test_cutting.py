@@ -52,6 +52,21 @@ def test_both_parts_together_are_the_classifier(run, images):
     assert np.abs(other - logits).max() > 1e-3
 
 
+def test_random_layers_draw_nothing(run, images):
+    image = keras.Input(SHAPE)
+    x = keras.layers.RandomTranslation(0.5, 0.5)(image)
+    x = keras.layers.Conv2D(4, 3, name="conv")(x)
+    logits = keras.layers.Dense(3)(keras.layers.Flatten()(x))
+    model = keras.Model(image, logits)
+    cut = CutClassifier(model, layer="conv")
+    np.testing.assert_allclose(
+        cut.logits(images, cut.maps(images)),
+        run(model, images),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
 def test_the_second_part_looks_at_nothing_before_the_maps(images):
     network = build("resnet8", 5, SHAPE)
     model = keras.Model(network.input, network.output["logits"])

@@ -434,3 +434,18 @@ def test_one_logit(activation):
     message = r"`model` must give .* at least 2 classes, .* \(None, 1\)"
     with pytest.raises(InputError, match=message):
         as_subnetwork(model, "map")
+
+
+def test_random_layers_draw_in_training_only(run):
+    """Keras' own draw where nobody says whether it is training."""
+    model = _chain([keras.layers.RandomTranslation(0.5, 0.5), *_layers()])
+    subnetwork = as_subnetwork(model, "map")
+    before = subnetwork.get_weights()
+    images = _images().astype("float32")
+    logits = keras.ops.convert_to_numpy(subnetwork(images)["logits"])
+    np.testing.assert_array_equal(logits, run(subnetwork, images)["logits"])
+    # They would put the batch normalisation behind them into training.
+    for one, other in zip(subnetwork.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    drawn = [subnetwork(images, training=True)["features"] for _ in range(2)]
+    assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
