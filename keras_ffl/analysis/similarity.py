@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_ffl.analysis.threads import one_blas_thread
 from keras_ffl.errors import InputError
 
 
@@ -77,6 +78,11 @@ def linear_cka(features, others):
         )
     x, y = (each.reshape(len(each), -1) for each in (x, y))
     x, y = (each - each.mean(axis=0) for each in (x, y))
+    with one_blas_thread():
+        return _cka_of_centred(x, y)
+
+
+def _cka_of_centred(x, y):
     if len(x) < max(x.shape[1], y.shape[1]):
         # The same from the inner products of images, which are fewer.
         x, y = x @ x.T, y @ y.T

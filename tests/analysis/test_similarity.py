@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from keras_ffl import InputError
 from keras_ffl.analysis import (
@@ -9,6 +10,7 @@ from keras_ffl.analysis import (
     linear_cka,
     map_correlation,
     pairwise,
+    similarity,
 )
 
 
@@ -124,3 +126,20 @@ def test_pairs_in_order():
 def test_what_does_not_fit(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_cka_is_computed_in_one_blas_thread(random, monkeypatch):
+    during = []
+
+    def watched(x, y):
+        during.extend(
+            library["num_threads"]
+            for library in threadpool_info()
+            if library["user_api"] == "blas"
+        )
+        return 0.5
+
+    monkeypatch.setattr(similarity, "_cka_of_centred", watched)
+    with threadpool_limits(2, "blas"):
+        assert linear_cka(*random.normal(size=(2, 5, 3))) == 0.5
+    assert set(during) == {1}

@@ -6,6 +6,8 @@ import pytest
 from builders import METHODS, moved, subnetwork
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from keras_ffl import InputError, VanillaModel, data, transfer
 from keras_ffl.models.flattening import flat_copy
@@ -54,6 +56,31 @@ def test_probe_agrees_with_regression_by_hand():
     error = 100 * np.mean((test @ w).argmax(axis=1) != y_test)
     assert found["top1_error"] == pytest.approx(error)
     assert 0 < error < 40
+
+
+def test_the_probe_is_fitted_in_one_blas_thread(monkeypatch):
+    x, y = blobs(1)
+    free = transfer.linear_probe(x, y, *blobs(2))
+    fit = LogisticRegression.fit
+    during = []
+
+    def watched(self, *arguments):
+        during.append(blas_threads())
+        return fit(self, *arguments)
+
+    monkeypatch.setattr(LogisticRegression, "fit", watched)
+    with threadpool_limits(2, "blas"):
+        assert transfer.linear_probe(x, y, *blobs(2)) == free
+        assert blas_threads() == {2}
+    assert during == [{1}] * (len(transfer.probe.GRID) + 1)
+
+
+def blas_threads():
+    return {
+        library["num_threads"]
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    }
 
 
 def test_probe_is_chosen_without_the_test_split():
