@@ -259,6 +259,8 @@ def _distillation(config, num_classes, input_shape):
         model.classifier(head),
         temperature=config.temperature,
         rampup_epochs=config.rampup_epochs,
+        # A method's heads are logits by contract, whatever computes them.
+        teacher_from_logits=True,
     )
 
 

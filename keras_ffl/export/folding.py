@@ -74,6 +74,7 @@ def _pairs(model):
             and is_alone(before)
             and is_alone(call.layer)
             and before.activation is keras.activations.linear
+            and before.quantization_mode is None
             and getattr(before, "data_format", None) != "channels_first"
             and call.layer.axis in (-1, len(x.shape) - 1)
         ):
@@ -84,17 +85,23 @@ def _pairs(model):
 def _with_bias(old, normalization, name, x):
     """The output of a layer and the normalisation behind it, as one layer."""
     factor, summand = _affine(normalization)
-    new = type(old).from_config(
-        {**old.get_config(), "name": name, "use_bias": True}
-    )
+    config = {**old.get_config(), "name": name, "use_bias": True}
+    # LoRA's product is in the kernel that the layer computes with.
+    config.pop("lora_rank", None)
+    new = type(old).from_config(config)
     outputs = new(x)
-    kernel, *bias = map(np.float64, old.get_weights())
+    kernel = np.float64(keras.ops.convert_to_numpy(old.kernel))
+    bias = (
+        np.float64(keras.ops.convert_to_numpy(old.bias))
+        if old.use_bias
+        else 0.0
+    )
     # A depthwise kernel has its channels on two axes.
     channels = kernel.shape[-2:] if _is_depthwise(old) else kernel.shape[-1:]
     new.set_weights(
         [
             kernel * factor.reshape(channels),
-            summand + (factor * bias[0] if bias else 0),
+            summand + factor * bias,
         ]
     )
     return outputs

@@ -43,6 +43,9 @@ class KnowledgeDistillationModel(TrainingMethod):
             `keras_ffl.as_subnetwork`. It runs once, so that a random layer
             draws once and both see the same image. It is copied
             and frozen, and part of every head.
+        teacher_from_logits: True where `teacher` gives logits, False where it
+            gives probabilities, None to find out, as `from_logits` of
+            `keras_ffl.as_subnetwork`.
 
     Raises:
         InputError: `network` or `teacher` is no such model, they don't fit
@@ -64,6 +67,7 @@ class KnowledgeDistillationModel(TrainingMethod):
         name="knowledge_distillation_model",
         *,
         preprocessing=None,
+        teacher_from_logits=None,
     ):
         check_subnetworks([network])
         if not isinstance(teacher, keras.Model):
@@ -71,7 +75,9 @@ class KnowledgeDistillationModel(TrainingMethod):
                 "`teacher` must be a trained functional keras.Model, got "
                 f"{teacher!r}"
             )
-        teacher = as_teacher(teacher)
+        teacher = as_teacher(
+            teacher, from_logits=teacher_from_logits, argument="teacher"
+        )
         image, (student,) = connect([network], preprocessing)
         prepared = prepared_image(keras.Model(image, student))
         _check_fit(prepared, student["logits"], teacher)

@@ -4,7 +4,8 @@ import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.models.checks import check_classes
-from keras_ffl.models.graph import calls
+from keras_ffl.models.endings import PROBABILITIES, find_ending
+from keras_ffl.models.graph import calls, layer_of_two_graphs
 from keras_ffl.models.layout import check_channels_last
 from keras_ffl.models.subnetwork import preprocessing_model
 from keras_ffl.precision import at_least_float32
@@ -54,6 +55,19 @@ def check_subnetworks(subnetworks, minimum=1):
             )
 
 
+def _check_graphs(models):
+    """An InputError where a file of the method could not be loaded."""
+    shared = layer_of_two_graphs(models)
+    if shared is not None:
+        raise InputError(
+            f"`subnetworks`: layer '{shared.name}' is called in two graphs, "
+            "of nested models or of networks with different images, and no "
+            "file keeps what those share. Give networks that share layers "
+            "one image; of a nested model use what its call returns, or copy "
+            "the network with keras_ffl.as_subnetwork"
+        )
+
+
 def _check_subnetwork(network, label):
     outputs = getattr(network, "output", None)
     if not isinstance(outputs, dict) or set(outputs) != {"features", "logits"}:
@@ -81,6 +95,13 @@ def _check_subnetwork(network, label):
             f"got shape {tuple(outputs['features'].shape)}"
         )
     check_channels_last(f"`subnetworks`: {label}", network, outputs["features"])
+    ending = find_ending(keras.Model(network.input, outputs["logits"]))
+    if ending.kind == PROBABILITIES:
+        raise InputError(
+            f"`subnetworks`: 'logits' of {label} must be logits, got "
+            f"probabilities: at their end {ending.what}"
+        )
+    _check_graphs([network])
 
 
 def connect(subnetworks, preprocessing=None):
@@ -102,7 +123,8 @@ def connect(subnetworks, preprocessing=None):
 
     Raises:
         InputError: As of `keras_ffl.as_subnetwork`, or the sub-networks have
-            such a preprocessing already.
+            such a preprocessing already, or share a layer in such a way
+            that a file of them could not be loaded.
     """
     image, networks = _connected(subnetworks)
     if preprocessing is None:
@@ -143,7 +165,10 @@ def _connected(subnetworks):
     """As `connect` without preprocessing."""
     image = subnetworks[0].input
     if all(network.input is image for network in subnetworks):
-        return image, [network.output for network in subnetworks]
+        outputs = [network.output for network in subnetworks]
+        _check_graphs([keras.Model(image, outputs)])
+        return image, outputs
+    _check_graphs(subnetworks)
     image = keras.Input(
         subnetworks[0].input_shape[1:],
         dtype=subnetworks[0].input.dtype,

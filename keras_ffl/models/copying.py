@@ -2,69 +2,178 @@
 
 import keras
 
-from keras_ffl.models.graph import at_rest, layers_within
+from keras_ffl.errors import InputError
+from keras_ffl.models.graph import (
+    calls,
+    graph_class,
+    layer_of_two_graphs,
+    nested_inputs,
+    run_again,
+    runs_its_graph,
+    unrolled,
+)
+from keras_ffl.models.layer_copies import (
+    copy_values,
+    first_line,
+    make_anew,
+    no_copy,
+)
+from keras_ffl.models.random_images import alike, random_outputs, softmax_of
 
 
-def copy_model(source, last=None):
+def copy_model(source, softmax=None, argument="model", expected=None):
     """A copy of a model with layers and weights of its own.
+
+    Copied are the graph and the values: all variables, those of LoRA and of
+    quantised layers among them, what is trainable, and the state of random
+    generators that were given a seed. Those without a seed get a new one, so
+    that two copies of one model draw different numbers. What is shared within
+    the model is shared within the copy.
 
     Args:
         source: Functional `keras.Model`.
-        last: Layer of `source` whose copy is to be without its softmax, or
-            None.
+        softmax: Layer of `source`, or of a nested model, that is to be
+            without its softmax in the copy; a bare softmax operation is left
+            out. It is called once.
+        argument: Name of the argument that the model came by, for messages.
+        expected: What `random_outputs` gave for `source`, to be compared with
+            what it gives for the copy, or None. `softmax` is that of the last
+            output.
 
     Returns:
         Functional `keras.Model`.
+
+    Raises:
+        InputError: A layer can't be made anew, or not with the values of the
+            old one, or the copy gives something else. The message says which
+            layer and why.
+    """
+    copier = _Copier(source, softmax, argument)
+    copy = copier.model(source)
+    unseeded = copy_values(copier.pairs, argument)
+    if expected is not None:
+        outputs = random_outputs(copy, unseeded)
+        if softmax is not None:
+            outputs[-1] = softmax_of(outputs[-1])
+        if not all(map(alike, outputs, expected)):
+            raise InputError(
+                f"`{argument}` can't be copied: the copy of '{source.name}' "
+                "gives something else for the same images; a layer's "
+                "`get_config` does not tell all that the layer does"
+            )
+    return copy
+
+
+class _Copier:
+    """Runs graphs anew with a copy of each layer.
+
+    Nested models become nested models. Where the graphs of two models call
+    one layer, they become part of the one graph, since a file of the copy
+    could not be loaded otherwise; all but frozen classifiers, which do more.
+
+    Attributes:
+        pairs: List of (layer, its copy), each behind those inside of it.
     """
 
-    def copy(layer):
-        if layer is last:
-            return _linear(layer)
-        return type(layer).from_config(layer.get_config())
+    def __init__(self, source, softmax, argument):
+        self._softmax, self._argument = softmax, argument
+        self._flat = layer_of_two_graphs([source]) is not None
+        self._made = {}
+        self.pairs = []
 
-    def call(layer, *args, **kwargs):
-        # A softmax layer takes a mask, the activation in its place does not.
-        if isinstance(layer, keras.layers.Activation):
-            kwargs.pop("mask", None)
-        return layer(*args, **at_rest(layer, kwargs))
-
-    clone = keras.models.clone_model(
-        source, clone_function=copy, call_function=call, recursive=True
-    )
-    copy_weights(source, clone)
-    return clone
-
-
-def _linear(layer):
-    """A new layer like `layer`, without its softmax."""
-    if isinstance(layer, keras.layers.Softmax):
-        # An activation, not nothing: it keeps the dtype of the output.
-        return keras.layers.Activation(
-            "linear", name=layer.name, dtype=layer.dtype_policy
+    def model(self, source):
+        """A copy of a model's graph, without the values."""
+        if isinstance(source, keras.Sequential):
+            old_inputs, old_outputs = source.inputs[0], source.outputs[0]
+        else:
+            old_inputs, old_outputs = source.input, source.output
+        inputs = keras.tree.map_structure(_input_like, old_inputs)
+        outputs = self._run(source, keras.tree.flatten(inputs))
+        return graph_class(source)(
+            inputs,
+            keras.tree.pack_sequence_as(old_outputs, outputs),
+            name=source.name,
         )
-    config = layer.get_config()
-    if hasattr(layer, "activation"):
-        config["activation"] = "linear"
-    return type(layer).from_config(config)
+
+    def _run(self, model, inputs, prefix=""):
+        def run(call, args, kwargs):
+            old = call.layer
+            name = f"{prefix}{old.name}"
+            nested = runs_its_graph(old)
+            if nested and self._flat and graph_class(old) is keras.Model:
+                return self._run(old, nested_inputs(args, kwargs), f"{name}_")
+            if old is self._softmax:
+                if not isinstance(old, keras.Layer):
+                    return args[0]
+                # A softmax layer takes a mask, an activation does not.
+                kwargs.pop("mask", None)
+            if id(old) not in self._made:
+                new = self._nested(old) if nested else self._layer(old, name)
+                self._made[id(old)] = new
+                self.pairs.append((old, new))
+            try:
+                return self._made[id(old)](*args, **kwargs)
+            # Layers of users raise whatever comes up in them.
+            except Exception as error:
+                reason = f"its copy can't be called ({first_line(error)})"
+                raise no_copy(old, reason, self._argument) from error
+
+        return run_again(model, inputs, run)
+
+    def _nested(self, old):
+        made, pairs = dict(self._made), list(self.pairs)
+        try:
+            return self.model(old)
+        except InputError:
+            self._made, self.pairs = made, pairs
+            new = self._of_its_class(old)
+            if new is None:
+                raise
+            return new
+
+    def _of_its_class(self, old):
+        """A copy of a model by the configuration of its own class, or None.
+
+        It serves models with layers that can't be copied one by one.
+        """
+        layers = [call.layer for call in unrolled(old)[0]]
+        is_plain = type(old).__module__.split(".")[0] == "keras"
+        if is_plain or self._softmax in layers:
+            return None
+        try:
+            new = make_anew(old, argument=self._argument)
+        except InputError:
+            return None
+        return new if self._pair_graphs(old, new) else None
+
+    def _pair_graphs(self, old, new):
+        """Notes which layer is whose copy. False if the graphs differ."""
+        olds, news = ([c.layer for c in calls(each)] for each in (old, new))
+        if list(map(type, olds)) != list(map(type, news)):
+            return False
+        for one, other in zip(olds, news):
+            if runs_its_graph(one) and not self._pair_graphs(one, other):
+                return False
+            if self._made.setdefault(id(one), other) is other:
+                self.pairs.append((one, other))
+        return True
+
+    def _layer(self, old, name):
+        changes = {"name": name}
+        if old is self._softmax:
+            if isinstance(old, keras.layers.Softmax):
+                # An activation, not nothing: it keeps the output's dtype.
+                return keras.layers.Activation(
+                    "linear", name=name, dtype=old.dtype_policy
+                )
+            changes["activation"] = "linear"
+        return make_anew(old, changes, self._argument)
 
 
-def copy_weights(source, target):
-    """Copies all weights between two layers or models of the same structure.
-
-    As a file would carry them, since some layers (`Normalization` for one)
-    compute more state when they load, which `set_weights` does not do.
-
-    Args:
-        source: Built `keras.Layer` or `keras.Model`.
-        target: Another one with the same layers inside.
-    """
-    pairs = zip(
-        (source, *layers_within(source)),
-        (target, *layers_within(target)),
-        strict=True,
+def _input_like(tensor):
+    return keras.Input(
+        batch_shape=tensor.shape,
+        dtype=tensor.dtype,
+        sparse=tensor.sparse,
+        name=tensor.name,
     )
-    for old, new in pairs:
-        store = {}
-        old.save_own_variables(store)
-        if store:
-            new.load_own_variables(store)

@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_ffl.models.copying import copy_weights
-from keras_ffl.models.graph import calls, runs_its_graph
+from keras_ffl.models.graph import nested_inputs, run_again, runs_its_graph
+from keras_ffl.models.layer_copies import copy_values, make_anew
 
 
 def flat_copy(model):
@@ -49,23 +49,15 @@ class Rebuilder:
         Returns:
             List of `keras.KerasTensor`s, its outputs.
         """
-        new = {id(old): x for old, x in zip(model.inputs, inputs, strict=True)}
 
-        def moved(leaf):
-            return new.get(id(leaf), leaf)
-
-        for call in calls(model):
-            args, kwargs = keras.tree.map_structure(
-                moved, (call.args, call.kwargs)
-            )
+        def run(call, args, kwargs):
             name = f"{prefix}{call.layer.name}"
             if runs_its_graph(call.layer):
-                tensors = [moved(leaf) for leaf in call.inputs]
-                outputs = self.run(call.layer, tensors, f"{name}_")
-            else:
-                outputs = self._call(call.layer, name, args, kwargs)
-            new.update(zip(map(id, call.outputs), keras.tree.flatten(outputs)))
-        return [new[id(output)] for output in model.outputs]
+                taken = nested_inputs(args, kwargs)
+                return self.run(call.layer, taken, f"{name}_")
+            return self._call(call.layer, name, args, kwargs)
+
+        return run_again(model, inputs, run)
 
     def _call(self, layer, name, args, kwargs):
         replace = self._replacements.get(type(layer))
@@ -88,16 +80,15 @@ class Rebuilder:
             A function like the new layer.
         """
         if id(old) not in self._made:
-            config = {**old.get_config(), "name": name}
+            changes = {"name": name}
             if isinstance(old, keras.Layer):
-                config["dtype"] = full_precision(old)
-            self._made[id(old)] = (kind or type(old)).from_config(config)
+                changes["dtype"] = full_precision(old)
+            self._made[id(old)] = make_anew(old, changes, kind=kind)
         new = self._made[id(old)]
 
         def run(*args, **kwargs):
             outputs = new(*args, **kwargs)
-            if isinstance(old, keras.Layer):
-                copy_weights(old, new)
+            copy_values([(old, new)])
             return outputs
 
         return run
@@ -112,5 +103,9 @@ def full_precision(layer):
     Returns:
         Str or `keras.DTypePolicy`.
     """
-    half = layer.compute_dtype in ("float16", "bfloat16")
-    return "float32" if half else layer.dtype_policy
+    policy = layer.dtype_policy
+    if layer.compute_dtype not in ("float16", "bfloat16"):
+        return policy
+    if layer.quantization_mode:
+        return f"{policy.name.partition('_from_')[0]}_from_float32"
+    return "float32"

@@ -48,8 +48,26 @@ def runs_its_graph(layer):
     """
     if not has_graph(layer):
         return False
-    owner = next(kind for kind in type(layer).__mro__ if "call" in vars(kind))
-    return owner.__module__.split(".")[0] in ("keras", "keras_ffl")
+    return _origin(layer) in ("keras", "keras_ffl")
+
+
+def graph_class(model):
+    """The class that a model needs to run its graph as it does.
+
+    Args:
+        model: One that `runs_its_graph`.
+
+    Returns:
+        The model's own class if its `call` is one of this package, else
+        `keras.Model`.
+    """
+    return type(model) if _origin(model) == "keras_ffl" else keras.Model
+
+
+def _origin(model):
+    """The package that a model's `call` comes from."""
+    owner = next(kind for kind in type(model).__mro__ if "call" in vars(kind))
+    return owner.__module__.split(".")[0]
 
 
 def calls(model):
@@ -100,8 +118,67 @@ def at_rest(layer, kwargs):
     return kwargs
 
 
+def run_again(model, inputs, run):
+    """Runs a model's own graph on other tensors.
+
+    Args:
+        model: As of `calls`.
+        inputs: List of KerasTensors, one for each of the model's inputs.
+        run: Function `(call, args, kwargs)` that gives the outputs of a
+            `Call` for other arguments than its own.
+
+    Returns:
+        List of KerasTensors, the model's outputs.
+    """
+    new = dict(zip(map(id, model.inputs), inputs, strict=True))
+    for call in calls(model):
+        args, kwargs = keras.tree.map_structure(
+            lambda leaf: new.get(id(leaf), leaf), (call.args, call.kwargs)
+        )
+        outputs = keras.tree.flatten(run(call, args, kwargs))
+        new.update(zip(map(id, call.outputs), outputs, strict=True))
+    return [new[id(output)] for output in model.outputs]
+
+
+def nested_inputs(args, kwargs):
+    """The tensors that a nested model is called on, as a list.
+
+    Args:
+        args: Positional arguments of its call.
+        kwargs: Keyword arguments.
+    """
+    return keras.tree.flatten(args[0] if args else kwargs["inputs"])
+
+
+def layer_of_two_graphs(models):
+    """A layer that is called in the graphs of two models.
+
+    Keras' files don't keep what such graphs share: they can be written, but
+    not be loaded.
+
+    Args:
+        models: List of functional or built Sequential `keras.Model`s. The
+            models in their graphs are looked into as well.
+
+    Returns:
+        `keras.Layer`, bare Keras operation, or None.
+    """
+    graphs = {}
+    waiting = list(models)
+    while waiting:
+        model = waiting.pop()
+        for layer in {id(c.layer): c.layer for c in calls(model)}.values():
+            if graphs.setdefault(id(layer), model) is not model:
+                return layer
+            if runs_its_graph(layer):
+                waiting.append(layer)
+    return None
+
+
 def unrolled(model, inputs=None):
     """The calls in a model's graph with those of nested models in their place.
+
+    A model that does more than run its graph stays one call.
 
     Args:
         model: As of `calls`.
@@ -122,7 +199,7 @@ def unrolled(model, inputs=None):
             lambda leaf: tensors.get(id(leaf), leaf), (call.args, call.kwargs)
         )
         taken = [tensors[id(tensor)] for tensor in call.inputs]
-        if has_graph(call.layer):
+        if runs_its_graph(call.layer):
             inner, known = unrolled(call.layer, taken)
             flat += [
                 dataclasses.replace(each, path=f"{call.path}/{each.path}")
@@ -187,6 +264,31 @@ def parameters(layer):
     for each in layer._flatten_layers(include_self=True):
         found.update((id(v), v) for v in each._trainable_variables)
     return list(found.values())
+
+
+def own_layers(layer):
+    """The layers that a layer holds itself, a list."""
+    return list(layer._layers) if isinstance(layer, keras.Layer) else []
+
+
+def own_variables(layer):
+    """The variables that a layer holds itself, a list.
+
+    Those of the layers inside it and the states of its seed generators are
+    not among them.
+    """
+    if not isinstance(layer, keras.Layer):
+        return []
+    others = {id(v) for inner in own_layers(layer) for v in inner.variables}
+    others.update(id(each.state) for each in seed_generators(layer))
+    return [v for v in layer.variables if id(v) not in others]
+
+
+def seed_generators(layer):
+    """The `keras.random.SeedGenerator`s that a layer holds itself, a list."""
+    if not isinstance(layer, keras.Layer):
+        return []
+    return list(layer._seed_generators)
 
 
 def _detached(leaf):

@@ -7,30 +7,28 @@ from keras_ffl.models.checks import check_classes
 from keras_ffl.models.copying import copy_model
 from keras_ffl.models.graph import calls, has_graph, layers_within
 from keras_ffl.models.layout import check_channels_last
-
-# What may follow the classifying layer without changing its values.
-_PASSING = (
-    keras.layers.Dropout,
-    keras.layers.Flatten,
-    keras.layers.Identity,
-    keras.layers.Reshape,
-)
-_NONLINEAR = (
-    keras.layers.ELU,
-    keras.layers.LeakyReLU,
-    keras.layers.PReLU,
-    keras.layers.ReLU,
-)
+from keras_ffl.models.random_images import random_outputs
+from keras_ffl.models.to_logits import copy_to_logits
 
 
 def as_subnetwork(
-    model, feature_layer, trainable=True, name=None, preprocessing=None
+    model,
+    feature_layer,
+    trainable=True,
+    name=None,
+    preprocessing=None,
+    from_logits=None,
 ):
     """A copy of a classifier that gives its feature map and its logits.
 
     The copy has layers and weights of its own; `model` stays as it is. A
-    softmax at the end, be it of the last layer or a layer itself, becomes
-    linear, so that the copy ends in logits.
+    softmax at the end, be it of the last layer, a layer or an operation
+    itself, is left out, so that the copy ends in logits. Where probabilities
+    don't come from one softmax alone, as the mean of several, the copy gives
+    their logarithm, of which a softmax makes the same probabilities again.
+
+    What `model` gives for random images is compared with what the copy gives,
+    so that a layer whose configuration doesn't say all that it does is found.
 
     Args:
         model: Functional or built Sequential `keras.Model` from one image
@@ -51,6 +49,9 @@ def as_subnetwork(
             of the shape that `model` takes. For a Keras application see
             `application_preprocessing`. Random layers that all sub-networks
             are to share go to the method instead.
+        from_logits: True where `model` gives logits, False where it gives
+            probabilities, None to find out: from its graph, and from what it
+            gives for random images.
 
     Returns:
         Functional `keras.Model` from the images that `model`, or the
@@ -59,11 +60,12 @@ def as_subnetwork(
 
     Raises:
         InputError: `model` is of another kind, has several inputs or outputs,
-            an output that is not 2-D, fewer than two classes, or ends in an
-            activation other than linear or softmax; there is no such
-            `feature_layer`, it is called several times, or its output is not
-            4-D or has its channels first; `preprocessing` can't be called or
-            gives what `model` can't take.
+            an output that is not 2-D, fewer than two classes, or a layer that
+            can't be copied, as a `Lambda` of an anonymous function;
+            `from_logits` must be given, or contradicts what `model` gives;
+            there is no such `feature_layer`, it is called several times, or
+            its output is not 4-D or has its channels first; `preprocessing`
+            can't be called or gives what `model` can't take.
 
     Example:
 
@@ -74,12 +76,13 @@ def as_subnetwork(
     _check_feature_layer(source, feature_layer)
     features = _outputs(source, feature_layer)[0][0]
     check_channels_last("`model`", source, features)
-    clone = copy_model(source, _classifying_layer(source))
-    outputs = {
-        "features": _outputs(clone, feature_layer)[0][0],
-        "logits": clone.outputs[0],
-    }
-    subnetwork = keras.Model(clone.inputs[0], outputs, name=name or model.name)
+    source = keras.Model(
+        source.input, [features, source.output], name=model.name
+    )
+    image, (features, logits) = copy_to_logits(source, from_logits)
+    subnetwork = keras.Model(
+        image, {"features": features, "logits": logits}, name=name or model.name
+    )
     if preprocessing is not None:
         subnetwork = preprocessed(subnetwork, preprocessing)
     if not trainable:
@@ -140,7 +143,8 @@ def preprocessing_model(preprocessing, network, name="preprocessing"):
             "`preprocessing` must give one tensor of the shape that "
             f"'{network.name}' takes, {target.shape}, got {prepared!r}"
         )
-    return copy_model(keras.Model(image, prepared, name=name))
+    prepare = keras.Model(image, prepared, name=name)
+    return copy_model(prepare, None, "preprocessing", random_outputs(prepare))
 
 
 def _fits(tensor, shape):
@@ -154,15 +158,20 @@ def _fits(tensor, shape):
     )
 
 
-def as_teacher(model, name="teacher_network"):
+def as_teacher(
+    model, name="teacher_network", from_logits=None, argument="model"
+):
     """A frozen copy of a trained classifier that gives its logits.
 
     Args:
         model: Functional or built Sequential `keras.Model` from one image
             tensor to one tensor (batch, m) of logits or softmax
-            probabilities. What a bare Keras operation gives at its end, as
-            that of an ensemble, is taken for logits.
+            probabilities.
         name: Name of the copy.
+        from_logits: As of `as_subnetwork`.
+        argument: Name of the argument that `model` came by, for messages:
+            that of `from_logits` is "from_logits" or
+            "<argument>_from_logits".
 
     Returns:
         Functional `keras.Model`, not trainable, from the images that `model`
@@ -170,16 +179,16 @@ def as_teacher(model, name="teacher_network"):
 
     Raises:
         InputError: `model` is of another kind, has several inputs or outputs,
-            an output that is not 2-D, or ends in an activation other than
-            linear or softmax.
+            an output that is not 2-D, or a layer that can't be copied;
+            `from_logits` must be given, or contradicts what `model` gives.
     """
-    source = _functional(model)
-    model, output = _within(source)
-    end, _ = _producer(model, output)
-    bare = end and not isinstance(end.layer, keras.Layer)
-    last = None if bare else _classifying_layer(model, output)
-    clone = copy_model(source, last)
-    teacher = FrozenClassifier(clone.inputs[0], clone.outputs[0], name=name)
+    source = _functional(model, argument)
+    if isinstance(model, FrozenClassifier):
+        copy = copy_model(source, argument=argument)
+        image, logits = copy.inputs[0], copy.outputs[0]
+    else:
+        image, (logits,) = copy_to_logits(source, from_logits, argument)
+    teacher = FrozenClassifier(image, logits, name=name)
     # Keras hands it down only where it changes: a layer that is made frozen
     # may have made trainable layers inside.
     for layer in (teacher, *layers_within(teacher)):
@@ -199,7 +208,7 @@ class FrozenClassifier(keras.Model):
         return super().call(inputs, training=False, mask=mask)
 
 
-def _functional(model):
+def _functional(model, argument="model"):
     """`model` as a plain functional model, neither compiled nor a subclass.
 
     Cloning compiles the clone of a compiled model, which fails for a loss
@@ -207,22 +216,22 @@ def _functional(model):
     """
     if not has_graph(model):
         raise InputError(
-            "`model` must be a functional or a built Sequential keras.Model, "
-            f"got {type(model).__name__}"
+            f"`{argument}` must be a functional or a built Sequential "
+            f"keras.Model, got {type(model).__name__}"
         )
     for kind, tensors in (("input", model.inputs), ("output", model.outputs)):
         if len(tensors) != 1:
             raise InputError(
-                f"`model` must have one {kind}, '{model.name}' has "
+                f"`{argument}` must have one {kind}, '{model.name}' has "
                 f"{len(tensors)}"
             )
     shape = model.outputs[0].shape
     if len(shape) != 2:
         raise InputError(
-            f"`model` must give (batch, classes), the output of "
+            f"`{argument}` must give (batch, classes), the output of "
             f"'{model.name}' has shape {shape}"
         )
-    check_classes("`model`", model.outputs[0])
+    check_classes(f"`{argument}`", model.outputs[0])
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 
@@ -273,76 +282,3 @@ def _candidates(model, most=10):
     ]
     more = ", ..." if len(names) > most else ""
     return ", ".join(names[:most]) + more if names else "none"
-
-
-def _within(model, output=None):
-    """The nested model that makes the output, and its tensor there."""
-    output = model.outputs[0] if output is None else output
-    call, tensor = _producer(model, output)
-    if call and has_graph(call.layer):
-        position = [id(each) for each in call.outputs].index(id(tensor))
-        return _within(call.layer, call.layer.outputs[position])
-    return model, output
-
-
-def _producer(model, tensor):
-    """The call behind a tensor, what passes it on aside, and its tensor.
-
-    The call is None where none makes it.
-    """
-    producers = {id(t): call for call in calls(model) for t in call.outputs}
-    call = producers.get(id(tensor))
-    while call and _passes(call.layer):
-        tensor = call.inputs[0]
-        call = producers.get(id(tensor))
-    return call, tensor
-
-
-def _classifying_layer(model, output=None):
-    """The layer that makes the output; it is linear or ends in a softmax."""
-    call, _ = _producer(model, model.outputs[0] if output is None else output)
-    if call is None:
-        problem = "nothing classifies"
-    elif _is_softmax(call.layer):
-        problem = None
-    else:
-        problem = _no_logits(call.layer)
-    if problem:
-        raise InputError(
-            "`model` must end in logits or in a softmax layer: at the end of "
-            f"'{model.name}' {problem}"
-        )
-    return call.layer
-
-
-def _passes(layer):
-    # A cast between layers of two dtypes is an operation that Keras inserts.
-    return (
-        isinstance(layer, _PASSING)
-        or (isinstance(layer, keras.layers.Activation) and _is_linear(layer))
-        or type(layer).__name__ == "Cast"
-    )
-
-
-def _is_linear(layer):
-    return layer.activation is keras.activations.linear
-
-
-def _is_softmax(layer):
-    return isinstance(layer, keras.layers.Softmax) or (
-        getattr(layer, "activation", None) is keras.activations.softmax
-    )
-
-
-def _no_logits(layer):
-    """Why the output of a layer can't be taken for logits, or None."""
-    if not isinstance(layer, keras.Layer):
-        return f"stands the bare operation '{layer.name}'"
-    if isinstance(layer, keras.Model):
-        return f"stands the nested model '{layer.name}'"
-    if isinstance(layer, _NONLINEAR):
-        return f"stands the activation layer '{layer.name}'"
-    if hasattr(layer, "activation") and not _is_linear(layer):
-        activation = getattr(layer.activation, "__name__", layer.activation)
-        return f"stands layer '{layer.name}' with activation {activation}"
-    return None

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from keras_ffl import FeatureFusionModel, InputError, VanillaModel, data
 from keras_ffl.export import stock_head
+from keras_ffl.export.stock import inference_classifier
 from keras_ffl.layers import FeatureAverage, FusionModule
 
 INFO = data.DatasetInfo(
@@ -136,3 +137,41 @@ def test_layer_that_hides_one_of_this_package_is_named():
         stock_head(model, "vanilla", INFO)
     with pytest.raises(InputError, match="must be one of vanilla, got 'a'"):
         stock_head(model, "a", INFO)
+
+
+@pytest.mark.parametrize("kind", ["lora", "int8"])
+def test_layers_with_adapters_and_quantised_ones(kind, images):
+    model = moved(VanillaModel(subnetwork()))
+    names = ["net_conv", "net_dense"] if kind == "lora" else ["net_dense"]
+    for name in names:
+        layer = model.get_layer(name)
+        layer.enable_lora(2) if kind == "lora" else layer.quantize("int8")
+    moved(model, seed=4)
+    stock = stock_head(model, "vanilla", INFO)
+    assert_allclose(
+        stock(images), expected(model, "vanilla", images), atol=2e-6
+    )
+    x = np.random.default_rng(2).normal(size=(3, *INFO.input_shape))
+    classifier = model.classifier("vanilla")
+    folded = inference_classifier(classifier)
+    assert len(folded.layers) < len(classifier.layers)
+    assert_allclose(folded(x), classifier(x), rtol=1e-5, atol=1e-5)
+
+
+def test_quantised_layers_of_half_precision_stay_quantised(images):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = moved(VanillaModel(subnetwork()))
+    model.get_layer("net_dense").quantize("int8")
+    stock = stock_head(model, "vanilla", INFO)
+    assert stock.get_layer("net_dense").dtype_policy.name == "int8_from_float32"
+    assert_allclose(
+        stock(images), expected(model, "vanilla", images), atol=5e-2
+    )
+
+
+def test_layer_that_cannot_be_copied_is_named():
+    image = keras.Input(INFO.input_shape)
+    twice = keras.layers.Lambda(lambda x: 2 * x, name="twice")
+    model = VanillaModel(subnetwork(trunk=(image, twice(image))))
+    with pytest.raises(InputError, match="can't be copied because of Lambda"):
+        stock_head(model, "vanilla", INFO)

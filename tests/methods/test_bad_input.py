@@ -72,6 +72,36 @@ def test_input_shapes():
         ffl([subnetwork(), subnetwork(image=(5, 4, 2), name="other")])
 
 
+def test_a_layer_of_two_networks_with_different_images():
+    """No file of them could be loaded."""
+    shared = keras.layers.Conv2D(3, 3, name="shared")
+
+    def network(name):
+        image = keras.Input((4, 4, 2))
+        return subnetwork(trunk=(image, shared(image)), name=name)
+
+    with rejected("`subnetworks`: layer 'shared' is called in two graphs"):
+        ffl([network("a"), network("b")])
+
+
+def test_a_layer_inside_and_outside_of_a_nested_model():
+    """What is taken from a nested model instead of from its call."""
+    image = keras.Input((4, 4, 2))
+    features = keras.layers.Conv2D(3, 3, padding="same", name="conv")(image)
+    backbone = keras.Model(image, features)
+    x = keras.layers.GlobalAveragePooling2D()(backbone(image))
+    logits = keras.layers.Dense(CLASSES)(x)
+
+    def network(features):
+        outputs = {"features": features, "logits": logits}
+        return keras.Model(image, outputs)
+
+    with rejected("`subnetworks`: layer 'conv' is called in two graphs, of ne"):
+        VanillaModel(network(backbone.output))
+    with rejected("`subnetworks`: layer 'conv' is called in two graphs, of ne"):
+        KnowledgeDistillationModel(network(backbone.output), teacher())
+
+
 @pytest.mark.parametrize(
     "network",
     [

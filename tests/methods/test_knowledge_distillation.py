@@ -145,8 +145,10 @@ def test_the_user_s_model_stays_as_it_is():
     [
         lambda x: keras.layers.Dense(CLASSES, activation="softmax")(x),
         lambda x: keras.layers.Softmax()(keras.layers.Dense(CLASSES)(x)),
+        lambda x: keras.ops.softmax(keras.layers.Dense(CLASSES)(x)),
+        lambda x: keras.activations.softmax(keras.layers.Dense(CLASSES)(x)),
     ],
-    ids=["activation", "layer"],
+    ids=["activation", "layer", "operation", "activation function"],
 )
 def test_probabilities_become_logits(end):
     source = classifier(end)
@@ -158,6 +160,49 @@ def test_probabilities_become_logits(end):
     offset = logits - np.log(probabilities)
     assert offset.std(axis=-1).max() < 1e-5
     assert np.abs(logits.sum(axis=-1) - 1).max() > 1e-2
+
+
+def two_classifiers(x):
+    return keras.layers.Average()(
+        [keras.layers.Dense(CLASSES, activation="softmax")(x) for _ in "ab"]
+    )
+
+
+def test_the_mean_of_probabilities_teaches_as_its_logarithm(tmp_path):
+    source = classifier(two_classifiers)
+    with pytest.raises(
+        InputError, match="^`teacher_from_logits` must be False"
+    ):
+        kd(source)
+    model, (x, _) = kd(source, teacher_from_logits=False), data()
+    np.testing.assert_allclose(
+        model(x)["teacher"], np.log(source(x)), rtol=1e-5, atol=1e-6
+    )
+    # It is said once: the file holds the logarithm.
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(x)["teacher"], model(x)["teacher"])
+
+
+def test_a_teacher_that_contradicts_what_is_said_of_it():
+    probabilities = classifier(
+        lambda x: keras.layers.Dense(CLASSES, activation="softmax")(x)
+    )
+    for source, said in ((probabilities, True), (teacher(), False)):
+        with pytest.raises(InputError, match="^`teacher_from_logits` must not"):
+            kd(source, teacher_from_logits=said)
+    with pytest.raises(InputError, match="must be True, False or None, got 1"):
+        kd(teacher_from_logits=1)
+
+
+def test_a_teacher_that_cannot_be_copied():
+    source = classifier(
+        lambda x: keras.layers.Lambda(lambda z: 2 * z)(
+            keras.layers.Dense(CLASSES)(x)
+        )
+    )
+    with pytest.raises(InputError, match="^`teacher` can't be copied because"):
+        kd(source)
 
 
 @pytest.mark.parametrize(
@@ -226,12 +271,12 @@ def test_the_student_s_feature_map():
     [
         (None, "`teacher` must be a trained functional keras.Model, got None"),
         ("runs/1", "`teacher` must be a trained functional .* got 'runs/1'"),
-        (subnetwork, "`model` must have one output, 'net' has 2"),
+        (subnetwork, "`teacher` must have one output, 'net' has 2"),
         (
             lambda: classifier(
                 lambda x: keras.layers.Dense(CLASSES, activation="relu")(x)
             ),
-            "`model` must end in logits or in a softmax layer",
+            "`teacher` must end in logits or .*`teacher_from_logits` must say",
         ),
         (
             lambda: teacher(image=(5, 4, 2)),

@@ -91,6 +91,30 @@ def test_a_nested_model_that_is_called_twice(run, images):
         CutClassifier(model, layer="conv")
 
 
+class Doubled(keras.Model):
+    """A functional model that does more than run its graph."""
+
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs, training, mask)
+
+
+def test_a_nested_model_with_a_call_of_its_own(run, images):
+    image = keras.Input(SHAPE)
+    inner = Doubled(image, keras.layers.Conv2D(4, 3, name="conv")(image))
+    outer = keras.Input(SHAPE)
+    pooled = keras.layers.GlobalAveragePooling2D()(inner(outer))
+    model = keras.Model(outer, keras.layers.Dense(3)(pooled))
+    cut = CutClassifier(model, layer=inner.name)
+    (found,) = cut.maps(images)
+    np.testing.assert_allclose(found, run(inner, images), rtol=1e-5)
+    np.testing.assert_allclose(
+        cut.logits(images, [found]), run(model, images), rtol=1e-5
+    )
+    # What is within can't be cut at: the model does not pass it on as it is.
+    with pytest.raises(InputError, match="there is no layer 'conv'"):
+        CutClassifier(model, layer="conv")
+
+
 def test_the_last_map_that_everything_passes(run, images):
     network = build("resnet8", 5, SHAPE)
     model = keras.Model(network.input, network.output["logits"])

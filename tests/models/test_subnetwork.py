@@ -159,6 +159,17 @@ def test_keras_application(application, feature_layer, run):
     )
 
 
+def test_nested_model_at_the_end(run):
+    head = _chain([_layers("softmax")[-1]], (6,), "head")
+    model = _shaken(_chain([*_layers()[:-1], head]))
+    subnetwork = as_subnetwork(model, "map")
+    np.testing.assert_allclose(
+        _softmax(run(subnetwork, _images())["logits"]),
+        run(model, _images()),
+        rtol=1e-5,
+    )
+
+
 def test_frozen():
     subnetwork = as_subnetwork(_shaken(_chain(_layers())), "map", False)
     assert subnetwork.trainable_weights == []
@@ -259,12 +270,8 @@ def test_float32_end_of_a_half_precision_model(end, run):
             "the activation layer 'end'",
         ),
         (
-            lambda: [*_layers()[:-1], _chain([_layers()[-1]], (6,), "head")],
-            "the nested model 'head'",
-        ),
-        (
-            lambda: [*_layers(), keras.ops.softmax],
-            "the bare operation 'softmax",
+            lambda: [*_layers(), keras.ops.relu],
+            "the bare operation 'relu",
         ),
         (
             lambda: [

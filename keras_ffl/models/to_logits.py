@@ -1,0 +1,89 @@
+"""Copies of classifiers that end in logits."""
+
+import numpy as np
+from keras import ops
+
+from keras_ffl.errors import InputError
+from keras_ffl.models.copying import copy_model
+from keras_ffl.models.endings import PROBABILITIES, Ending, find_ending
+from keras_ffl.models.random_images import random_outputs
+from keras_ffl.precision import at_least_float32
+
+
+def copy_to_logits(source, from_logits, argument="model"):
+    """A copy of a model whose last output is made logits.
+
+    Args:
+        source: Functional `keras.Model` of one input and a list of outputs,
+            a classifier's behind others.
+        from_logits: As of `as_subnetwork`.
+        argument: Name of the argument that the model came by.
+
+    Returns:
+        Tuple of the copy's image and the list of its outputs.
+
+    Raises:
+        InputError: `from_logits` must be given or contradicts what the model
+            gives, or a layer can't be copied.
+    """
+    option = f"{argument}_from_logits".removeprefix("model_")
+    if not (from_logits is None or isinstance(from_logits, bool)):
+        raise InputError(
+            f"`{option}` must be True, False or None, got {from_logits!r}"
+        )
+    outputs = random_outputs(source)
+    shown = None if outputs is None else _are_probabilities(outputs[-1])
+    ending = find_ending(source)
+    if ending.kind == PROBABILITIES and shown is False:
+        # As a multiple of probabilities, or those of parts of the output.
+        ending = Ending(None, ending.what)
+    _check_ending(source.name, argument, option, ending, from_logits, shown)
+    probabilities = ending.kind == PROBABILITIES or from_logits is False
+    copy = copy_model(source, ending.softmax, argument, outputs)
+    *others, logits = copy.outputs
+    if probabilities and ending.softmax is None:
+        logits = _logarithm(logits)
+    return copy.inputs[0], [*others, logits]
+
+
+def _are_probabilities(rows):
+    """Whether rows are not negative and sum to 1, in half precision too."""
+    return bool((rows >= 0).all() and (abs(rows.sum(axis=-1) - 1) < 1e-2).all())
+
+
+def _check_ending(name, argument, option, ending, from_logits, shown):
+    """An InputError where the end is not what it is said to be.
+
+    `shown` is whether probabilities came for random images, None if nothing
+    came.
+    """
+    end = f"at the end of '{name}' {ending.what}"
+    if from_logits is None and ending.kind is None:
+        raise InputError(
+            f"`{argument}` must end in logits or in a softmax layer: {end}; "
+            f"`{option}` must say what it gives, True for logits or False "
+            "for probabilities, whose logarithm is taken then"
+        )
+    if ending.kind == PROBABILITIES:
+        if from_logits:
+            raise InputError(f"`{option}` must not be True: {end}")
+        if from_logits is None and ending.softmax is None:
+            raise InputError(
+                f"`{option}` must be False for '{name}', which takes the "
+                "logarithm of its probabilities: they don't come from a "
+                f"softmax that could be left out, {end}"
+            )
+    elif shown is not None and shown != (from_logits is False):
+        raise InputError(
+            f"`{option}` must {'' if shown else 'not '}be False: '{name}' "
+            f"gives {'probabilities' if shown else 'no probabilities'} for "
+            f"random images, {end}"
+        )
+
+
+def _logarithm(probabilities):
+    """Logits of which a softmax makes these probabilities."""
+    dtype = at_least_float32(probabilities.dtype)
+    # The smallest number, since the logarithm of 0 would be infinite.
+    least = float(np.finfo(dtype).tiny)
+    return ops.log(ops.maximum(ops.cast(probabilities, dtype), least))
