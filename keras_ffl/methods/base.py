@@ -1,5 +1,7 @@
 """What all training methods share: heads, named loss terms, the ramp-up."""
 
+import functools
+
 import keras
 from keras import ops
 
@@ -11,6 +13,7 @@ from keras_ffl.backend import (
 )
 from keras_ffl.errors import InputError
 from keras_ffl.labels import check_labels
+from keras_ffl.methods.adapters import Adapters
 from keras_ffl.methods.terms import weighted_mean, with_regularization
 from keras_ffl.models.checks import check_classes
 from keras_ffl.optimizers import SGD
@@ -100,6 +103,11 @@ class TrainingMethod(MethodModel):
             aggregation="only_first_replica",
         )
         self._term_trackers = {}
+
+    @functools.cached_property
+    def adapters(self):
+        """What Keras finds when it saves or loads the model."""
+        return Adapters(self)
 
     # ----- heads ---------------------------------------------------------
 

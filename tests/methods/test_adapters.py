@@ -1,0 +1,79 @@
+"""LoRA's weights in the file of a method that has layers with them."""
+
+import keras
+import numpy as np
+import pytest
+from builders import METHODS, compiled, data, moved
+from keras import ops
+
+from keras_ffl.models.graph import layers_within
+from keras_ffl.optimizers import SGD
+
+
+def with_adapters(method):
+    model = METHODS[method]()
+    # The layers of the networks; the configuration of the fusion module, made
+    # of layers itself, does not tell what has been done to them.
+    for layer in layers_within(model):
+        if layer.name.startswith("net") and hasattr(layer, "enable_lora"):
+            layer.enable_lora(2)
+    # What is trained changes with it.
+    model = compiled(moved(model), SGD(0.05))
+    step(model)
+    return model
+
+
+def step(model):
+    x, y = data()
+    return model.fit(x, y, shuffle=False, verbose=0, batch_size=4).history
+
+
+def values(variables):
+    return [ops.convert_to_numpy(variable) for variable in variables]
+
+
+def assert_same(one, other):
+    for ours, theirs in zip(values(one), values(other), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+# Copied layers and nested models, and a trunk that is shared.
+@pytest.mark.parametrize("method", ["ffl", "dml", "kd"])
+def test_a_file_keeps_adapters(method, tmp_path):
+    model = with_adapters(method)
+    assert any("lora" in weight.path for weight in model.trainable_weights)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_same(model.variables, loaded.variables)
+    assert_same(model.optimizer.variables, loaded.optimizer.variables)
+    assert step(model) == step(loaded)
+    assert_same(model.variables, loaded.variables)
+
+
+def test_weights_alone_keep_adapters(tmp_path):
+    model, other = with_adapters("vanilla"), with_adapters("vanilla")
+    step(model)
+    model.save_weights(tmp_path / "model.weights.h5")
+    other.load_weights(tmp_path / "model.weights.h5")
+    assert_same(model.variables, other.variables)
+
+
+def test_older_files_have_none(tmp_path, monkeypatch):
+    """Keras alone: the product is in the kernel."""
+    model = with_adapters("vanilla")
+    expected = model.predict(data()[0], verbose=0)["vanilla"]
+    monkeypatch.setattr(type(model), "adapters", None)
+    model.save(tmp_path / "model.keras")
+    monkeypatch.undo()
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    outputs = loaded.predict(data()[0], verbose=0)["vanilla"]
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_is_added_to_a_method_without_adapters():
+    model = METHODS["vanilla"]()
+    before = len(layers_within(model)), len(model.variables)
+    store = {}
+    model.adapters.save_own_variables(store)
+    assert store == {}
+    assert (len(layers_within(model)), len(model.variables)) == before
