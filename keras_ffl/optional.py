@@ -63,4 +63,4 @@ def import_modules(names):
 tensorflow = OptionalPackage(
     "tensorflow", "photos, tf.data pipelines and exported models"
 )
-psutil = OptionalPackage("psutil", "photos")
+psutil = OptionalPackage("psutil", "photos and large trainings")

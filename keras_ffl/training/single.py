@@ -13,6 +13,7 @@ from keras_ffl.builders import find_method, without_meaning
 from keras_ffl.callbacks import TimeLimit
 from keras_ffl.errors import Unfinished
 from keras_ffl.training.fit_arguments import check_batches, fit_arguments
+from keras_ffl.training.memory import check_memory
 from keras_ffl.training.parts import build_model, load_data
 from keras_ffl.training.results import closing, results, writers
 from keras_ffl.workdir import Workdir
@@ -78,6 +79,9 @@ def _train(config, folder, verbose, devices, limit):
     with devices.scope():
         model, done = folder.load_checkpoint()
         if model is None:
+            check_memory(
+                config, dataset.info, dataset.num_train, devices.process.total
+            )
             model = build_model(config, dataset.info)
     devices.check_same(done, f"the last checkpoint in {folder.path}")
     devices.check_same(dataset.num_train, "the number of training images")

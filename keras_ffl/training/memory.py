@@ -1,0 +1,143 @@
+"""Whether a training fits into the memory that is free.
+
+Asked before anything is allocated, and only where a configuration is far
+larger than those of the paper.
+"""
+
+import dataclasses
+import math
+import random
+
+from keras_ffl import backend
+from keras_ffl.builders import find_method, without_meaning
+from keras_ffl.errors import InputError
+from keras_ffl.models.analysis import CONVOLUTIONS
+from keras_ffl.models.networks import find_architecture
+from keras_ffl.optional import psutil
+
+# The fields that make a training large. Up to these values, which no recipe
+# of the paper exceeds, nothing is estimated.
+_ORDINARY = {
+    "branches": 4,
+    "fusion_filters": 1024,
+    "batch_size": 1024,
+    "image_size": 512,
+}
+# Bytes of a weight and of a result by dtype policy.
+_BYTES = {
+    "float64": (8, 8),
+    "float32": (4, 4),
+    "mixed_float16": (4, 2),
+    "mixed_bfloat16": (4, 2),
+}
+
+
+def check_memory(config, info, images, processes=1):
+    """Checks that the memory is enough for a training.
+
+    Args:
+        config: `keras_ffl.config.Config`.
+        info: `keras_ffl.data.DatasetInfo`.
+        images: Int, number of training images.
+        processes: Int, how many share each batch.
+
+    Raises:
+        InputError: More than is free would be needed; the message names the
+            field that asks for it.
+    """
+    idle = without_meaning(config)
+    large = [
+        name
+        for name, ordinary in _ORDINARY.items()
+        if (getattr(config, name) or 0) > ordinary and name not in idle
+    ]
+    if not large:
+        return
+    free = psutil.virtual_memory().available
+
+    def needed(**changes):
+        return least_bytes(
+            dataclasses.replace(config, **changes), info, images, processes
+        )
+
+    if needed() <= free:
+        return
+    enough = [n for n in large if needed(**{n: _ORDINARY[n]}) <= free]
+    named = ", ".join(
+        f"`{name}`={getattr(config, name)}" for name in enough[:1] or large
+    )
+    raise InputError(
+        f"{named} needs at least {needed() / 1e9:,.0f} GB of memory by an "
+        f"estimate, and {free / 1e9:,.0f} GB are free: take less"
+    )
+
+
+def least_bytes(config, info, images, processes=1):
+    """The memory that a training takes, estimated from below.
+
+    Each weight counts three times: itself, its gradient and its momentum.
+    Where networks teach each other, the results of all convolutions and of
+    the activations after them wait for the backward pass (measured on a CPU,
+    1.2 to 1.7 times as much was taken). Where they don't, those of one
+    network, since others may be trained after it. An accelerator has a memory
+    of its own for results.
+
+    Args:
+        config: `keras_ffl.config.Config`.
+        info: `keras_ffl.data.DatasetInfo`.
+        images: Int, number of training images.
+        processes: Int, how many share each batch.
+
+    Returns:
+        Int.
+    """
+    options, idle = find_method(config).options, without_meaning(config)
+    shape = info.input_shape
+    if info.central_crop:
+        shape = (config.image_size, config.image_size, shape[-1])
+    separate = 0 if "separate_stages" in idle else config.separate_stages
+    copies = 1 if "branches" in idle else config.branches
+    weights, results, maps = 0, [], []
+    for name in config.networks:
+        own, trunk, features = _sizes(name, info.num_classes, shape, separate)
+        trunks = 1 if separate else copies
+        weights += own[0] * copies + trunk[0] * trunks
+        results.append(own[1] * copies + trunk[1] * trunks)
+        maps += [features] * copies
+        if "temperature" not in options:
+            results[-1] = own[1] + trunk[1]
+    results = sum(results) if "temperature" in options else max(results)
+    if "fusion_filters" not in idle and config.fusion_filters:
+        channels = sum(each[-1] for each in maps) + info.num_classes
+        weights += channels * config.fusion_filters
+        results += min(h * w for h, w, _ in maps) * config.fusion_filters
+    of_weight, of_result = _BYTES[config.dtype_policy]
+    batch = 0
+    if not backend.has_accelerator():
+        batch = min(config.batch_size, images) // processes
+    return 3 * of_weight * weights + 2 * of_result * batch * results
+
+
+def _sizes(name, num_classes, input_shape, separate_stages):
+    """Weights of a network, and values that its convolutions give.
+
+    Returns:
+        Tuple of a pair of ints for what a branch has for itself, one for the
+        trunk before it, and the shape of the last feature map.
+    """
+    architecture = find_architecture(name)
+    separate_stages = min(separate_stages, len(architecture.stages))
+    # The weights that will be trained must not depend on whether this has
+    # been asked.
+    state = random.getstate()
+    (network,) = architecture.models(
+        num_classes, input_shape, ["own_"], separate_stages
+    )
+    random.setstate(state)
+    counts = {True: [0, 0], False: [0, 0]}
+    for layer in network.layers:
+        count = counts[layer.name.startswith("own_")]
+        count[0] += sum(math.prod(w.shape) for w in layer.trainable_weights)
+        if isinstance(layer, CONVOLUTIONS):
+            count[1] += math.prod(layer.output.shape[1:])
+    return counts[True], counts[False], network.output["features"].shape[1:]
