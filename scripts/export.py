@@ -5,10 +5,14 @@ python scripts/export.py --workdir=runs/small --head=sub_1 --output=models \
     --format=litert,litert_int8,onnx,keras --check
 """
 
+import importlib.util
 import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# TensorFlow writes all formats but one, of runs of another backend as well.
+if importlib.util.find_spec("tensorflow"):
+    os.environ["KERAS_BACKEND"] = "tensorflow"
 
 from absl import flags  # noqa: E402
 

@@ -15,7 +15,8 @@ class DatasetInfo:
     Args:
         name: String, the data set's name.
         num_classes: Integer.
-        input_shape: Tuple `(height, width, channels)`.
+        input_shape: Tuple `(height, width, channels)`; height and width are
+            `None` for networks that are exported for images of any size.
         class_names: Tuple of `num_classes` strings.
         mean: Tuple of one float per channel, in units of 0..255.
         std: Tuple of one positive float per channel, in units of 0..255.

@@ -157,7 +157,7 @@ def decode_image(encoded, info):
     Where the data set is one of photos (`info.central_crop`), as for its
     evaluation (`decode_centre`). Else all of the image is shown, resized with
     bilinear interpolation and antialiasing, the aspect ratio not kept, and
-    rounded.
+    rounded; at its own size where the data set has none.
 
     Args:
         encoded: String scalar tensor, JPEG, PNG, GIF (its first frame) or BMP.
@@ -170,5 +170,7 @@ def decode_image(encoded, info):
         return decode_centre(encoded, info)
     height, width, channels = info.input_shape
     image = tf.io.decode_image(encoded, channels, expand_animations=False)
+    if None in info.input_shape:
+        return tf.cast(image, tf.float32)
     image = tf.image.resize(image, (height, width), antialias=True)
     return tf.round(tf.clip_by_value(image, 0, 255))

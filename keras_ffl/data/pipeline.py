@@ -29,10 +29,12 @@ def normalize(x, info):
         float32 array or tensor, whichever `x` was, of the shape of `x`.
     """
     # TensorFlow takes three times as long to spread three values over pixels.
-    mean = np.full(info.input_shape, info.mean, "float32")
-    std = np.full(info.input_shape, info.std, "float32")
+    sized = None not in info.input_shape
+    shape = info.input_shape if sized else info.input_shape[-1:]
+    mean = np.full(shape, info.mean, "float32")
+    std = np.full(shape, info.std, "float32")
     # Where TensorFlow was never imported nothing can be one of its tensors.
-    is_tensor = "tensorflow" in sys.modules and tf.is_tensor(x)
+    is_tensor = sys.modules.get("tensorflow") and tf.is_tensor(x)
     x = tf.cast(x, tf.float32) if is_tensor else np.asarray(x, "float32")
     return (x - mean) / std
 

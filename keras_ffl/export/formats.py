@@ -10,8 +10,10 @@ import warnings
 from collections.abc import Callable
 
 import keras
+from keras import ops
 
 from keras_ffl.errors import InputError
+from keras_ffl.export.checks import check_backend, check_images, check_info
 from keras_ffl.export.saved_model import export_head
 from keras_ffl.export.stock import stock_head
 
@@ -27,6 +29,7 @@ class Format:
         write: Function `(model, head, info, path, calibration)` that writes
             it.
         calibrated: Whether `write` needs calibration images.
+        by_tensorflow: Whether `write` needs TensorFlow as Keras' backend.
         exact: Whether the probabilities are those of `predict` but for
             rounding errors of float32.
         writer: Tuple of the modules that writing needs beside TensorFlow.
@@ -37,6 +40,7 @@ class Format:
     suffix: str
     write: Callable
     calibrated: bool = False
+    by_tensorflow: bool = True
     exact: bool = True
     writer: tuple = ()
     reader: tuple = ()
@@ -55,7 +59,7 @@ def _write_litert(model, head, info, path, calibration):
     import tensorflow as tf
 
     _convert(
-        _named(stock_head(model, head, info, "uint8")),
+        _sized(stock_head(model, head, info, "uint8")),
         path,
         "litert",
         # Without TensorFlow's own operations, which the runtime lacks.
@@ -73,7 +77,7 @@ def _write_litert_int8(model, head, info, path, calibration):
     # The images are the uint8 values of the first quantised tensor, so the
     # graph before quantisation takes floats.
     _convert(
-        _named(stock_head(model, head, info)),
+        _sized(stock_head(model, head, info)),
         path,
         "litert",
         optimizations=[tf.lite.Optimize.DEFAULT],
@@ -91,6 +95,29 @@ def _write_onnx(model, head, info, path, calibration):
 def _named(model):
     """The model with a name for its output in the exported signature."""
     return keras.Model(model.input, {"probabilities": model.output})
+
+
+def _sized(model):
+    """The named model, refusing images of another size than its input's.
+
+    LiteRT gives a graph any size, and its operations broadcast.
+    """
+    if None in model.input_shape[1:]:
+        return _named(model)
+    given = model.input
+    image = keras.Input(given.shape[1:], dtype=given.dtype, name="images")
+    return _named(keras.Model(image, model(_SameSize()(image))))
+
+
+class _SameSize(keras.layers.Layer):
+    """Gives what it is given, by an operation that demands equal sizes."""
+
+    def __init__(self):
+        super().__init__(autocast=False)
+
+    def call(self, images):
+        other = ops.zeros((1, *images.shape[1:]), images.dtype)
+        return ops.concatenate([other, images])[1:]
 
 
 def _convert(model, path, kind, **options):
@@ -121,7 +148,9 @@ def _convert(model, path, kind, **options):
 
 FORMATS = {
     "saved_model": Format("", _write_saved_model, reader=("tensorflow",)),
-    "keras": Format(".keras", _write_keras, reader=("keras",)),
+    "keras": Format(
+        ".keras", _write_keras, by_tensorflow=False, reader=("keras",)
+    ),
     "litert": Format(
         ".tflite", _write_litert, reader=("ai_edge_litert",), extra="litert"
     ),
@@ -154,13 +183,16 @@ def check_format(name, runs=False):
         Its `Format`.
 
     Raises:
-        InputError: There is no such format, or a module is not installed.
+        InputError: There is no such format, a module is not installed, or
+            Keras' backend is one that can't write it.
     """
     if name not in FORMATS:
         raise InputError(
             f"`format` must be one of {', '.join(FORMATS)}, got {name!r}"
         )
     found = FORMATS[name]
+    if found.by_tensorflow:
+        check_backend(name)
     for module in found.writer + (found.reader if runs else ()):
         if importlib.util.find_spec(module) is None:
             raise InputError(
@@ -194,10 +226,11 @@ def write_head(model, head, info, folder, name, calibration=None):
     """Writes one head in one format, preprocessing included.
 
     All formats take images (batch, h, w, channels) in 0..255 of the data
-    set's size, uint8 but for "keras", which takes float32 as well, and give
-    `probabilities` (batch, classes) float32. "saved_model" has more outputs
-    and takes encoded images too (`export_head`). Beside them is written
-    `labels.txt`, the names of the classes, a line each.
+    set's size (of any size where `info.input_shape` has None), uint8 but for
+    "keras", which takes float32 as well, and give `probabilities` (batch,
+    classes) float32. "saved_model" has more outputs and takes encoded images
+    too (`export_head`). Beside them is written `labels.txt`, the names of the
+    classes, a line each.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
@@ -212,14 +245,16 @@ def write_head(model, head, info, folder, name, calibration=None):
         `pathlib.Path` of the file, or of the SavedModel's folder.
 
     Raises:
-        InputError: There is no such head or format, a module is not
-            installed, something is at the path already, the folder can't be
-            written, or the network can't be converted.
+        InputError: There is no such head or format, `info` or `calibration`
+            is not of the model's data, a module is not installed, Keras'
+            backend can't write the format, something is at the path already,
+            the folder can't be written, or the network can't be converted.
     """
     model.check_head(head)
+    check_info(model, info)
     found = check_format(name)
-    if found.calibrated and (calibration is None or not len(calibration)):
-        raise InputError(f"`calibration` must be images for {name}, got none")
+    if found.calibrated:
+        check_images(calibration, info, "calibration")
     path = output_path(folder, head, name)
     _write_labels(path.parent, info)
     # What is cut off leaves nothing under the final name. The end of the name

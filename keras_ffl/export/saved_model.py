@@ -6,23 +6,31 @@ import keras
 
 from keras_ffl.data import decode_image, normalize
 from keras_ffl.errors import InputError
+from keras_ffl.export.checks import check_backend, check_info
 from keras_ffl.export.stock import inference_classifier
 
 
 def export_head(model, head, info, path, fold=True):
     """Writes one head as a SavedModel, preprocessing included.
 
-    Two signatures give the same outputs: `probabilities` (batch, classes)
-    float32, `class_index` (batch,) int64 and `class_name` (batch,) string.
+    Two signatures give `probabilities` (batch, classes) float32,
+    `class_index` (batch,) int64 and `class_name` (batch,) string, and a third
+    one `probabilities` only:
 
     * `serving_default` takes `images`, uint8 (batch, h, w, channels) of the
-      data set's size.
+      data set's size, or of any size where `info.input_shape` has None.
     * `serving_encoded` takes `encoded`, strings (batch,) of JPEG or PNG
       bytes of any size. They are decoded with the data set's number of
-      channels, resized with bilinear interpolation and antialiasing, the
-      aspect ratio not kept, and rounded to uint8. Where the data set is one
-      of photos (`info.central_crop`) they are prepared as for its evaluation
-      instead (`keras_ffl.data.decode_centre`).
+      channels (without 1, 3 or 4 of them there is no such signature), resized
+      with bilinear interpolation and antialiasing, the aspect ratio not kept,
+      and rounded to uint8. Where the data set is one of photos
+      (`info.central_crop`) they are prepared as for its evaluation instead
+      (`keras_ffl.data.decode_centre`). Where `info.input_shape` has None they
+      keep their sizes, and each goes through the network alone.
+    * `serving_probabilities` takes what `serving_default` does. Without
+      strings it can be compiled by XLA.
+
+    Inputs of other shapes are refused; an empty batch has an empty answer.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
@@ -35,47 +43,76 @@ def export_head(model, head, info, path, fold=True):
             is.
 
     Raises:
-        InputError: There is no such head, or the folder can't be written or
-            holds something.
+        InputError: There is no such head, `info` is not of the model's data,
+            the folder can't be written or holds something, or Keras' backend
+            is another than TensorFlow.
     """
+    check_backend("saved_model")
     import tensorflow as tf
 
     classifier = model.classifier(head)
+    check_info(model, info)
     path = pathlib.Path(path)
     check_output(path)
     if fold:
         classifier = inference_classifier(classifier)
     class_names = tf.constant(info.class_names)
+    shape = (None, *info.input_shape)
 
-    def classify(images):
-        logits = classifier(normalize(images, info), training=False)
+    # A function of its own, so that the signatures share its graph.
+    @tf.function(autograph=False)
+    def network(images):
+        return classifier(normalize(images, info), training=False)
+
+    def logits_of(images):
+        # A signature checks no shape, and operations broadcast.
+        images = tf.ensure_shape(images, shape)
+        # Some kernels fail on no image: one of zeros stands in for it.
+        count = tf.shape(images)[0]
+        missing = tf.cast(tf.equal(count, 0), tf.int32)
+        images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
+        logits = network(tf.cast(images, tf.float32))[:count]
+        return tf.cast(logits, tf.float32)
+
+    def classes_of(logits):
         index = tf.argmax(logits, axis=-1)
         return {
-            "probabilities": tf.nn.softmax(tf.cast(logits, tf.float32)),
+            "probabilities": tf.nn.softmax(logits),
             "class_index": index,
             "class_name": tf.gather(class_names, index),
         }
 
     def classify_encoded(encoded):
-        images = tf.map_fn(
-            lambda code: decode_image(code, info),
+        encoded = tf.ensure_shape(encoded, (None,))
+        if None not in info.input_shape:
+            images = tf.map_fn(
+                lambda code: decode_image(code, info),
+                encoded,
+                fn_output_signature=tf.TensorSpec(info.input_shape),
+            )
+            return classes_of(logits_of(images))
+        logits = tf.map_fn(
+            lambda code: logits_of(decode_image(code, info)[tf.newaxis])[0],
             encoded,
-            fn_output_signature=tf.TensorSpec(info.input_shape, tf.float32),
+            fn_output_signature=tf.TensorSpec((info.num_classes,)),
         )
-        return classify(images)
+        return classes_of(logits)
+
+    def classify(images):
+        return classes_of(logits_of(images))
+
+    def predict(images):
+        return {"probabilities": tf.nn.softmax(logits_of(images))}
 
     archive = keras.export.ExportArchive()
     archive.track(classifier)
-    archive.add_endpoint(
-        "serving_default",
-        classify,
-        [tf.TensorSpec((None, *info.input_shape), tf.uint8, name="images")],
-    )
-    archive.add_endpoint(
-        "serving_encoded",
-        classify_encoded,
-        [tf.TensorSpec((None,), tf.string, name="encoded")],
-    )
+    images = tf.TensorSpec(shape, tf.uint8, name="images")
+    archive.add_endpoint("serving_default", classify, [images])
+    archive.add_endpoint("serving_probabilities", predict, [images])
+    # TensorFlow decodes to 1, 3 or 4 channels.
+    if info.input_shape[-1] in (1, 3, 4):
+        encoded = tf.TensorSpec((None,), tf.string, name="encoded")
+        archive.add_endpoint("serving_encoded", classify_encoded, [encoded])
     archive.write_out(path, verbose=False)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from absl import logging
 
 from keras_ffl.errors import InputError
+from keras_ffl.export.checks import check_info
 from keras_ffl.export.folding import fold_batch_normalization
 from keras_ffl.layers import (
     BatchNormalization,
@@ -32,14 +33,22 @@ def stock_head(model, head, info, dtype="float32"):
 
     Returns:
         Functional `keras.Model` from images (batch, h, w, channels) in
-        0..255, not normalised, to probabilities (batch, classes) float32.
+        0..255, not normalised, to probabilities (batch, classes) float32. It
+        takes images of any size where `info.input_shape` has None.
 
     Raises:
-        InputError: There is no such head, or a layer of this package stands
-            where it can't be replaced.
+        InputError: There is no such head, `info` is not of the model's data,
+            or a layer of this package stands where it can't be replaced.
     """
     classifier = model.classifier(head)
-    image = keras.Input(info.input_shape, dtype=dtype, name="images")
+    check_info(model, info)
+    image = sized = keras.Input(info.input_shape, dtype=dtype, name="images")
+    if None not in info.input_shape:
+        # Keras' `predict` checks no size once it was given another batch, and
+        # operations broadcast.
+        sized = keras.layers.Reshape(
+            info.input_shape, dtype="float32", name="size"
+        )(image)
     # Not `Normalization`, whose constants tf2onnx takes for inputs.
     # On the last of three axes: it would take a vector to be on the first
     # one where `keras.config.image_data_format()` says so.
@@ -49,7 +58,7 @@ def stock_head(model, head, info, dtype="float32"):
         (-np.asarray(info.mean) * scale).tolist(),
         dtype="float32",
         name="preprocessing",
-    )(image)
+    )(sized)
     logits = _rebuilt(classifier, prepared)
     probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")
     stock = keras.Model(image, probabilities(logits), name=head)

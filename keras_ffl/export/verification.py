@@ -14,6 +14,7 @@ from keras_ffl.evaluation import (
     format_table,
     head_logits,
 )
+from keras_ffl.export.checks import check_images, check_info
 from keras_ffl.export.formats import FORMATS, size_on_disk
 
 # Largest difference of a probability, and of a quantised head's error in
@@ -91,8 +92,11 @@ def verify(model, info, written, images, labels, batches=()):
         error.
 
     Raises:
-        InputError: An exported head can't be run.
+        InputError: `info` or `images` are not of the model's data, or an
+            exported head can't be run.
     """
+    check_info(model, info)
+    check_images(images, info, "images")
     expected = {
         head: _softmax(logits)
         for head, logits in head_logits(

@@ -149,7 +149,7 @@ def test_bad_input(model, tmp_path, monkeypatch):
         write(name="tflite")
     with pytest.raises(InputError, match="`head` must be one of .*'sub_3'"):
         write(head="sub_3")
-    with pytest.raises(InputError, match="`calibration` must be images"):
+    with pytest.raises(InputError, match="`calibration` must be uint8 images"):
         write(name="litert_int8")
     assert not (tmp_path / "o").exists()
     (tmp_path / "o").mkdir()

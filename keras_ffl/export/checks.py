@@ -1,0 +1,82 @@
+"""What a head's export is checked for before a file is written."""
+
+import keras
+import numpy as np
+
+from keras_ffl.errors import InputError
+
+
+def check_backend(name):
+    """Raises an `InputError` unless Keras' backend can write a format."""
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise InputError(
+            f"`format` {name} is written by TensorFlow, got Keras' backend "
+            f"{backend}: save the model, load it with "
+            "KERAS_BACKEND=tensorflow and export it there, as "
+            "scripts/export.py does"
+        )
+
+
+def check_info(model, info):
+    """Checks that a data set's facts are those that a model was made for.
+
+    Args:
+        model: `keras_ffl.methods.TrainingMethod`.
+        info: `keras_ffl.data.DatasetInfo`. A height or width of None, an
+            image of any size, needs a model that takes one.
+
+    Raises:
+        InputError: Classes, channels or sizes differ.
+    """
+    if info.num_classes != model.num_classes:
+        raise InputError(
+            f"`info` must have the model's {model.num_classes} classes, got "
+            f"{info.num_classes} of data set {info.name!r}"
+        )
+    shape = model.input_shape[1:]
+    if any(
+        size not in (None, given)
+        for size, given in zip(shape, info.input_shape, strict=True)
+    ):
+        raise InputError(
+            f"`info` must have the model's image shape {shape}, got "
+            f"{info.input_shape} of data set {info.name!r}"
+        )
+    if info.central_crop and None in info.input_shape:
+        raise InputError(
+            "`info` must have a height and width where photos are cut to "
+            f"their centre, got {info.input_shape} of data set {info.name!r}"
+        )
+
+
+def check_images(images, info, argument):
+    """Checks images of a data set, not normalised.
+
+    Args:
+        images: What must be a uint8 array (n, h, w, channels), n >= 1.
+        info: `keras_ffl.data.DatasetInfo`.
+        argument: Str, what the message calls the images.
+
+    Raises:
+        InputError: They are something else.
+    """
+    if (
+        not isinstance(images, np.ndarray)
+        or images.dtype != np.uint8
+        or images.ndim != 4
+        or not len(images)
+        or any(
+            size not in (None, given)
+            for size, given in zip(info.input_shape, images.shape[1:])
+        )
+    ):
+        got = (
+            f"shape {images.shape} of {images.dtype}"
+            if isinstance(images, np.ndarray)
+            else repr(images)
+        )
+        raise InputError(
+            f"`{argument}` must be uint8 images (n, *{info.input_shape}), "
+            f"got {got}"
+        )
