@@ -8,20 +8,23 @@ command goes on where it stopped:
 """
 
 import dataclasses
+import logging
 import os
 import pathlib
-import shutil
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import tensorflow as tf  # noqa: E402
-from absl import flags, logging  # noqa: E402
+import keras  # noqa: E402
+from absl import flags  # noqa: E402
+from absl import logging as absl_logging  # noqa: E402
 
-from keras_ffl import cli, data, presets, training  # noqa: E402
+from keras_ffl import cli, data, export, presets, training  # noqa: E402
 from keras_ffl.evaluation import format_table  # noqa: E402
-from keras_ffl.export import export_head  # noqa: E402
 from keras_ffl.workdir import Workdir  # noqa: E402
+
+# TensorFlow's own where it is Keras' backend.
+_FORMAT = "saved_model" if keras.backend.backend() == "tensorflow" else "keras"
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", "runs", "Folder that the folders of both runs are made in."
@@ -38,33 +41,27 @@ def _train(preset, title):
 
 
 def _export(folder, heads):
-    """Exports the heads that are not exported yet; returns the folder."""
+    """Exports the heads that are not exported yet; returns all paths."""
     exported = folder.path / "exported"
-    # TensorFlow writes this file last.
-    missing = [
-        head
-        for head in heads
-        if not (exported / head / "saved_model.pb").exists()
-    ]
+    suffix = export.FORMATS[_FORMAT].suffix
+    paths = {head: exported / f"{head}{suffix}" for head in heads}
+    missing = [head for head, path in paths.items() if not path.exists()]
     if missing:
         print(f"\n=== exporting {', '.join(missing)}", flush=True)
         # TensorFlow and absl would report every file that is written.
-        logging.set_verbosity(logging.WARNING)
-        tf.get_logger().setLevel("WARNING")
+        absl_logging.set_verbosity(absl_logging.WARNING)
+        logging.getLogger("tensorflow").setLevel("WARNING")
         model = folder.load_model()
     for head in missing:
-        # What an export that was cut off has left.
-        shutil.rmtree(exported / head, ignore_errors=True)
-        export_head(model, head, folder.dataset_info(), exported / head)
-    return exported
+        info = folder.dataset_info()
+        export.write_head(model, head, info, exported, _FORMAT)
+    return paths
 
 
-def _predict(path, image):
+def _predict(path, image, class_names):
     """Class name and probability by an exported model."""
-    signature = tf.saved_model.load(path).signatures["serving_default"]
-    outputs = signature(images=tf.constant(image[None]))
-    name = outputs["class_name"].numpy()[0].decode()
-    return name, float(outputs["probabilities"].numpy().max())
+    ((probabilities, _),) = export.run_elsewhere([path], image[None])
+    return class_names[probabilities.argmax()], probabilities.max()
 
 
 def _short(path):
@@ -110,8 +107,11 @@ def main():
     print(f"\n=== results on {len(dataset.y_test)} test images, last epoch")
     print(format_table(rows, ["", "top-1 error %", "loss", "parameters"]))
     print(f"\ncurves: {ffl.curves}, {vanilla.curves}")
-    print(f"exported models, preprocessing included: {exported}")
-    name, probability = _predict(exported / "sub_1", dataset.x_test[0])
+    sub_1 = exported["sub_1"]
+    print(f"exported models, preprocessing included: {sub_1.parent}")
+    name, probability = _predict(
+        sub_1, dataset.x_test[0], dataset.info.class_names
+    )
     print(
         f"the exported sub_1 on a test image of a {dataset.y_test[0]}: "
         f"{name} (probability {probability:.4f})"

@@ -160,6 +160,17 @@ class _Batches(keras.utils.PyDataset):
         """What Keras is given: a plan `(..., steps, batch, k)` and arrays."""
         return (DeviceBatch(*self._arrays, np.asarray(plan, "int32")[None]),)
 
+    def __iter__(self):
+        """The steps' images and labels, as a `tf.data.Dataset` has them."""
+        for index in range(len(self)):
+            (batch,) = self[index]
+            yield from map(batch.prepared, batch.steps())
+
+    def as_numpy_iterator(self):
+        """As `__iter__`, NumPy arrays."""
+        for images, labels in self:
+            yield ops.convert_to_numpy(images), ops.convert_to_numpy(labels)
+
 
 def _everywhere(array):
     """An array on the device, or on each one."""

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from keras import ops
 
 from keras_ffl import data
 from keras_ffl.errors import InputError
@@ -52,13 +53,15 @@ def target_data(name, source, data_dir=None):
 
 
 def _fitted(images, shape):
-    import tensorflow as tf
-
     if images.shape[1:3] != shape[:2]:
         # In parts: the result is float32.
         images = np.concatenate(
             [
-                tf.image.resize(part, shape[:2], antialias=True).numpy()
+                ops.convert_to_numpy(
+                    ops.image.resize(
+                        part.astype("float32"), shape[:2], antialias=True
+                    )
+                )
                 for part in np.array_split(images, len(images) // 1000 + 1)
             ]
         )

@@ -1,8 +1,7 @@
 """The one place where pictures need a gradient of the backend."""
 
 import keras
-
-from keras_ffl.errors import InputError
+from keras import ops
 
 
 def gradients_of(function, tensors):
@@ -16,15 +15,11 @@ def gradients_of(function, tensors):
     Returns:
         List of tensors of the shapes of `tensors`; zeros where the values
         don't depend on one.
-
-    Raises:
-        InputError: Keras runs on a backend other than TensorFlow.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise InputError(
-            "gradients of feature maps need the TensorFlow backend, got "
-            f"{keras.backend.backend()}"
-        )
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.grad(lambda given: ops.sum(function(given)))(tensors)
     import tensorflow as tf
 
     # No gradient of a variable is wanted, so none is recorded.
