@@ -8,11 +8,15 @@ extra "torch".
     python scripts/benchmark.py --part=step,inference --json > speed.json
 """
 
+import importlib.util
 import json
 import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# That of all contenders but PyTorch's.
+if importlib.util.find_spec("tensorflow"):
+    os.environ["KERAS_BACKEND"] = "tensorflow"
 
 from absl import flags  # noqa: E402
 from benchmarks import (  # noqa: E402
@@ -26,7 +30,7 @@ from benchmarks import (  # noqa: E402
 from benchmarks import input as input_part  # noqa: E402
 from benchmarks.report import describe_machine, format_part  # noqa: E402
 
-from keras_ffl import cli  # noqa: E402
+from keras_ffl import backend, cli  # noqa: E402
 from keras_ffl.errors import InputError  # noqa: E402
 
 PARTS = {
@@ -68,6 +72,8 @@ _JSON = flags.DEFINE_bool(
 
 def main():
     """Runs the parts and prints what came out."""
+    if backend.NAME != "tensorflow":
+        raise InputError("the benchmark needs tensorflow: not installed")
     for name in _PART.value:
         if name not in PARTS:
             raise InputError(

@@ -15,16 +15,15 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras  # noqa: E402
 from absl import flags  # noqa: E402
 from absl import logging as absl_logging  # noqa: E402
 
-from keras_ffl import cli, data, export, presets, training  # noqa: E402
+from keras_ffl import backend, cli, data, export, presets, training  # noqa: E402
 from keras_ffl.evaluation import format_table  # noqa: E402
 from keras_ffl.workdir import Workdir  # noqa: E402
 
 # TensorFlow's own where it is Keras' backend.
-_FORMAT = "saved_model" if keras.backend.backend() == "tensorflow" else "keras"
+_FORMAT = "saved_model" if backend.NAME == "tensorflow" else "keras"
 
 _WORKDIR = flags.DEFINE_string(
     "workdir", "runs", "Folder that the folders of both runs are made in."

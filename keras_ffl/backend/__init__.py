@@ -10,11 +10,13 @@ before. `tensorflow/` and `jax/` have the same names:
   `sum_over_replicas(value)`: what a step must know of its replicas.
 * `fused_batch_norm`: the backend's kernel, or None. `momentum_kernel()`
   likewise, of SGD with momentum.
+* `gradients_of(function, tensors)`, of the sum of a function's values.
 * `same_size_in_step(maps, message)`: the check of sizes that are unknown while
   a step is traced.
 * `has_accelerator()`: whether there is a GPU or TPU.
 * `prefers_xla()`: whether steps are compiled by XLA by default.
 * `make_deterministic()`: makes operations repeat bit by bit.
+* `NAME`: Keras' name of the backend.
 * `PACKAGES`: the packages whose versions a run writes down.
 * `DATA_ON_DEVICE`: whether arrays are trained on from the device's memory
   (`keras_ffl.data.in_memory`) instead of through tf.data.
@@ -43,6 +45,8 @@ same_size_in_step = chosen.same_size_in_step
 has_accelerator = chosen.has_accelerator
 prefers_xla = chosen.prefers_xla
 make_deterministic = chosen.make_deterministic
+gradients_of = chosen.gradients_of
+NAME = chosen.NAME
 PACKAGES = chosen.PACKAGES
 DATA_ON_DEVICE = chosen.DATA_ON_DEVICE
 TENSORBOARD = chosen.TENSORBOARD
@@ -50,10 +54,12 @@ TENSORBOARD = chosen.TENSORBOARD
 __all__ = [
     "DATA_ON_DEVICE",
     "MethodModel",
+    "NAME",
     "PACKAGES",
     "STRATEGIES",
     "TENSORBOARD",
     "fused_batch_norm",
+    "gradients_of",
     "has_accelerator",
     "in_strategy",
     "make_deterministic",

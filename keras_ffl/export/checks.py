@@ -1,18 +1,17 @@
 """What a head's export is checked for before a file is written."""
 
-import keras
 import numpy as np
 
+from keras_ffl import backend
 from keras_ffl.errors import InputError
 
 
 def check_backend(name):
     """Raises an `InputError` unless Keras' backend can write a format."""
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
+    if backend.NAME != "tensorflow":
         raise InputError(
             f"`format` {name} is written by TensorFlow, got Keras' backend "
-            f"{backend}: save the model, load it with "
+            f"{backend.NAME}: save the model, load it with "
             "KERAS_BACKEND=tensorflow and export it there, as "
             "scripts/export.py does"
         )

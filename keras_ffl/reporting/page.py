@@ -11,11 +11,12 @@ import platform
 import numpy as np
 
 import keras_ffl
+from keras_ffl import backend
 from keras_ffl.errors import InputError
 from keras_ffl.visualization.cam_figure import caption
 from keras_ffl.visualization.overlay import enlarge, overlay
 
-_PACKAGES = ("tensorflow", "keras", "numpy", "matplotlib")
+_PACKAGES = (*backend.PACKAGES, "matplotlib")
 
 
 def render(context):

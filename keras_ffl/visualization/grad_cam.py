@@ -4,10 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ffl import backend
 from keras_ffl.errors import InputError
 from keras_ffl.models.checks import check_int
 from keras_ffl.models.cutting import CutClassifier
-from keras_ffl.visualization.gradients import gradients_of
 
 
 def grad_cam(
@@ -189,7 +189,7 @@ class _Explainer:
             logits = ops.cast(self._cut.logits(images, maps), "float32")
             return ops.sum(chosen * logits, axis=-1)
 
-        gradients = gradients_of(score, maps)
+        gradients = backend.gradients_of(score, maps)
         features, gradients = _as_one(maps), _as_one(gradients)
         weights = weigh(features, gradients)
         total = np.einsum("bhwc,bc->bhw", features, weights)

@@ -1,4 +1,4 @@
-"""Checks of networks and feature maps, whose tests run on JAX as well."""
+"""Tests of other packages that run on JAX as well."""
 
 import pathlib
 
@@ -9,6 +9,7 @@ pytestmark = pytest.mark.jax
 
 HERE = pathlib.Path(__file__).parent
 TESTS = (
+    "data/test_sampling.py",
     "layers/test_map_sizes.py",
     "losses/test_distillation.py::test_classes_that_are_too_few_or_differ",
     "methods/test_any_size.py::test_maps_that_differ",
@@ -24,9 +25,21 @@ TESTS = (
 )
 
 
-def test_on_jax():
+SLOW_TESTS = (
+    "reporting",
+    "test_evaluation.py",
+    "transfer",
+    "visualization",
+    # Photos need TensorFlow.
+    "-k=not files and not photos and not no_such_layer",
+)
+
+
+@pytest.mark.parametrize(
+    "tests", [TESTS, pytest.param(SLOW_TESTS, marks=pytest.mark.slow)]
+)
+def test_on_jax(tests):
     """One process, since each takes seconds to start."""
-    paths = [HERE.parent / path for path in TESTS]
     result = run_on_jax(HERE / "jax_pytest.py", *paths, capture_output=True)
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
     assert " passed" in result.stdout

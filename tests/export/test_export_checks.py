@@ -88,8 +88,8 @@ def test_calibration_images(calibration, model, tmp_path):
 
 
 def test_another_backend(model, tmp_path, monkeypatch):
-    """All but `.keras` are TensorFlow's (test_scripts_on_jax writes that)."""
-    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    """All but `.keras` are TensorFlow's (test_jax_scripts.py writes that)."""
+    monkeypatch.setattr("keras_ffl.backend.NAME", "jax")
     for name in ("saved_model", "litert", "litert_int8", "onnx"):
         message = f"`format` {name} is written by TensorFlow, got .* jax"
         with pytest.raises(InputError, match=message):

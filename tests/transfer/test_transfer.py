@@ -187,7 +187,10 @@ def test_whole_study():
             data.normalize(dataset.x_test, dataset.info)
         )
         assert_allclose(
-            features, maps.numpy().mean(axis=(1, 2)), rtol=1e-4, atol=1e-6
+            features,
+            keras.ops.convert_to_numpy(maps).mean(axis=(1, 2)),
+            rtol=1e-4,
+            atol=1e-6,
         )
     rows = [
         {"method": "ffl", "seed": 0, "head": head, **values}

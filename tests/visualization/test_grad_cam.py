@@ -5,8 +5,8 @@ import keras
 import numpy as np
 import pytest
 import reference
-import tensorflow as tf
 
+from keras_ffl import data
 from keras_ffl.methods import FeatureFusionModel
 from keras_ffl.visualization import grad_cam, grad_cam_plus_plus
 from keras_ffl.visualization.grad_cam import weigh_by_place
@@ -129,8 +129,13 @@ def test_batches_change_nothing(ffl, images):
     whole = grad_cam(ffl, images, classes=CLASSES)
     parts = grad_cam(ffl, images, classes=CLASSES, batch_size=2)
     np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
-    data = tf.data.Dataset.from_tensor_slices((images, CLASSES)).batch(3)
-    streamed = grad_cam(ffl, data, classes=CLASSES)
+
+
+def test_batches_of_a_data_set(ffl):
+    x = np.arange(5 * 32, dtype="uint8").reshape(5, 4, 4, 2)
+    dataset = data.from_arrays(x, CLASSES, x, CLASSES)
+    whole = grad_cam(ffl, data.normalize(x, dataset.info), classes=CLASSES)
+    streamed = grad_cam(ffl, dataset.evaluation_batches(3), classes=CLASSES)
     np.testing.assert_allclose(streamed, whole, rtol=1e-5, atol=1e-6)
 
 

@@ -1,9 +1,11 @@
 """JAX: the names that `keras_ffl.backend` lists."""
 
 from keras_ffl.backend.jax.devices import make_devices, split_cpu
+from keras_ffl.backend.jax.gradients import gradients_of
 from keras_ffl.backend.jax.kernels import fused_batch_norm, momentum_kernel
 from keras_ffl.backend.jax.platform import (
     DATA_ON_DEVICE,
+    NAME,
     PACKAGES,
     TENSORBOARD,
     has_accelerator,
@@ -22,9 +24,11 @@ from keras_ffl.backend.jax.steps import MethodModel
 __all__ = [
     "DATA_ON_DEVICE",
     "MethodModel",
+    "NAME",
     "PACKAGES",
     "TENSORBOARD",
     "fused_batch_norm",
+    "gradients_of",
     "has_accelerator",
     "in_strategy",
     "make_deterministic",

@@ -4,6 +4,7 @@ import os
 
 import jax
 
+NAME = "jax"
 PACKAGES = ("jax", "jaxlib", "keras", "numpy")
 DATA_ON_DEVICE = True
 # Keras writes them by TensorFlow, which would take the GPU's memory.

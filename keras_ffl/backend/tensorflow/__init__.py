@@ -1,12 +1,14 @@
 """TensorFlow: the names that `keras_ffl.backend` lists."""
 
 from keras_ffl.backend.tensorflow.devices import make_devices, split_cpu
+from keras_ffl.backend.tensorflow.gradients import gradients_of
 from keras_ffl.backend.tensorflow.kernels import (
     fused_batch_norm,
     momentum_kernel,
 )
 from keras_ffl.backend.tensorflow.platform import (
     DATA_ON_DEVICE,
+    NAME,
     PACKAGES,
     TENSORBOARD,
     has_accelerator,
@@ -25,9 +27,11 @@ from keras_ffl.backend.tensorflow.steps import MethodModel
 __all__ = [
     "DATA_ON_DEVICE",
     "MethodModel",
+    "NAME",
     "PACKAGES",
     "TENSORBOARD",
     "fused_batch_norm",
+    "gradients_of",
     "has_accelerator",
     "in_strategy",
     "make_deterministic",

@@ -2,6 +2,7 @@
 
 from keras_ffl.optional import tensorflow as tf
 
+NAME = "tensorflow"
 PACKAGES = ("tensorflow", "keras", "numpy")
 DATA_ON_DEVICE = False
 TENSORBOARD = True

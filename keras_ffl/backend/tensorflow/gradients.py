@@ -1,7 +1,6 @@
-"""The one place where pictures need a gradient of the backend."""
+"""Gradients of functions on a tape."""
 
-import keras
-from keras import ops
+from keras_ffl.optional import tensorflow as tf
 
 
 def gradients_of(function, tensors):
@@ -16,12 +15,6 @@ def gradients_of(function, tensors):
         List of tensors of the shapes of `tensors`; zeros where the values
         don't depend on one.
     """
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.grad(lambda given: ops.sum(function(given)))(tensors)
-    import tensorflow as tf
-
     # No gradient of a variable is wanted, so none is recorded.
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(tensors)
