@@ -22,17 +22,10 @@ TESTS = (
     "methods/test_bad_input.py::test_a_teacher_of_one_class",
     "models/test_layout.py::test_channels_first",
     "test_data_format.py::test_channels_are_last_under_either_setting[fused]",
+    "visualization/test_grad_cam.py::test_batches_of_a_data_set",
+    "visualization/test_grad_cam.py::test_last_map_of_a_network_by_hand",
 )
-
-
-SLOW_TESTS = (
-    "reporting",
-    "test_evaluation.py",
-    "transfer",
-    "visualization",
-    # Photos need TensorFlow.
-    "-k=not files and not photos and not no_such_layer",
-)
+SLOW_TESTS = ("reporting", "test_evaluation.py", "transfer", "visualization")
 
 
 @pytest.mark.parametrize(
@@ -40,6 +33,12 @@ SLOW_TESTS = (
 )
 def test_on_jax(tests):
     """One process, since each takes seconds to start."""
-    result = run_on_jax(HERE / "jax_pytest.py", *paths, capture_output=True)
+    paths = [HERE.parent / path for path in tests]
+    result = run_on_jax(
+        HERE / "jax_pytest.py",
+        *paths,
+        "-k=not files and not photos",  # TensorFlow reads them.
+        capture_output=True,
+    )
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]
     assert " passed" in result.stdout

@@ -91,7 +91,11 @@ def test_files(ffl_run, files, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"layer": "no"}, "`layer` must name a layer .* no layer 'no'"),
+        pytest.param(
+            {"layer": "no"},
+            "`layer` must name a layer .* no layer 'no'",
+            id="no such layer, files read",
+        ),
         (
             {"explained": "cat"},
             "`class` must be a class of digits \\(0, 1, 2, 3, 4, ...\\) or a "
