@@ -1,5 +1,6 @@
 """Class labels: integers, one-hot rows or soft rows."""
 
+import keras
 import numpy as np
 
 from keras_ffl.errors import InputError
@@ -18,26 +19,25 @@ def check_labels(y, num_classes, argument="y"):
         InputError: A label is outside the classes, a row is no distribution,
             or the shape or dtype is another one.
     """
-    y = _as_numbers(y, argument)
-    if y.ndim == 2 and y.shape[1] == num_classes and num_classes > 1:
-        off = np.nonzero(
-            ~((y >= 0).all(axis=1) & (np.abs(y.sum(axis=1) - 1) < 1e-3))
-        )[0]
+    try:
+        y = np.asarray(y)
+    except ValueError as error:
+        raise InputError(
+            f"`{argument}` must be an array of labels, got rows of different "
+            "lengths"
+        ) from error
+    check_kind(y, num_classes, argument)
+    if num_classes > 1 and not is_sparse(y, num_classes):
+        sums = y.sum(axis=1, dtype="float64")
+        near = np.abs(sums - 1) < tolerance(y.dtype)
+        off = np.nonzero(~((y >= 0).all(axis=1) & near))[0]
         if off.size:
             raise InputError(
                 f"`{argument}`: every row must be non-negative with sum 1, "
                 f"row {off[0]} is {y[off[0]].tolist()}"
             )
         return
-    if y.ndim not in (1, 2) or (y.ndim == 2 and y.shape[1] != 1):
-        raise InputError(
-            f"`{argument}` must be integers (n,) or rows (n, {num_classes}), "
-            f"got shape {y.shape}"
-        )
-    if not (
-        np.issubdtype(y.dtype, np.integer)
-        or (np.issubdtype(y.dtype, np.floating) and (y == np.floor(y)).all())
-    ):
+    if not (y == np.floor(y)).all():
         raise InputError(
             f"`{argument}` must hold integer labels, got dtype {y.dtype}"
         )
@@ -50,19 +50,59 @@ def check_labels(y, num_classes, argument="y"):
         )
 
 
-def _as_numbers(y, argument):
-    try:
-        y = np.asarray(y)
-    except ValueError as error:
+def check_kind(y, num_classes, argument="y"):
+    """Checks the type, rank and width of labels, whatever their values.
+
+    Args:
+        y: Array, tensor or its specification, such as `keras.KerasTensor`.
+        num_classes: Int, number of classes.
+        argument: Name of the argument for the message.
+
+    Raises:
+        InputError: They are neither integers nor rows over the classes.
+    """
+    dtype = dtype_name(y.dtype)
+    if not dtype.startswith(("int", "uint", "float", "bfloat")):
         raise InputError(
-            f"`{argument}` must be an array of labels, got rows of different "
-            "lengths"
-        ) from error
-    if y.dtype.kind not in "iuf":
-        raise InputError(
-            f"`{argument}` must hold integer labels, got dtype {y.dtype}"
+            f"`{argument}` must hold integer labels, got dtype {dtype}"
         )
-    return y
+    shape = known_shape(y)
+    if shape is None:
+        # TensorFlow also traces a step without it after calls with several.
+        raise InputError(
+            f"`{argument}` must have a known rank, the same in all calls "
+            "until compile() is called again, got an unknown one"
+        )
+    if not (
+        len(shape) == 1
+        or (len(shape) == 2 and shape[1] in (1, num_classes, None))
+    ):
+        raise InputError(
+            f"`{argument}` must be integers (n,) or rows (n, {num_classes}), "
+            f"got shape {shape}"
+        )
+
+
+def known_shape(tensor):
+    """The shape of a tensor as a tuple, None where its rank is unknown."""
+    try:
+        return tuple(tensor.shape)
+    except ValueError:
+        # A tf.TensorShape without a rank.
+        return None
+
+
+def dtype_name(dtype):
+    """The name of a dtype of NumPy or any backend, a string."""
+    try:
+        return keras.backend.standardize_dtype(dtype)
+    except ValueError:
+        return str(dtype)
+
+
+def tolerance(dtype):
+    """How far from 1 the sum of a row of soft labels may be, a float."""
+    return 1e-2 if dtype_name(dtype) in ("float16", "bfloat16") else 1e-3
 
 
 def is_sparse(y, num_classes):

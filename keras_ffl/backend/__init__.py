@@ -4,6 +4,8 @@ Keras' default is TensorFlow; `keras_ffl.supported` has refused all others
 before. `tensorflow/` and `jax/` have the same names:
 
 * `MethodModel`: the class under all training methods. It runs their steps.
+* `said_by(error)`: what a check of a batch's values within a step says, or
+  None for any other error.
 * `make_devices(name)`: the devices of a training, a
   `keras_ffl.backend.devices.Devices`; `split_cpu(n)` makes several of a CPU.
 * `num_replicas()`, `in_strategy(model)`, `share_of_replica(mean, count)`,
@@ -33,6 +35,7 @@ else:
 from keras_ffl.backend.devices import STRATEGIES
 
 MethodModel = chosen.MethodModel
+said_by = chosen.said_by
 make_devices = chosen.make_devices
 split_cpu = chosen.split_cpu
 num_replicas = chosen.num_replicas
@@ -67,6 +70,7 @@ __all__ = [
     "momentum_kernel",
     "num_replicas",
     "prefers_xla",
+    "said_by",
     "same_size_in_step",
     "share_of_replica",
     "split_cpu",

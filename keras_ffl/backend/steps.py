@@ -5,6 +5,7 @@ import contextlib
 import keras
 
 from keras_ffl.backend.counting import OneCount
+from keras_ffl.batches import unpacked
 from keras_ffl.errors import InputError
 
 
@@ -55,6 +56,7 @@ class SteppedModel(keras.Model):
     * `training_step(x, y, sample_weight)` and
       `evaluation_step(x, y, sample_weight)`, which update the metrics and
       return their running values.
+    * `num_classes` and `heads`, which say what labels may be.
     * `turns`, a tuple of names: where it is not empty, a step is the turn of
       one of them, `turn`, which `turn_number(steps, epochs)` chooses before
       the step.
@@ -79,6 +81,14 @@ class SteppedModel(keras.Model):
             int(self.epochs_trained.numpy()),
         )
         return self.turns[number]
+
+    def unpacked(self, batch):
+        """Images, labels and weights (or None) of a batch.
+
+        Raises:
+            InputError: It is none, as `keras_ffl.batches.unpacked` says.
+        """
+        return unpacked(batch, self.num_classes, self.heads)
 
     def forward_pass(self, network, x, variables, training=True):
         """The `ForwardPass` of a batch; the arguments are its own.

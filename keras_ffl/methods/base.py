@@ -5,15 +5,10 @@ import functools
 import keras
 from keras import ops
 
-from keras_ffl.backend import (
-    MethodModel,
-    in_strategy,
-    prefers_xla,
-    share_of_replica,
-)
+from keras_ffl.backend import in_strategy, prefers_xla, share_of_replica
 from keras_ffl.errors import InputError
-from keras_ffl.labels import check_labels
 from keras_ffl.methods.adapters import Adapters
+from keras_ffl.methods.checked import CheckedModel
 from keras_ffl.methods.terms import weighted_mean, with_regularization
 from keras_ffl.models.checks import check_classes
 from keras_ffl.optimizers import SGD
@@ -33,7 +28,7 @@ class EpochCounter(keras.callbacks.Callback):
         self.model.epochs_trained.assign_add(1)
 
 
-class TrainingMethod(MethodModel):
+class TrainingMethod(CheckedModel):
     """Base of the training methods: a functional model with several heads.
 
     A method is a functional Keras model from an image to a dict of logits by
@@ -406,15 +401,9 @@ class TrainingMethod(MethodModel):
     ):
         """`keras.Model.fit` that also drives the ramp-up.
 
-        Labels that are given as an array are checked first.
-
         Raises:
-            InputError: A label is outside the classes.
+            InputError: Images, labels and weights are not what they must be.
         """
-        _check_array(y, self.num_classes, "y")
-        if isinstance(validation_data, (tuple, list)):
-            _, labels, _ = keras.utils.unpack_x_y_sample_weight(validation_data)
-            _check_array(labels, self.num_classes, "validation_data")
         counter = EpochCounter()
         if isinstance(callbacks, keras.callbacks.CallbackList):
             present = callbacks.callbacks
@@ -494,8 +483,3 @@ def _copy(metric):
     if isinstance(metric, keras.metrics.Metric):
         return type(metric).from_config(metric.get_config())
     return metric
-
-
-def _check_array(y, num_classes, argument):
-    if hasattr(y, "__array__") or isinstance(y, list):
-        check_labels(y, num_classes, argument)

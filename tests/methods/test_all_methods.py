@@ -24,6 +24,7 @@ from keras_ffl.methods import TrainingMethod
 from keras_ffl.optimizers import SGD
 
 tf = pytest.importorskip("tensorflow")
+from keras_ffl.backend.tensorflow import steps  # noqa: E402
 
 IMAGE = (4, 4, 3)
 INFO = DatasetInfo(
@@ -239,8 +240,9 @@ def test_accumulation_where_networks_take_turns(method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
-def test_steps_as_a_tpu_takes_them(method):
+def test_steps_as_a_tpu_takes_them(method, monkeypatch):
     """Batches of one static size, compiled whole by XLA."""
+    monkeypatch.setattr(steps, "has_accelerator", lambda: True)
     x, y = data(10, image=IMAGE)
 
     def batches(part):

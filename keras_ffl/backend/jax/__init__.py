@@ -20,6 +20,7 @@ from keras_ffl.backend.jax.replicas import (
 )
 from keras_ffl.backend.jax.sizes import same_size_in_step
 from keras_ffl.backend.jax.steps import MethodModel
+from keras_ffl.backend.jax.values import said_by
 
 __all__ = [
     "DATA_ON_DEVICE",
@@ -36,6 +37,7 @@ __all__ = [
     "momentum_kernel",
     "num_replicas",
     "prefers_xla",
+    "said_by",
     "same_size_in_step",
     "share_of_replica",
     "split_cpu",

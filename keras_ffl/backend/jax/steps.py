@@ -10,6 +10,11 @@ import warnings
 import jax
 import keras
 
+from keras_ffl.backend.jax.values import (
+    check_values,
+    on_device,
+    with_values_checked,
+)
 from keras_ffl.backend.steps import ForwardPass, SteppedModel
 
 
@@ -86,6 +91,11 @@ class MethodModel(SteppedModel):
             self.metrics_variables,
         )
 
+    def _groups_of_test(self):
+        """Likewise of an evaluation."""
+        trainable, others, _, metrics = self._groups()
+        return trainable, others, metrics
+
     def _all_variables(self):
         return [v for group in self._groups() for v in group]
 
@@ -120,7 +130,7 @@ class MethodModel(SteppedModel):
         """
         pairs = _pairs(groups, state)
         with keras.StatelessScope(pairs, collect_losses=True) as scope:
-            logs = step(*keras.utils.unpack_x_y_sample_weight(data))
+            logs = step(*self.unpacked(data))
         return logs, tuple(
             [scope.get_current_value(v) for v in group] for group in groups
         )
@@ -186,9 +196,8 @@ class MethodModel(SteppedModel):
         plan = _plan(data)
         if plan is not None:
             data = _prepared(data, plan[0])
-        trainable, others, _, metrics = self._groups()
         return self._stateless(
-            self.evaluation_step, (trainable, others, metrics), state, data
+            self.evaluation_step, self._groups_of_test(), state, data
         )
 
     def predict_step(self, state, data):
@@ -198,14 +207,34 @@ class MethodModel(SteppedModel):
             data = _prepared(data, plan[0])
         return super().predict_step(state, data)
 
+    def make_train_function(self, force=False):
+        """As in Keras, with a check of what data sets give."""
+        if self.train_function is None or force:
+            super().make_train_function(force)
+            self.train_function = with_values_checked(
+                self, self.train_function, self._groups
+            )
+
+    def make_test_function(self, force=False):
+        """As in Keras, with a check of what data sets give."""
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            self.test_function = with_values_checked(
+                self, self.test_function, self._groups_of_test
+            )
+
     def _symbolic_build(self, iterator=None, data_batch=None):
         # Keras builds the metrics here, from a batch as it comes.
+        check = self.unpacked
         if iterator is not None:
             _, _, batches = next(iter(iterator))
             data_batch, iterator = next(batches), None
+            check = functools.partial(check_values, self)
         plan = _plan(data_batch)
         if plan is not None:
             data_batch = jax.eval_shape(_prepared, data_batch, plan[0])
+        else:
+            check(data_batch)
         super()._symbolic_build(iterator, data_batch)
 
 
@@ -220,8 +249,7 @@ def _pairs(groups, state):
 
 def _plan(data):
     """The plan of a batch that is on the device, steps first, else None."""
-    x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-    return x.steps() if hasattr(x, "plan") else None
+    return data[0].steps() if on_device(data) else None
 
 
 def _prepared(data, plan):

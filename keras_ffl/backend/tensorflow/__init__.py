@@ -23,6 +23,7 @@ from keras_ffl.backend.tensorflow.replicas import (
 )
 from keras_ffl.backend.tensorflow.sizes import same_size_in_step
 from keras_ffl.backend.tensorflow.steps import MethodModel
+from keras_ffl.backend.tensorflow.values import said_by
 
 __all__ = [
     "DATA_ON_DEVICE",
@@ -39,6 +40,7 @@ __all__ = [
     "momentum_kernel",
     "num_replicas",
     "prefers_xla",
+    "said_by",
     "same_size_in_step",
     "share_of_replica",
     "split_cpu",

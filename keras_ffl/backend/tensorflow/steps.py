@@ -3,6 +3,7 @@
 import keras
 
 from keras_ffl.backend.steps import ForwardPass, SteppedModel
+from keras_ffl.backend.tensorflow.platform import has_accelerator
 from keras_ffl.backend.tensorflow.replicas import (
     agreed_if_finite,
     first_of_replica,
@@ -10,6 +11,7 @@ from keras_ffl.backend.tensorflow.replicas import (
     in_strategy,
     share_of_replica,
 )
+from keras_ffl.backend.tensorflow.values import values_checked
 from keras_ffl.optional import tensorflow as tf
 
 
@@ -55,7 +57,7 @@ class MethodModel(SteppedModel):
         Returns:
             Dict of the metrics' and loss terms' running means.
         """
-        return self.training_step(*keras.utils.unpack_x_y_sample_weight(data))
+        return self.training_step(*self._checked(data))
 
     def test_step(self, data):
         """Loss and metrics of one batch, with distillation weight 1.
@@ -66,7 +68,14 @@ class MethodModel(SteppedModel):
         Returns:
             Dict of the metrics' and loss terms' running means.
         """
-        return self.evaluation_step(*keras.utils.unpack_x_y_sample_weight(data))
+        return self.evaluation_step(*self._checked(data))
+
+    def _checked(self, data):
+        """What `unpacked` returns, values checked where that is possible."""
+        batch = self.unpacked(data)
+        if self.jit_compile or has_accelerator():
+            return batch
+        return values_checked(*batch, self.num_classes)
 
     def make_train_function(self, force=False):
         """As in Keras, and over replicas in several processes as well.
@@ -121,4 +130,6 @@ class MethodModel(SteppedModel):
                 self.distribute_strategy, iterator._get_iterator()
             )
             iterator = None
+        if data_batch is not None:
+            self.unpacked(data_batch)
         super()._maybe_symbolic_build(iterator, data_batch)

@@ -1,0 +1,72 @@
+"""The values of labels and weights, checked on the host before a step on JAX.
+
+Arrays are checked before; of a data set this is the only place. On an
+accelerator the batches are on the device already and a step would wait for
+them: there only the first one is checked.
+"""
+
+import itertools
+
+import jax
+import numpy as np
+
+from keras_ffl.batches import checked_arrays
+from keras_ffl.errors import InputError
+
+
+def said_by(error):
+    """Nothing: what is wrong with a batch is an `InputError` at once."""
+    return None
+
+
+def on_device(batch):
+    """Whether a batch is one of `keras_ffl.data.in_memory`."""
+    return isinstance(batch, tuple) and hasattr(batch[0], "plan")
+
+
+def check_values(model, batch):
+    """Checks a batch that has come from a data set.
+
+    Args:
+        model: `keras_ffl.backend.MethodModel`.
+        batch: `(images, labels)` or `(images, labels, sample_weight)`.
+
+    Raises:
+        InputError: The structure, a kind or a value is wrong.
+    """
+    _, *given = model.unpacked(batch)
+    # Of several processes none has all of a batch.
+    if all(getattr(each, "is_fully_addressable", True) for each in given):
+        given = (each if each is None else np.asarray(each) for each in given)
+        checked_arrays(*given, model.num_classes, model.heads)
+
+
+def with_values_checked(model, function, groups):
+    """A function of Keras that runs steps, with a check before each.
+
+    Args:
+        model: `keras_ffl.backend.MethodModel`.
+        function: Function of the state and an iterator of batches.
+        groups: Function that gives the groups of variables in the state.
+
+    Returns:
+        Function likewise.
+    """
+    if jax.default_backend() != "cpu":
+        return function
+
+    def checked(state, batches):
+        batches = list(itertools.islice(batches, model.steps_per_execution))
+        try:
+            for batch in batches:
+                if not on_device(batch):
+                    check_values(model, batch)
+        except InputError:
+            # Keras has taken the values from the variables.
+            for group, values in zip(groups(), state, strict=True):
+                for variable, value in zip(group, values, strict=True):
+                    variable.assign(value)
+            raise
+        return function(state, iter(batches))
+
+    return checked

@@ -1,0 +1,183 @@
+"""What a batch is made of: images, labels and, if wanted, weights."""
+
+import keras
+import numpy as np
+
+from keras_ffl.errors import InputError
+from keras_ffl.labels import (
+    check_kind,
+    check_labels,
+    dtype_name,
+    known_shape,
+)
+
+
+def unpacked(batch, num_classes, heads):
+    """The parts of a batch; their types, ranks and widths are checked.
+
+    Args:
+        batch: `(images, labels)` or `(images, labels, sample_weight)`, a tuple
+            or list of arrays, tensors or their specifications.
+        num_classes: Int, number of classes.
+        heads: Names of the heads.
+
+    Returns:
+        Tuple of images, labels and weights (None where there are none).
+
+    Raises:
+        InputError: The batch is another structure, or labels or weights are
+            of another type, rank or width.
+    """
+    x, y, sample_weight = parts_of(batch)
+    y = _one_tensor(y, heads, "y")
+    check_kind(y, num_classes)
+    images, labels = _rows((*keras.tree.flatten(x), None)[0]), _rows(y)
+    if None not in (images, labels) and images != labels:
+        raise InputError(
+            f"a batch must have a label for each image, got {described(batch)}"
+        )
+    if sample_weight is not None:
+        sample_weight = _one_tensor(sample_weight, heads, "sample_weight")
+        _check_weights_kind(sample_weight, labels)
+    return x, y, sample_weight
+
+
+def parts_of(batch, argument="a batch"):
+    """Images, labels and weights, whatever they are.
+
+    Args:
+        batch: `(images, labels)` or `(images, labels, sample_weight)`.
+        argument: What the batch is, for the message.
+
+    Returns:
+        Tuple of the three; the weights are None where there are none.
+
+    Raises:
+        InputError: The batch is another structure, or has no labels.
+    """
+    parts = tuple(batch) if isinstance(batch, (list, tuple)) else ()
+    if len(parts) not in (2, 3) or parts[1] is None:
+        raise InputError(
+            f"{argument} must be `(images, labels)` or `(images, labels, "
+            f"sample_weight)`, got {described(batch)}"
+        )
+    return (*parts, None)[:3]
+
+
+def checked_arrays(y, sample_weight, num_classes, heads, argument="y"):
+    """The labels and weights of arrays, their values checked.
+
+    Args:
+        y: Labels: an array, a list of numbers, or the very same array for
+            each head, in a dict or list.
+        sample_weight: Weights (n,) or (n, 1) likewise, or None. They must be
+            finite. Negative ones are taken, as Keras takes them.
+        num_classes: Int, number of classes.
+        heads: Names of the heads.
+        argument: Name of the argument that brought the labels.
+
+    Returns:
+        Tuple of labels and weights, each one array (or None).
+
+    Raises:
+        InputError: They are something else, or a value is wrong.
+    """
+    y = _one_tensor(_of_numbers(y), heads, argument)
+    check_labels(y, num_classes, argument)
+    if sample_weight is not None:
+        sample_weight = _of_numbers(sample_weight)
+        sample_weight = _one_tensor(sample_weight, heads, "sample_weight")
+        _check_weights_kind(sample_weight, _rows(y))
+        weights = np.asarray(sample_weight).reshape(-1)
+        off = np.nonzero(~np.isfinite(weights))[0]
+        if off.size:
+            raise InputError(
+                "`sample_weight` must be finite, got "
+                f"{weights[off[0]]} at index {off[0]}"
+            )
+    return y, sample_weight
+
+
+def described(value):
+    """What a structure of tensors is, in a few words."""
+    if isinstance(value, dict):
+        parts = [f"{key!r}: {described(part)}" for key, part in value.items()]
+        return "{" + ", ".join(parts) + "}"
+    if isinstance(value, (list, tuple)):
+        parts = [described(part) for part in value[:5]]
+        return f"({', '.join(parts + ['...'] * (len(value) > 5))})"
+    if not _is_dense(value):
+        return "None" if value is None else type(value).__name__
+    shape = known_shape(value)
+    rank = "of unknown rank" if shape is None else shape
+    return f"{dtype_name(value.dtype)} {rank}"
+
+
+def _is_dense(value):
+    """Whether it is an array, a tensor or a specification of one."""
+    # Of TensorFlow's sparse and ragged tensors the class says it, of a
+    # keras.KerasTensor an attribute.
+    return (
+        hasattr(value, "shape")
+        and hasattr(value, "dtype")
+        and not type(value).__name__.startswith(("Sparse", "Ragged"))
+        and not getattr(value, "sparse", False)
+        and not getattr(value, "ragged", False)
+    )
+
+
+def _one_tensor(values, heads, argument):
+    """The one tensor that labels or weights are, of all heads alike."""
+    parts = [values]
+    if isinstance(values, dict) and set(values) <= set(heads):
+        parts = list(values.values())
+    elif isinstance(values, (list, tuple)):
+        parts = list(values)
+    if parts and all(part is parts[0] for part in parts):
+        if _is_dense(parts[0]):
+            return parts[0]
+    raise InputError(
+        f"`{argument}` must be one tensor, given once for all heads "
+        f"({', '.join(heads)}), got {described(values)}"
+    )
+
+
+def _of_numbers(values):
+    """A list of numbers, or anything like an array, as an array."""
+    numbers = isinstance(values, (list, tuple)) and not any(
+        isinstance(part, dict) or hasattr(part, "shape") and len(part.shape)
+        for part in values
+    )
+    if not numbers and hasattr(values, "dtype"):
+        return values
+    if numbers or hasattr(values, "__array__"):
+        try:
+            return np.asarray(values)
+        except ValueError:
+            pass
+    return values
+
+
+def _check_weights_kind(sample_weight, count):
+    """An InputError unless there is a number for each sample."""
+    dtype, shape = dtype_name(sample_weight.dtype), known_shape(sample_weight)
+    if not dtype.startswith(("int", "uint", "float", "bfloat", "bool")):
+        raise InputError(
+            f"`sample_weight` must hold numbers, got dtype {dtype}"
+        )
+    if (
+        not shape
+        or shape[1:] not in ((), (1,))
+        or (None not in (shape[0], count) and shape[0] != count)
+    ):
+        expected = "n" if count is None else count
+        raise InputError(
+            f"`sample_weight` must be a number for each sample ({expected},), "
+            f"got {described(sample_weight)}"
+        )
+
+
+def _rows(tensor):
+    """Number of rows, None where it is not known."""
+    shape = known_shape(tensor) if hasattr(tensor, "shape") else None
+    return shape[0] if shape else None

@@ -1,0 +1,151 @@
+"""The ways in for data, where it is checked."""
+
+import contextlib
+import itertools
+import types
+
+import keras
+
+from keras_ffl.backend import MethodModel, said_by
+from keras_ffl.batches import checked_arrays, described, parts_of
+from keras_ffl.errors import InputError
+
+
+class CheckedModel(MethodModel):
+    """A model that says in one `InputError` what is wrong with its data.
+
+    Arrays are checked before the first step, their values too. What data sets
+    and generators give is checked when a step is traced (structure, type,
+    rank and width) and, on CPUs, in every step (values). A batch that is
+    refused changes no weight.
+
+    Labels, and likewise weights, may be given by head where they are the very
+    same array for all heads.
+    """
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        *,
+        sample_weight=None,
+        validation_data=None,
+        **kwargs,
+    ):
+        """As in Keras.
+
+        Raises:
+            InputError: Images, labels and weights are not what they must be.
+        """
+        if isinstance(validation_data, (tuple, list)) or _is_array(
+            validation_data
+        ):
+            name = "validation_data"
+            images, *labels = parts_of(validation_data, f"`{name}`")
+            validation_data = (images, *self._arrays(*labels, argument=name))
+        else:
+            validation_data = self._looked_at(validation_data)
+        x, y, sample_weight = self._given(x, y, sample_weight)
+        with self._plain_errors():
+            return super().fit(
+                x,
+                y,
+                sample_weight=sample_weight,
+                validation_data=validation_data,
+                **kwargs,
+            )
+
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        **kwargs,
+    ):
+        """As in Keras.
+
+        Raises:
+            InputError: As of `fit`.
+        """
+        # `fit` has checked what it evaluates between epochs.
+        if not kwargs.get("_use_cached_eval_dataset"):
+            x, y, sample_weight = self._given(x, y, sample_weight)
+        with self._plain_errors():
+            return super().evaluate(
+                x, y, batch_size, verbose, sample_weight, **kwargs
+            )
+
+    def train_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+        """As in Keras.
+
+        Raises:
+            InputError: As of `fit`.
+        """
+        x, y, sample_weight = self._given(x, y, sample_weight)
+        with self._plain_errors():
+            return super().train_on_batch(x, y, sample_weight, **kwargs)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, **kwargs):
+        """As in Keras.
+
+        Raises:
+            InputError: As of `fit`.
+        """
+        x, y, sample_weight = self._given(x, y, sample_weight)
+        with self._plain_errors():
+            return super().test_on_batch(x, y, sample_weight, **kwargs)
+
+    def _given(self, x, y, sample_weight):
+        """What Keras is to get instead of what the user gave."""
+        if y is not None:
+            return x, *self._arrays(y, sample_weight)
+        if _is_array(x):
+            raise InputError(
+                f"`y` must be the labels of the images {described(x)}, got None"
+            )
+        return self._looked_at(x), y, sample_weight
+
+    def _arrays(self, y, sample_weight, argument="y"):
+        return checked_arrays(
+            y, sample_weight, self.num_classes, self.heads, argument
+        )
+
+    @contextlib.contextmanager
+    def _plain_errors(self):
+        """Makes one `InputError` of what is wrong with a batch."""
+        try:
+            yield
+        except Exception as error:
+            message = said_by(error)
+            if isinstance(error, InputError):
+                # A function whose first trace has failed can make no
+                # variables any more: it could not take a good batch either.
+                self.train_function = self.test_function = None
+                message = str(error)
+            if message is None:
+                raise
+            raise InputError(message) from None
+
+    def _looked_at(self, batches):
+        """The batches themselves, their structure checked where it is known.
+
+        A generator's first batch is drawn, and put before the others again.
+        """
+        if isinstance(batches, types.GeneratorType):
+            first = list(itertools.islice(batches, 1))
+            for batch in first:
+                self.unpacked(batch)
+            # A generator again, as Keras wants one.
+            return (each for each in itertools.chain(first, batches))
+        batch = getattr(batches, "element_spec", None)
+        # Of replicas it has no shapes.
+        if all(hasattr(each, "shape") for each in keras.tree.flatten(batch)):
+            self.unpacked(batch)
+        return batches
+
+
+def _is_array(data):
+    """Whether it is an array or a structure of arrays, and no data set."""
+    return all(hasattr(each, "shape") for each in keras.tree.flatten(data))
