@@ -9,6 +9,11 @@ from keras_ffl.backend import in_strategy, prefers_xla, share_of_replica
 from keras_ffl.errors import InputError
 from keras_ffl.methods.adapters import Adapters
 from keras_ffl.methods.checked import CheckedModel
+from keras_ffl.methods.metrics import (
+    leave_out,
+    metrics_by_head,
+    not_rebuilt,
+)
 from keras_ffl.methods.terms import weighted_mean, with_regularization
 from keras_ffl.models.checks import check_classes
 from keras_ffl.optimizers import SGD
@@ -291,7 +296,10 @@ class TrainingMethod(CheckedModel):
             loss_weights: None, likewise.
             metrics: List of metrics that every head gets (logged as
                 `<head>_<metric>`, by a method of one head as `<metric>`), or
-                a dict from head to its metrics.
+                a dict from head to its metrics. A metric is a name, a
+                function of labels and logits, a `keras.metrics.Metric` (of
+                which every head gets a copy), its class, or a function
+                without arguments that makes one.
             weighted_metrics: Likewise, weighted by `sample_weight`.
             jit_compile: Whether to compile with XLA; on TensorFlow "auto"
                 does so on accelerators only, because on CPUs XLA's
@@ -299,11 +307,11 @@ class TrainingMethod(CheckedModel):
             **kwargs: Further arguments of `keras.Model.compile`.
 
         Raises:
-            InputError: A `loss` is given, a metric names no head, the
-                optimizer accumulates gradients within a strategy or for a
-                method that takes turns, overwrites weights by averages within
-                a strategy, or is a `MultiOptimizer` for a method that takes
-                turns.
+            InputError: A `loss` is given, a metric names no head or can't be
+                copied, the optimizer accumulates gradients within a strategy
+                or for a method that takes turns, overwrites weights by
+                averages within a strategy, or is a `MultiOptimizer` for a
+                method that takes turns.
         """
         for argument, value in (("loss", loss), ("loss_weights", loss_weights)):
             if value is not None:
@@ -338,15 +346,20 @@ class TrainingMethod(CheckedModel):
             )
         if jit_compile == "auto" and not prefers_xla():
             jit_compile = False
+        by_head = {
+            argument: metrics_by_head(given, self.heads, argument)
+            for argument, given in (
+                ("metrics", metrics),
+                ("weighted_metrics", weighted_metrics),
+            )
+        }
         super().compile(
             optimizer=SGD() if optimizer is None else optimizer,
-            metrics=self._by_head(metrics, "metrics"),
-            weighted_metrics=self._by_head(
-                weighted_metrics, "weighted_metrics"
-            ),
             jit_compile=jit_compile,
+            **by_head,
             **kwargs,
         )
+        self._unsaved_metrics = not_rebuilt(by_head)
         if not self._term_trackers:
             self._term_trackers = {
                 name: keras.metrics.Mean(name=name)
@@ -364,28 +377,13 @@ class TrainingMethod(CheckedModel):
             config["optimizer"] = keras.saving.serialize_keras_object(
                 self.optimizer
             )
+            leave_out(self._unsaved_metrics, config)
         return config
 
     def compile_from_config(self, config):
         """Compiles a loaded model as it was compiled when it was saved."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
-
-    def _by_head(self, metrics, argument):
-        """Metrics as a dict by head, every head with objects of its own."""
-        if metrics is None:
-            return None
-        if isinstance(metrics, dict):
-            for head in metrics:
-                if head not in self.heads:
-                    raise InputError(
-                        f"`{argument}`: heads are {', '.join(self.heads)}, "
-                        f"got {head!r}"
-                    )
-            return metrics
-        if not isinstance(metrics, (list, tuple)):
-            metrics = [metrics]
-        return {head: [_copy(m) for m in metrics] for head in self.heads}
 
     def fit(
         self,
@@ -477,9 +475,3 @@ class TrainingMethod(CheckedModel):
         logits = {**y_pred, **self.derived_heads(y_pred)}
         labels = {head: y for head in logits}
         return super().compute_metrics(x, labels, logits, sample_weight)
-
-
-def _copy(metric):
-    if isinstance(metric, keras.metrics.Metric):
-        return type(metric).from_config(metric.get_config())
-    return metric
