@@ -15,7 +15,8 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # That of all contenders but PyTorch's.
-if importlib.util.find_spec("tensorflow"):
+_BACKEND = os.environ.get("KERAS_BACKEND")
+if _BACKEND in (None, "jax") and importlib.util.find_spec("tensorflow"):
     os.environ["KERAS_BACKEND"] = "tensorflow"
 
 from absl import flags  # noqa: E402

@@ -11,7 +11,8 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # TensorFlow writes all formats but one, of runs of another backend as well.
-if importlib.util.find_spec("tensorflow"):
+_BACKEND = os.environ.get("KERAS_BACKEND")
+if _BACKEND in (None, "jax") and importlib.util.find_spec("tensorflow"):
     os.environ["KERAS_BACKEND"] = "tensorflow"
 
 from absl import flags  # noqa: E402
