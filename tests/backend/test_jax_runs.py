@@ -127,6 +127,11 @@ def test_evaluate(folder, whole):
         (["--set=mixup=0.2"], "mixup: expected 0 with Keras' backend jax"),
         (["--strategy=tpu"], "auto, one or mirrored with Keras' backend jax"),
         (["--strategy=mirrored"], "mirrored needs several devices"),
+        (
+            ["--preset=quickstart", "--set=fusion_filters=1000000000"],
+            "`fusion_filters`=1000000000 needs at least .* GB of memory",
+        ),
+        (["--set=use_fkd=false"], "`use_fkd` has no meaning for method van"),
         (["--max_minutes=0"], "`max_minutes` must be > 0, got 0"),
     ],
 )

@@ -2,6 +2,9 @@
 
 import json
 import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -108,6 +111,42 @@ def test_names_without_utf8(folder, tmp_path):
     assert r"caf\xe9" in page.read_text(encoding="utf-8")
     write_figure(workdir.path, tmp_path / "cam.png", files=[photo])
     assert _labels_of_folders([photo], info) == [1]
+
+
+@pytest.mark.jax
+@pytest.mark.slow
+def test_names_without_utf8_on_jax(folder, tmp_path):
+    rename_without_utf8(folder)
+    script = pathlib.Path(__file__).parents[2] / "scripts" / "train.py"
+
+    def train(*arguments):
+        return subprocess.run(
+            [
+                sys.executable,
+                str(script),
+                "--preset=quickstart_vanilla",
+                "--dataset=imagefolder",
+                f"--data_dir={folder}",
+                "--set=image_size=32",
+                "--set=epochs=1",
+                "--set=lr_milestones=1",
+                f"--workdir={tmp_path / 'run'}",
+                *arguments,
+            ],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        )
+
+    done = train()
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        rf"error: photo {folder}/train/caf\xe9/2.jpg can't be read"
+    )
+    done = train("--verify_images", f"--workdir={tmp_path / 'verified'}")
+    assert done.returncode == 0, done.stderr
+    info = Workdir(tmp_path / "verified").dataset_info()
+    assert info.left_out == (r"train/caf\xe9/2.jpg",)
 
 
 def test_a_damaged_photo_stops_the_run(folder, tmp_path):
