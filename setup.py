@@ -19,7 +19,6 @@ VERSION = re.search(
 INSTALL = [
     "tensorflow~=2.21.0",
     "keras~=3.15.1",
-    "keras-cv~=0.9.0",
     "tensorflow-datasets~=4.9.10",
     "absl-py>=2.1,<3",
     # Imported directly; with the minor version, because a deprecation in the

@@ -12,7 +12,8 @@ def head_logits(model, batches, verbose=0):
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
-        batches: `tf.data.Dataset` or array of prepared images.
+        batches: `keras_ffl.data.Batches`, or a `tf.data.Dataset` or array of
+            normalised images.
         verbose: Whether to show a progress bar, 0 or 1.
 
     Returns:
@@ -106,7 +107,7 @@ def evaluate_heads(model, batches, y, verbose=0, add_up=None):
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
-        batches: `tf.data.Dataset` or array of prepared images, in order.
+        batches: As of `head_logits`, in order.
         y: Integer labels (n,).
         verbose: Whether to show a progress bar, 0 or 1.
         add_up: Function from an array of counts to that of all processes

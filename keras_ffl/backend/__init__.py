@@ -20,8 +20,8 @@ before. `tensorflow/` and `jax/` have the same names:
 * `make_deterministic()`: makes operations repeat bit by bit.
 * `NAME`: Keras' name of the backend.
 * `PACKAGES`: the packages whose versions a run writes down.
-* `DATA_ON_DEVICE`: whether arrays are trained on from the device's memory
-  (`keras_ffl.data.in_memory`) instead of through tf.data.
+* `STEPS_IN_A_CALL`: whether a batch of arrays holds several steps
+  (`keras_ffl.backend.jax.feed`) instead of Keras' counting some as one.
 * `TENSORBOARD`: whether a run writes TensorBoard's logs.
 """
 
@@ -51,11 +51,11 @@ make_deterministic = chosen.make_deterministic
 gradients_of = chosen.gradients_of
 NAME = chosen.NAME
 PACKAGES = chosen.PACKAGES
-DATA_ON_DEVICE = chosen.DATA_ON_DEVICE
+STEPS_IN_A_CALL = chosen.STEPS_IN_A_CALL
 TENSORBOARD = chosen.TENSORBOARD
 
 __all__ = [
-    "DATA_ON_DEVICE",
+    "STEPS_IN_A_CALL",
     "MethodModel",
     "NAME",
     "PACKAGES",

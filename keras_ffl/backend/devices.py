@@ -2,7 +2,7 @@
 
 import contextlib
 
-from keras_ffl.distribution import Replicas
+from keras_ffl.data import Share
 from keras_ffl.errors import InputError
 
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
@@ -16,7 +16,7 @@ class Devices:
         count: Int >= 1, devices in all processes.
         replicas: Int >= 1, replicas of the model, each with rows of its own
             of every batch. 1 where one program runs on all devices.
-        process: `keras_ffl.distribution.Replicas`, the share of this process
+        process: `keras_ffl.data.Share`, the share of this process
             in the evaluation of the test split.
         chief: Bool, whether this process writes the run's files.
         static_shapes: Bool, whether every batch must have one size that is
@@ -25,7 +25,7 @@ class Devices:
 
     count = 1
     replicas = 1
-    process = Replicas()
+    process = Share()
     chief = True
     static_shapes = False
 
@@ -40,19 +40,6 @@ class Devices:
             WorkerLost: Another process is gone.
         """
         return contextlib.nullcontext()
-
-    def batches(self, make, smallest=0, static_size=None):
-        """What `fit` is given as batches for these devices.
-
-        Args:
-            make: Function that gives the batches. Its argument is a function
-                that the data set of global batches (or of their indices) has
-                to go through, or None.
-            smallest: Int, a global batch of fewer rows is left out.
-            static_size: Int, the size of every global batch where all must
-                be of one size, else None. Smaller ones are left out.
-        """
-        return make(None)
 
     def sum_over_processes(self, values):
         """The sum of an array over all processes, which all must call this.

@@ -6,6 +6,7 @@ import keras
 
 from keras_ffl.backend.counting import OneCount
 from keras_ffl.batches import unpacked
+from keras_ffl.data import Batches
 from keras_ffl.errors import InputError
 
 
@@ -61,8 +62,8 @@ class SteppedModel(keras.Model):
       one of them, `turn`, which `turn_number(steps, epochs)` chooses before
       the step.
 
-    To be implemented by the backends: `forward_pass_class`, and what Keras
-    calls (`train_step`, `test_step` and so on).
+    To be implemented by the backends: `forward_pass_class`, `feed`, and what
+    Keras calls (`train_step`, `test_step` and so on).
     """
 
     forward_pass_class = ForwardPass
@@ -126,3 +127,32 @@ class SteppedModel(keras.Model):
                 "`trainable` must be True for a layer that a step of "
                 f"{type(self).__name__} moves, got frozen layers only"
             )
+
+    # ----- batches of this package -------------------------------------------
+
+    def feed(self, batches):
+        """What Keras is given for `keras_ffl.data.Batches`."""
+        raise NotImplementedError
+
+    def _fed(self, x):
+        return self.feed(x) if isinstance(x, Batches) else x
+
+    def fit(self, x=None, *args, validation_data=None, **kwargs):
+        """`keras.Model.fit`, also of `keras_ffl.data.Batches`."""
+        if isinstance(x, Batches):
+            # They come shuffled.
+            kwargs["shuffle"] = False
+        return super().fit(
+            self._fed(x),
+            *args,
+            validation_data=self._fed(validation_data),
+            **kwargs,
+        )
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """`keras.Model.evaluate`, also of `keras_ffl.data.Batches`."""
+        return super().evaluate(self._fed(x), *args, **kwargs)
+
+    def predict(self, x, *args, **kwargs):
+        """`keras.Model.predict`, also of `keras_ffl.data.Batches`."""
+        return super().predict(self._fed(x), *args, **kwargs)

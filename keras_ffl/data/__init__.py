@@ -1,51 +1,57 @@
-"""Data sets, augmentation and the input pipeline."""
+"""Data sets, and batches of them: plan -> read -> transform -> network."""
 
-from keras_ffl.data.arrays import Dataset, from_arrays
-from keras_ffl.data.augmentation import (
-    Augmentation,
-    crop_and_flip,
-    cut_out,
-    draw_epoch,
-)
-from keras_ffl.data.datasets import DATASETS, load
-from keras_ffl.data.holdout import split_holdout
-from keras_ffl.data.image_folder import from_folder
-from keras_ffl.data.info import DatasetInfo
-from keras_ffl.data.named_files import read_images
-from keras_ffl.data.npz import read_npz
-from keras_ffl.data.photo_decoding import (
-    decode_centre,
-    decode_image,
-    draw_crops,
-)
-from keras_ffl.data.photo_files import PhotoFiles
-from keras_ffl.data.photo_pipeline import naming_unreadable
-from keras_ffl.data.photos import PhotoDataset, PhotoOptions
-from keras_ffl.data.pipeline import (
-    displayed,
+from keras_ffl.data.arrays import (
+    Dataset,
     evaluation_batches,
-    normalize,
-    steps_per_epoch,
+    from_arrays,
+    read_npz,
     training_batches,
 )
-from keras_ffl.data.plans import steps_per_call
+from keras_ffl.data.augmentation import Augmentation
+from keras_ffl.data.batches import (
+    Batches,
+    BatchOptions,
+    steps_per_call,
+    steps_per_epoch,
+)
+from keras_ffl.data.datasets import DATASETS, load
+from keras_ffl.data.epoch_plan import Plan
+from keras_ffl.data.holdout import split_holdout
+from keras_ffl.data.info import DatasetInfo
+from keras_ffl.data.photos import (
+    PhotoDataset,
+    PhotoFiles,
+    PhotoOptions,
+    decode_centre,
+    decode_image,
+    from_folder,
+    naming_unreadable,
+    read_images,
+)
 from keras_ffl.data.sampling import sample_test, sample_training
+from keras_ffl.data.share import (
+    Share,
+    evaluation_batch_size,
+    static_evaluation_batch_size,
+)
+from keras_ffl.data.transform import Pixels, normalize
 
 __all__ = [
     "Augmentation",
+    "BatchOptions",
+    "Batches",
     "DATASETS",
     "Dataset",
     "DatasetInfo",
     "PhotoDataset",
     "PhotoFiles",
     "PhotoOptions",
-    "crop_and_flip",
-    "cut_out",
+    "Pixels",
+    "Plan",
+    "Share",
     "decode_centre",
     "decode_image",
-    "displayed",
-    "draw_crops",
-    "draw_epoch",
+    "evaluation_batch_size",
     "evaluation_batches",
     "from_arrays",
     "from_folder",
@@ -57,6 +63,7 @@ __all__ = [
     "sample_test",
     "sample_training",
     "split_holdout",
+    "static_evaluation_batch_size",
     "steps_per_call",
     "steps_per_epoch",
     "training_batches",

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from keras_ffl.data.arrays import Dataset, from_arrays
-from keras_ffl.data.image_folder import from_folder
-from keras_ffl.data.imagenet import imagenet2012
+from keras_ffl.data.arrays.array_dataset import Dataset, from_arrays
+from keras_ffl.data.arrays.npz import read_npz
 from keras_ffl.data.info import DatasetInfo
-from keras_ffl.data.npz import read_npz
-from keras_ffl.data.photos import PhotoOptions
+from keras_ffl.data.photos.folder import from_folder
+from keras_ffl.data.photos.imagenet import imagenet2012
+from keras_ffl.data.photos.photo_dataset import PhotoOptions
 from keras_ffl.data.tfds_builders import (
     check_complete,
     damaged,
@@ -25,7 +25,7 @@ def load(name, data_dir=None, photos=PhotoOptions()):
     """Loads a data set by its name.
 
     `digits` comes with scikit-learn, `npz` is a file of anyone's arrays
-    (`keras_ffl.data.npz.read_npz`), `imagefolder` are anyone's photos
+    (`keras_ffl.data.arrays.npz.read_npz`), `imagefolder` are anyone's photos
     (`keras_ffl.data.from_folder`); the others are read, and downloaded where
     they are not there yet, by tensorflow-datasets, or where `data_dir` is a
     `.npz` file, from there.

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from keras_ffl.data.pipeline import displayed
 from keras_ffl.errors import InputError
 
 
@@ -10,8 +9,7 @@ def sample_test(dataset, count=None, seed=0):
     """Images of the test split as evaluation shows them, not normalised.
 
     Args:
-        dataset: `keras_ffl.data.Dataset` or `PhotoDataset`. Photos are
-            decoded, cut to their centre and rounded.
+        dataset: `keras_ffl.data.Dataset` or `PhotoDataset`.
         count: Int >= 1, images to draw at random; None for all, which it is
             too where there are no more.
         seed: Int, of the draw.
@@ -24,12 +22,7 @@ def sample_test(dataset, count=None, seed=0):
         InputError: `count` is no such number.
     """
     drawn = _draw(len(dataset.y_test), count, seed)
-    kept, start = [], 0
-    for images, _ in dataset.evaluation_batches().as_numpy_iterator():
-        own = drawn[(drawn >= start) & (drawn < start + len(images))] - start
-        kept.append(displayed(images[own], dataset.info))
-        start += len(images)
-    return np.concatenate(kept), np.asarray(dataset.y_test)[drawn]
+    return dataset.test_images(drawn), np.asarray(dataset.y_test)[drawn]
 
 
 def sample_training(dataset, count=None, seed=0):

@@ -88,7 +88,7 @@ def export_head(model, head, info, path, fold=True):
             images = tf.map_fn(
                 lambda code: decode_image(code, info),
                 encoded,
-                fn_output_signature=tf.TensorSpec(info.input_shape),
+                fn_output_signature=tf.TensorSpec(info.input_shape, tf.uint8),
             )
             return classes_of(logits_of(images))
         logits = tf.map_fn(

@@ -71,24 +71,24 @@ def write_figure(
     explained = class_number(explained, info, names)
     shown = views_to_show(runs)
     if files:
-        images = data.normalize(data.read_images(files, info), info)
+        pixels = data.read_images(files, info)
         labels = _labels_of_folders(files, info)
         groups = {"images": np.arange(len(files))}
         numbers = groups
     else:
         dataset = load_test_data(runs[0])
         numbers = _drawn_groups(runs, shown, dataset, per_group, seed)
-        images, labels = prepared_test_images(
-            dataset, np.concatenate(list(numbers.values()))
-        )
+        chosen = np.concatenate(list(numbers.values()))
+        pixels, labels = dataset.test_images(chosen), dataset.y_test[chosen]
         groups = renumbered(numbers)
+    images = data.normalize(pixels, info)
     views = [
         view(run.model, head, images, title, explained, layer, method)
         for run, head, title in shown
     ]
     output.parent.mkdir(parents=True, exist_ok=True)
     plot_grad_cam(
-        data.displayed(images, info),
+        pixels,
         views,
         groups,
         names,
@@ -97,23 +97,6 @@ def write_figure(
         dpi,
     )
     return numbers
-
-
-def prepared_test_images(dataset, indices):
-    """Some test images, prepared.
-
-    Args:
-        dataset: `keras_ffl.data.Dataset` or `PhotoDataset`.
-        indices: Integers (n,).
-
-    Returns:
-        Tuple of float32 (n, h, w, c), normalised, and integers (n,).
-    """
-    part = dataset.with_test(indices)
-    with data.naming_unreadable():
-        batches = part.evaluation_batches().as_numpy_iterator()
-        images = np.concatenate([images for images, _ in batches])
-    return images, part.y_test
 
 
 def renumbered(groups):

@@ -10,7 +10,6 @@ from keras_ffl.analysis import confusion, most_confused, per_class_gain
 from keras_ffl.reporting import charts, page
 from keras_ffl.reporting.figure import (
     group_names,
-    prepared_test_images,
     renumbered,
 )
 from keras_ffl.reporting.measures import (
@@ -65,8 +64,9 @@ def write_report(
     dataset = load_test_data(runs[0])
     answers = ask(runs, dataset)
     order = np.random.default_rng(seed).permutation(len(answers.y))
-    images, labels = prepared_test_images(dataset, np.sort(order[:samples]))
-    alike = likeness(runs, answers, images, labels)
+    chosen = np.sort(order[:samples])
+    images = data.normalize(dataset.test_images(chosen), runs[0].info)
+    alike = likeness(runs, answers, images, answers.y[chosen])
     shown = views_to_show(runs)
     titles = [title for *_, title in shown]
     confidence, right_images = shared_confidence(answers, titles)
@@ -208,16 +208,16 @@ def _groups(answers, shown, runs):
 
 def _cards(runs, shown, dataset, groups, names, per_group, seed):
     chosen = drawn(groups, per_group, seed)
-    images, labels = prepared_test_images(
-        dataset, np.concatenate(list(chosen.values()))
-    )
+    numbers = np.concatenate(list(chosen.values()))
+    pixels = dataset.test_images(numbers)
+    images = data.normalize(pixels, runs[0].info)
     views = [view(run.model, head, images, title) for run, head, title in shown]
     return page.cards(
-        data.displayed(images, runs[0].info),
+        pixels,
         views,
         renumbered(chosen),
         names,
-        labels,
+        dataset.y_test[numbers],
     )
 
 

@@ -6,10 +6,6 @@ import keras
 
 from keras_ffl import backend, data
 from keras_ffl.callbacks import StopOnDivergence, WarmUp
-from keras_ffl.distribution import (
-    evaluation_batch_size,
-    static_evaluation_batch_size,
-)
 from keras_ffl.errors import InputError
 from keras_ffl.schedules import Cosine, Steps
 from keras_ffl.training.parts import full_rate
@@ -85,38 +81,33 @@ def fit_arguments(config, dataset, holdout, done, devices):
     augmentation = _augmentation(config, dataset.info)
     replicas = devices.replicas
     static = devices.static_shapes
-    steps = data.steps_per_epoch(
-        dataset.num_train, config.batch_size, static, replicas
-    )
+    # A smaller batch would leave a replica without an example.
+    smallest = config.batch_size if static else replicas
+    steps = data.steps_per_epoch(dataset.num_train, config.batch_size, smallest)
     if not steps:
-        least = config.batch_size if static else replicas
         raise InputError(
-            f"`dataset` must have at least {least} training images for these "
-            f"devices and this batch size, got {dataset.num_train}"
+            f"`dataset` must have at least {smallest} training images for "
+            f"these devices and this batch size, got {dataset.num_train}"
         )
     options = {}
-    if backend.DATA_ON_DEVICE and isinstance(dataset, data.Dataset):
+    if backend.STEPS_IN_A_CALL and isinstance(dataset, data.Dataset):
         options["steps_per_call"] = _steps_per_call(config, dataset)
     elif steps % config.steps_per_execution:
         raise InputError(
             f"`steps_per_execution` must divide the {steps} steps of an "
             f"epoch, got {config.steps_per_execution}"
         )
-    train_batches = devices.batches(
-        lambda part: dataset.training_batches(
-            config.batch_size,
-            config.seed,
-            augmentation,
-            initial_epoch=done,
-            epochs=config.epochs,
-            part=part,
-            **options,
-        ),
-        smallest=replicas,
-        static_size=config.batch_size if static else None,
+    train_batches = dataset.training_batches(
+        config.batch_size,
+        config.seed,
+        augmentation,
+        initial_epoch=done,
+        epochs=config.epochs,
+        smallest=smallest,
+        **options,
     )
     # Keras takes one call of a compiled function for a step.
-    steps = getattr(train_batches, "calls_per_epoch", steps)
+    steps = len(train_batches.calls)
     held_out = holdout or dataset
     validation = _validation(
         config, held_out, augmentation.softens_labels, devices
@@ -127,7 +118,6 @@ def fit_arguments(config, dataset, holdout, done, devices):
         "initial_epoch": done,
         "epochs": config.epochs,
         **validation,
-        "shuffle": False,  # The batches come shuffled.
         "callbacks": run_callbacks(config, steps),
     }
 
@@ -136,7 +126,11 @@ def _validation(config, dataset, one_hot, devices):
     """What `fit` is given to evaluate the test split after every epoch."""
     images, replicas = len(dataset.y_test), devices.replicas
     static = devices.static_shapes
-    choose = static_evaluation_batch_size if static else evaluation_batch_size
+    choose = (
+        data.static_evaluation_batch_size
+        if static
+        else data.evaluation_batch_size
+    )
     size = choose(images, config.eval_batch_size, replicas)
     if static and images % size:
         warnings.warn(
@@ -145,11 +139,8 @@ def _validation(config, dataset, one_hot, devices):
             "counts all of them",
             stacklevel=2,
         )
-    batches = devices.batches(
-        lambda part: dataset.evaluation_batches(
-            size, one_hot=one_hot, part=part
-        ),
-        static_size=size if static else None,
+    batches = dataset.evaluation_batches(
+        size, one_hot=one_hot, smallest=size if static else 1
     )
     return {
         "validation_data": batches,

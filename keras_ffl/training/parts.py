@@ -58,7 +58,7 @@ def build_model(config, info):
         metrics=["accuracy"],
         # Data on the device come as several steps already.
         steps_per_execution=1
-        if backend.DATA_ON_DEVICE
+        if backend.STEPS_IN_A_CALL
         else config.steps_per_execution,
     )
     return model

@@ -8,10 +8,7 @@ import keras
 import keras_ffl
 from keras_ffl import backend
 from keras_ffl.callbacks import Checkpoints
-from keras_ffl.distribution import (
-    evaluation_batch_size,
-    slices_of_replicas,
-)
+from keras_ffl.data import evaluation_batch_size
 from keras_ffl.evaluation import evaluate_heads
 from keras_ffl.models import count_multiply_adds, count_parameters
 from keras_ffl.visualization import plot_curves
@@ -90,10 +87,7 @@ def _evaluated(model, config, folder, dataset, verbose, devices):
     rows = process.rows(images, batch)
     return evaluate_heads(
         model,
-        dataset.evaluation_batches(
-            batch,
-            part=lambda batches: slices_of_replicas(batches, process),
-        ),
+        dataset.evaluation_batches(batch, share=process),
         dataset.y_test[rows],
         verbose,
         add_up=devices.sum_over_processes,

@@ -135,6 +135,15 @@ def random_arrays(count, size, classes):
     return x, rng.integers(classes, size=count, dtype="int32"), info
 
 
+def fed(batches):
+    """`keras_ffl.data.Batches` as a training on TensorFlow draws them."""
+    import tensorflow as tf
+
+    from keras_ffl.backend.tensorflow.feed import feed
+
+    return feed(batches, tf.distribute.get_strategy())
+
+
 def array_batches(batch, classes=100):
     """An epoch of images of CIFAR's number and size."""
     from keras_ffl.data import Augmentation, training_batches

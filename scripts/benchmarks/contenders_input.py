@@ -3,6 +3,7 @@
 import pathlib
 import time
 
+from benchmarks.contenders import array_batches, fed
 from benchmarks.worker import Prepared, memory
 
 # Photos in an epoch, at least: enough that its ends don't count.
@@ -32,8 +33,8 @@ def _files(data_dir):
 def _dataset(data_dir):
     import numpy as np
 
-    from keras_ffl.data.photo_files import PhotoFiles
-    from keras_ffl.data.photos import PhotoDataset, photo_info
+    from keras_ffl.data import PhotoDataset, PhotoFiles
+    from keras_ffl.data.photos.photo_dataset import photo_info
 
     root, names = _files(data_dir)
     labels = np.arange(len(names), dtype="int32") % 10
@@ -46,7 +47,7 @@ def _pass_over(batches, batch):
     """A contender that draws an epoch; its first batches aren't measured.
 
     Args:
-        batches: Function that gives a `tf.data.Dataset` of an epoch.
+        batches: Function that gives an iterable of an epoch.
         batch: Int, photos in an element of it.
     """
     cpu_seconds = []
@@ -98,10 +99,12 @@ def cut_and_resize(data_dir, batch):
     """The two operations no training can do without, boxes drawn before."""
     import tensorflow as tf
 
-    from keras_ffl.data.photo_decoding import draw_crops, random_box
+    from keras_ffl.data.photos.decoding import random_box
+
+    plan = _dataset(data_dir).training_batches(batch, 0).plan(0)
+    draws = {"sides": plan.sides, "corner": plan.corner}
 
     def make(contents):
-        draws = draw_crops(0, 0, len(contents))
         boxes = tf.map_fn(
             lambda row: random_box(
                 tf.io.extract_jpeg_shape(row[0])[:2], row[1]
@@ -125,8 +128,8 @@ def training(data_dir, batch):
 
     dataset = _dataset(data_dir)
     return _pass_over(
-        lambda: dataset.training_batches(
-            batch, 0, Augmentation(), drop_remainder=True
+        lambda: fed(
+            dataset.training_batches(batch, 0, Augmentation(), smallest=batch)
         ),
         batch,
     )
@@ -135,7 +138,7 @@ def training(data_dir, batch):
 def evaluation(data_dir, batch):
     """What an evaluation of photos draws."""
     dataset = _dataset(data_dir)
-    return _pass_over(lambda: dataset.evaluation_batches(batch), batch)
+    return _pass_over(lambda: fed(dataset.evaluation_batches(batch)), batch)
 
 
 def resident_memory(data_dir, batch, epochs):
@@ -148,7 +151,11 @@ def resident_memory(data_dir, batch, epochs):
     def step():
         resident.clear()
         iterator = iter(
-            dataset.training_batches(batch, 0, Augmentation(), epochs=epochs)
+            fed(
+                dataset.training_batches(
+                    batch, 0, Augmentation(), epochs=epochs
+                )
+            )
         )
         for _ in range(epochs):
             for _ in range(steps_per_epoch(dataset.num_train, batch)):
@@ -160,9 +167,7 @@ def resident_memory(data_dir, batch, epochs):
 
 def arrays(batch):
     """Whole epochs of what a training of images in memory draws."""
-    from benchmarks.contenders import array_batches
-
-    batches = array_batches(batch)
+    batches = fed(array_batches(batch))
 
     def step():
         start = time.perf_counter()

@@ -16,8 +16,12 @@ from keras import ops
 
 from keras_ffl.backend import make_devices, split_cpu
 from keras_ffl.backend.jax.devices import JaxDevices
-from keras_ffl.data import Augmentation, DatasetInfo
-from keras_ffl.data.in_memory import EvaluationBatches, TrainingBatches
+from keras_ffl.data import (
+    Augmentation,
+    DatasetInfo,
+    evaluation_batches,
+    training_batches,
+)
 
 # Method, number of devices, steps in one call, and dtype policy.
 WAYS = {
@@ -49,7 +53,7 @@ def train(method, weights, steps_per_call):
     else:
         steps.builders.moved(model)
         weights.update(steps.initial_weights(model))
-    batches = TrainingBatches(
+    batches = training_batches(
         *data(20),
         INFO,
         8,
@@ -61,11 +65,10 @@ def train(method, weights, steps_per_call):
     model.fit(
         batches,
         epochs=2,
-        steps_per_epoch=batches.calls_per_epoch,
-        shuffle=False,
+        steps_per_epoch=len(batches.calls),
         verbose=0,
     )
-    test = EvaluationBatches(*data(12), INFO, 8)
+    test = evaluation_batches(*data(12), INFO, 8)
     logs = model.evaluate(test, verbose=0, return_dict=True)
     found = {f"evaluation: {name}": value for name, value in logs.items()}
     logits = model.predict(test, verbose=0)

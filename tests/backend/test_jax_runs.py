@@ -124,7 +124,6 @@ def test_evaluate(folder, whole):
             ["--dataset=imagefolder", "--data_dir=photos"],
             "photos.* need tensorflow, which is not installed",
         ),
-        (["--set=mixup=0.2"], "mixup: expected 0 with Keras' backend jax"),
         (["--strategy=tpu"], "auto, one or mirrored with Keras' backend jax"),
         (["--strategy=mirrored"], "mirrored needs several devices"),
         (

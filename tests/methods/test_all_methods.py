@@ -16,8 +16,7 @@ from builders import (
     largest_difference,
 )
 
-from keras_ffl.data import DatasetInfo
-from keras_ffl.distribution import distribute
+from keras_ffl.data import Augmentation, DatasetInfo, training_batches
 from keras_ffl.errors import InputError
 from keras_ffl.export import export_head
 from keras_ffl.methods import TrainingMethod
@@ -244,13 +243,10 @@ def test_steps_as_a_tpu_takes_them(method, monkeypatch):
     """Batches of one static size, compiled whole by XLA."""
     monkeypatch.setattr(steps, "has_accelerator", lambda: True)
     x, y = data(10, image=IMAGE)
-
-    def batches(part):
-        indices = tf.data.Dataset.range(len(x)).batch(4).repeat(3)
-        return part(indices).map(lambda i: (tf.gather(x, i), tf.gather(y, i)))
-
-    static = distribute(tf.distribute.get_strategy(), batches, static_size=4)
-    assert [spec.shape for spec in static.element_spec] == [(4, *IMAGE), (4,)]
+    pixels = np.clip(60 * x + 120, 0, 255).astype("uint8")
+    static = training_batches(
+        pixels, y, INFO, 4, 0, Augmentation(pad=1), epochs=3, smallest=4
+    )
     histories, models = [], []
     for jit_compile in (True, False):
         model = compiled(
@@ -265,10 +261,11 @@ def test_steps_as_a_tpu_takes_them(method, monkeypatch):
             steps_per_epoch=2,
             validation_data=static,
             validation_steps=2,
-            shuffle=False,
             verbose=0,
         )
         assert int(model.optimizer.iterations) == 6
+        pixels, labels = model.feed(static).element_spec
+        assert (pixels.values.shape, labels.shape) == ((4, *IMAGE), (4,))
         histories.append(history.history)
         models.append(model)
     assert histories[0].keys() == histories[1].keys()

@@ -114,7 +114,7 @@ def test_digits_as_a_network_takes_them():
     assert abs(found.x_test.mean() - own.x_test.mean()) < 1
     assert (found.info.mean, found.info.std) == (info.mean, info.std)
     assert found.info.num_classes == 10 and not found.info.flip
-    batch, _ = next(found.evaluation_batches(2).as_numpy_iterator())
+    batch, _ = found.evaluation_batches(2)[0]
     assert_allclose(
         batch, (found.x_test[:2] - np.array(info.mean)) / info.std, rtol=1e-5
     )

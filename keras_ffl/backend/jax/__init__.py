@@ -4,9 +4,9 @@ from keras_ffl.backend.jax.devices import make_devices, split_cpu
 from keras_ffl.backend.jax.gradients import gradients_of
 from keras_ffl.backend.jax.kernels import fused_batch_norm, momentum_kernel
 from keras_ffl.backend.jax.platform import (
-    DATA_ON_DEVICE,
     NAME,
     PACKAGES,
+    STEPS_IN_A_CALL,
     TENSORBOARD,
     has_accelerator,
     make_deterministic,
@@ -23,7 +23,7 @@ from keras_ffl.backend.jax.steps import MethodModel
 from keras_ffl.backend.jax.values import said_by
 
 __all__ = [
-    "DATA_ON_DEVICE",
+    "STEPS_IN_A_CALL",
     "MethodModel",
     "NAME",
     "PACKAGES",

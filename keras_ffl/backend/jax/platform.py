@@ -6,7 +6,7 @@ import jax
 
 NAME = "jax"
 PACKAGES = ("jax", "jaxlib", "keras", "numpy")
-DATA_ON_DEVICE = True
+STEPS_IN_A_CALL = True
 # Keras writes them by TensorFlow, which would take the GPU's memory.
 TENSORBOARD = False
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"

@@ -10,6 +10,7 @@ import warnings
 import jax
 import keras
 
+from keras_ffl.backend.jax.feed import feed
 from keras_ffl.backend.jax.values import (
     check_values,
     on_device,
@@ -144,23 +145,21 @@ class MethodModel(SteppedModel):
             state: Tuple of the values of the trainable and the other
                 variables, the optimizer's and the metrics'.
             data: Batch `(x, y)` or `(x, y, sample_weight)`, or one of
-                `keras_ffl.data.in_memory`.
+                `keras_ffl.backend.jax.feed`.
 
         Returns:
             Tuple of a dict of the metrics' and loss terms' running means, and
             the new state.
         """
-        plan = _plan(data)
-        if plan is None:
-            return self._one_step(state, data)
-        if plan.shape[0] == 1:
-            return self._one_step(state, _prepared(data, plan[0]))
+        batch = data[0] if on_device(data) else None
+        if batch is None or len(batch.steps()["example"]) == 1:
+            return self._one_step(state, _prepared(data))
 
-        def step(state, plan):
-            logs, state = self._one_step(state, _prepared(data, plan))
+        def step(state, rows):
+            logs, state = self._one_step(state, batch.prepared(rows))
             return state, logs
 
-        state, logs = jax.lax.scan(step, state, plan)
+        state, logs = jax.lax.scan(step, state, batch.steps())
         return {name: values[-1] for name, values in logs.items()}, state
 
     def _one_step(self, state, data):
@@ -193,19 +192,20 @@ class MethodModel(SteppedModel):
         Returns:
             As of `train_step`.
         """
-        plan = _plan(data)
-        if plan is not None:
-            data = _prepared(data, plan[0])
         return self._stateless(
-            self.evaluation_step, self._groups_of_test(), state, data
+            self.evaluation_step,
+            self._groups_of_test(),
+            state,
+            _prepared(data),
         )
 
     def predict_step(self, state, data):
         """Logits of one batch, as of `keras.Model.predict_step`."""
-        plan = _plan(data)
-        if plan is not None:
-            data = _prepared(data, plan[0])
-        return super().predict_step(state, data)
+        return super().predict_step(state, _prepared(data))
+
+    def feed(self, batches):
+        """What Keras is given for `keras_ffl.data.Batches`."""
+        return feed(batches)
 
     def make_train_function(self, force=False):
         """As in Keras, with a check of what data sets give."""
@@ -230,9 +230,8 @@ class MethodModel(SteppedModel):
             _, _, batches = next(iter(iterator))
             data_batch, iterator = next(batches), None
             check = functools.partial(check_values, self)
-        plan = _plan(data_batch)
-        if plan is not None:
-            data_batch = jax.eval_shape(_prepared, data_batch, plan[0])
+        if on_device(data_batch):
+            data_batch = jax.eval_shape(_prepared, data_batch)
         else:
             check(data_batch)
         super()._symbolic_build(iterator, data_batch)
@@ -247,12 +246,9 @@ def _pairs(groups, state):
     ]
 
 
-def _plan(data):
-    """The plan of a batch that is on the device, steps first, else None."""
-    return data[0].steps() if on_device(data) else None
-
-
-def _prepared(data, plan):
-    """One step's images and labels from a batch that is on the device."""
-    x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
-    return x.prepared(plan)
+def _prepared(data):
+    """A batch as the network takes it; of one on the device the first step."""
+    if not on_device(data):
+        return data
+    (batch,) = data
+    return batch.prepared({k: rows[0] for k, rows in batch.steps().items()})

@@ -10,6 +10,7 @@ import itertools
 import jax
 import numpy as np
 
+from keras_ffl.backend.jax.feed import DeviceBatch
 from keras_ffl.batches import checked_arrays
 from keras_ffl.errors import InputError
 
@@ -20,8 +21,8 @@ def said_by(error):
 
 
 def on_device(batch):
-    """Whether a batch is one of `keras_ffl.data.in_memory`."""
-    return isinstance(batch, tuple) and hasattr(batch[0], "plan")
+    """Whether a batch is a `DeviceBatch`, whose labels were checked."""
+    return isinstance(batch, tuple) and isinstance(batch[0], DeviceBatch)
 
 
 def check_values(model, batch):

@@ -7,9 +7,9 @@ from keras_ffl.backend.tensorflow.kernels import (
     momentum_kernel,
 )
 from keras_ffl.backend.tensorflow.platform import (
-    DATA_ON_DEVICE,
     NAME,
     PACKAGES,
+    STEPS_IN_A_CALL,
     TENSORBOARD,
     has_accelerator,
     make_deterministic,
@@ -26,7 +26,7 @@ from keras_ffl.backend.tensorflow.steps import MethodModel
 from keras_ffl.backend.tensorflow.values import said_by
 
 __all__ = [
-    "DATA_ON_DEVICE",
+    "STEPS_IN_A_CALL",
     "MethodModel",
     "NAME",
     "PACKAGES",

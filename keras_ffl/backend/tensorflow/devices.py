@@ -5,7 +5,6 @@ import os
 
 from keras_ffl.backend.devices import Devices, check_strategy, splitting_cpu
 from keras_ffl.backend.tensorflow.workers import Workers
-from keras_ffl.distribution import distribute
 from keras_ffl.errors import InputError
 from keras_ffl.optional import tensorflow as tf
 
@@ -25,9 +24,6 @@ class ReplicaDevices(Devices):
 
     def scope(self):
         return self.strategy.scope()
-
-    def batches(self, make, smallest=0, static_size=None):
-        return distribute(self.strategy, make, smallest, static_size)
 
 
 class WorkerDevices(Workers, ReplicaDevices):

@@ -4,7 +4,7 @@ from keras_ffl.optional import tensorflow as tf
 
 NAME = "tensorflow"
 PACKAGES = ("tensorflow", "keras", "numpy")
-DATA_ON_DEVICE = False
+STEPS_IN_A_CALL = False
 TENSORBOARD = True
 
 

@@ -3,6 +3,7 @@
 import keras
 
 from keras_ffl.backend.steps import ForwardPass, SteppedModel
+from keras_ffl.backend.tensorflow.feed import feed, normalized_batch
 from keras_ffl.backend.tensorflow.platform import has_accelerator
 from keras_ffl.backend.tensorflow.replicas import (
     agreed_if_finite,
@@ -72,10 +73,18 @@ class MethodModel(SteppedModel):
 
     def _checked(self, data):
         """What `unpacked` returns, values checked where that is possible."""
-        batch = self.unpacked(data)
+        batch = self.unpacked(normalized_batch(data))
         if self.jit_compile or has_accelerator():
             return batch
         return values_checked(*batch, self.num_classes)
+
+    def predict_step(self, data):
+        """Logits of one batch, as of `keras.Model.predict_step`."""
+        return super().predict_step(normalized_batch(data))
+
+    def feed(self, batches):
+        """The `tf.data.Dataset` of batches, distributed under a strategy."""
+        return feed(batches, self.distribute_strategy)
 
     def make_train_function(self, force=False):
         """As in Keras, and over replicas in several processes as well.
@@ -131,5 +140,6 @@ class MethodModel(SteppedModel):
             )
             iterator = None
         if data_batch is not None:
+            data_batch = normalized_batch(data_batch)
             self.unpacked(data_batch)
         super()._maybe_symbolic_build(iterator, data_batch)

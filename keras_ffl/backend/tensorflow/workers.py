@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 
-from keras_ffl.distribution import Replicas
+from keras_ffl.data import Share
 from keras_ffl.errors import InputError, WorkerLost
 from keras_ffl.optional import tensorflow as tf
 
@@ -18,10 +18,10 @@ class Workers:
 
     @property
     def process(self):
-        """This process among all, as `keras_ffl.distribution.Replicas`."""
+        """This process among all, as `keras_ffl.data.Share`."""
         resolver = self.strategy.cluster_resolver
         workers = len(resolver.cluster_spec().job_tasks("worker"))
-        return Replicas(resolver.task_id, 1, workers)
+        return Share(resolver.task_id, 1, workers)
 
     @property
     def chief(self):

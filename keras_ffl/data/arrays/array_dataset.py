@@ -1,0 +1,194 @@
+"""Data sets as NumPy arrays."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_ffl.data.arrays.array_examples import Examples
+from keras_ffl.data.batched_splits import BatchedSplits
+from keras_ffl.data.info import DatasetInfo
+from keras_ffl.errors import InputError
+from keras_ffl.labels import check_labels
+
+# Of classes, where only what the labels are made of is to be checked.
+_ANY_NUMBER = np.iinfo("int32").max
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset(BatchedSplits):
+    """Training and test images in memory.
+
+    Args:
+        info: `DatasetInfo`.
+        x_train: uint8 array `(n, height, width, channels)`.
+        y_train: Integer array `(n,)`, or float array `(n, num_classes)` of
+            one-hot or soft labels.
+        x_test: uint8 array `(m, height, width, channels)`.
+        y_test: As `y_train`, of length `m`.
+    """
+
+    info: DatasetInfo
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+
+    @property
+    def num_train(self):
+        """Number of training examples."""
+        return len(self.x_train)
+
+    @property
+    def train(self):
+        """`Examples` of the training split.
+
+        Raises:
+            InputError: If images or labels don't fit `info`.
+        """
+        return Examples.checked(self.x_train, self.y_train, self.info)
+
+    @property
+    def test(self):
+        """`Examples` of the test split; raises as `train`."""
+        return Examples.checked(self.x_test, self.y_test, self.info)
+
+    def with_test(self, indices):
+        """The data set with some of its test examples only.
+
+        Args:
+            indices: Integer array.
+
+        Returns:
+            `Dataset`.
+        """
+        return dataclasses.replace(
+            self, x_test=self.x_test[indices], y_test=self.y_test[indices]
+        )
+
+    def divided(self, kept, held_out):
+        """Two data sets from the training split.
+
+        Args:
+            kept: Integer array, the training examples that stay.
+            held_out: Integer array, the training examples that are the test
+                split of the second data set.
+
+        Returns:
+            Tuple of two `Dataset`; both train on what is kept.
+        """
+        x, y = self.x_train, self.y_train
+        rest = dataclasses.replace(self, x_train=x[kept], y_train=y[kept])
+        return rest, dataclasses.replace(
+            rest, x_test=x[held_out], y_test=y[held_out]
+        )
+
+
+def from_arrays(
+    x_train,
+    y_train,
+    x_test,
+    y_test,
+    class_names=None,
+    num_classes=None,
+    flip=False,
+    name="arrays",
+):
+    """Makes a `Dataset` of anyone's arrays.
+
+    Mean and standard deviation are measured per channel on `x_train`.
+
+    Args:
+        x_train: Images `(n, height, width, channels)`, whole numbers in
+            0..255 of any integer or float type.
+        y_train: Integer labels `(n,)` or `(n, 1)`, or one-hot or soft labels
+            `(n, num_classes)`.
+        x_test: Images as `x_train`, `(m, height, width, channels)`.
+        y_test: Labels as `y_train`, of length `m`.
+        class_names: Sequence of strings. Defaults to the class numbers.
+        num_classes: Integer. Defaults to the number of class names, else to
+            what the labels show.
+        flip: Boolean, whether a horizontal flip suits these images.
+        name: String.
+
+    Returns:
+        A `Dataset`.
+
+    Raises:
+        InputError: If images or labels are not as described above, or
+            arrays, `class_names` and `num_classes` don't fit together.
+    """
+    x_train = _as_images(x_train, "x_train")
+    x_test = _as_images(x_test, "x_test")
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise InputError(
+            f"x_test: expected images of x_train's shape "
+            f"{x_train.shape[1:]}, got {x_test.shape[1:]}"
+        )
+    y_train, y_test = _squeezed(y_train), _squeezed(y_test)
+    if num_classes is None:
+        num_classes = _count_classes(y_train, y_test, class_names)
+    for x, y, split in ((x_train, y_train, "train"), (x_test, y_test, "test")):
+        check_labels(y, num_classes, f"y_{split}")
+        if len(x) != len(y):
+            raise InputError(
+                f"y_{split}: expected {len(x)} labels, one for every image "
+                f"in x_{split}, got {len(y)}"
+            )
+    y_train, y_test = (
+        y.astype("int64") if y.ndim == 1 else y for y in (y_train, y_test)
+    )
+    pixels = x_train.reshape(-1, x_train.shape[-1])
+    info = DatasetInfo(
+        name=name,
+        num_classes=num_classes,
+        input_shape=x_train.shape[1:],
+        class_names=[str(i) for i in range(num_classes)]
+        if class_names is None
+        else class_names,
+        mean=pixels.mean(axis=0, dtype="float64").tolist(),
+        # A channel that never varies carries nothing and is not scaled.
+        std=[s or 1.0 for s in pixels.std(axis=0, dtype="float64").tolist()],
+        flip=flip,
+    )
+    return Dataset(info, x_train, y_train, x_test, y_test)
+
+
+def _as_images(x, argument):
+    """Returns `x` as uint8 images if that changes no value."""
+    x = np.asarray(x)
+    if x.ndim != 4 or x.size == 0 or x.dtype.kind not in "iuf":
+        raise InputError(
+            f"{argument}: expected images (n, height, width, channels) of "
+            f"numbers, got shape {x.shape} of {x.dtype}"
+        )
+    if x.dtype == np.uint8:
+        return x
+    # A comparison with NaN is false, so this refuses NaN as well.
+    if not (x.min() >= 0 and x.max() <= 255):
+        raise InputError(
+            f"{argument}: expected pixel values in 0..255, got "
+            f"{x.min()}..{x.max()}"
+        )
+    images = x.astype("uint8")
+    if not np.array_equal(images, x):
+        raise InputError(
+            f"{argument}: expected whole numbers in 0..255, got fractions; "
+            "scale images of 0..1 by 255 and round them with np.rint"
+        )
+    return images
+
+
+def _squeezed(y):
+    """Returns labels as an array, a column as a vector."""
+    y = np.asarray(y)
+    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+
+
+def _count_classes(y_train, y_test, class_names):
+    if class_names is not None:
+        return len(class_names)
+    if y_train.ndim == 2:
+        return y_train.shape[1]
+    for y, argument in ((y_train, "y_train"), (y_test, "y_test")):
+        check_labels(y, _ANY_NUMBER, argument)
+    return int(max(y.max(initial=0) for y in (y_train, y_test))) + 1

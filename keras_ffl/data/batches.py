@@ -1,0 +1,239 @@
+"""Batches of arrays and of photos: their options and what they are."""
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ffl.data.augmentation import Augmentation
+from keras_ffl.data.epoch_plan import plan_of_epoch
+from keras_ffl.data.share import Share, batch_bounds
+from keras_ffl.data.transform import constants_of, normalized, transform
+from keras_ffl.errors import InputError
+
+NO_AUGMENTATION = Augmentation(pad=0, flip=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchOptions:
+    """Which batches are made of the examples of a split.
+
+    Args:
+        batch_size: Integer; an epoch's last batch may be smaller.
+        seed: Integer >= 0. The order of epoch e and what is done to its
+            images depend on the seed and e alone. `None` for the examples in
+            their order.
+        augmentation: `Augmentation`, or `None` for none.
+        initial_epoch: Integer, the first epoch.
+        epochs: Integer, the epoch to stop before.
+        smallest: Integer, an epoch's last batch is left out if it has fewer
+            examples: with `batch_size`, if it is smaller than the others.
+        one_hot: Boolean, whether integer labels become float32 rows in any
+            case. An augmentation that softens labels makes them such rows.
+        steps_per_call: Integer, how many steps of data on the device a
+            compiled function runs in one call. Of use on JAX only.
+        share: `Share`, which rows of every batch are prepared.
+
+    Raises:
+        InputError: If the batch size or the seed is outside its range.
+    """
+
+    batch_size: int
+    seed: int | None = None
+    augmentation: Augmentation | None = None
+    initial_epoch: int = 0
+    epochs: int = 1
+    smallest: int = 1
+    one_hot: bool = False
+    steps_per_call: int = 1
+    share: Share = Share()
+
+    def __post_init__(self):
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise InputError(
+                f"batch_size: expected an integer >= 1, got {self.batch_size!r}"
+            )
+        if self.seed is not None and self.seed < 0:
+            raise InputError(f"seed: expected >= 0, got {self.seed}")
+        if self.augmentation is None:
+            object.__setattr__(self, "augmentation", NO_AUGMENTATION)
+
+
+def steps_per_epoch(n, batch_size, smallest=1):
+    """Counts the batches in an epoch.
+
+    Args:
+        n: Integer, number of examples.
+        batch_size: Integer.
+        smallest: Integer, a last batch of fewer examples is left out.
+
+    Returns:
+        Integer, what `fit` is given as `steps_per_epoch`.
+    """
+    return len(batch_bounds(n, batch_size, smallest))
+
+
+def steps_per_call(n, batch_size, most=64):
+    """How many steps of an epoch to run in one call on an accelerator.
+
+    Args:
+        n: Integer, number of examples.
+        batch_size: Integer.
+        most: Integer, the limit.
+
+    Returns:
+        Integer, the largest one up to `most` that divides an epoch's full
+        batches, so that one compiled function does for all of them; without a
+        fair one half of `most`.
+    """
+    full = max(n // batch_size, 1)
+    best = max(k for k in range(1, most + 1) if full % k == 0)
+    return best if best == full or best > most // 8 else most // 2
+
+
+class Batches(keras.utils.PyDataset):
+    """All batches of a training or an evaluation.
+
+    Iteration, and an index, give `(images, labels)` as a network takes them:
+    float32 `(batch, height, width, channels)`, normalised, and int32
+    `(batch,)` or float32 `(batch, num_classes)`, NumPy arrays. Any Keras
+    model can be given these batches. The training methods of this package
+    are fed as their backend does it fastest (`keras_ffl.backend`).
+
+    Epochs follow each other without a mark. Give `fit` its `steps_per_epoch`:
+    it then draws all epochs from one iterator, where it would else start anew
+    in every epoch.
+
+    Args:
+        examples: `keras_ffl.data.arrays.Examples`, or `EncodedPhotos`.
+        info: `DatasetInfo`.
+        options: `BatchOptions`.
+
+    Raises:
+        InputError: If there are too few examples, or the augmentation does
+            not fit their shape.
+    """
+
+    def __init__(self, examples, info, options):
+        super().__init__()
+        augmentation = options.augmentation
+        augmentation.check_input_shape(info.input_shape)
+        self.examples, self.info, self.options = examples, info, options
+        self.constants = constants_of(info, augmentation)
+        self._planned = None, None
+        self.steps = batch_bounds(
+            len(examples), options.batch_size, options.smallest
+        )
+        if not len(self.steps):
+            raise InputError(
+                f"batch_size: expected at most {len(examples)}, the number of "
+                "examples, when a smaller batch is left out, got "
+                f"{options.batch_size}"
+            )
+
+    @property
+    def steps_per_epoch(self):
+        """Number of global batches in an epoch, an int."""
+        return len(self.steps)
+
+    @property
+    def soft_labels(self):
+        """Whether integer labels become rows over the classes."""
+        return self.options.one_hot or self.options.augmentation.softens_labels
+
+    @functools.cached_property
+    def calls(self):
+        """The steps of each call where one runs `options.steps_per_call`.
+
+        A smaller last batch has a call for itself.
+
+        Returns:
+            Integer array `(calls, 2)`, the numbers of the first step and of
+            that after the last.
+        """
+        sizes = self.steps[:, 1] - self.steps[:, 0]
+        full = int((sizes == sizes[0]).sum())
+        calls = batch_bounds(full, self.options.steps_per_call)
+        rest = [[full, full + 1]] * (len(sizes) - full)
+        return np.concatenate([calls, np.reshape(rest, (-1, 2)).astype(int)])
+
+    def plan(self, epoch):
+        """The `Plan` of an epoch."""
+        drawn, plan = self._planned
+        if drawn != epoch:
+            plan = plan_of_epoch(
+                len(self.examples),
+                self.options,
+                self.info.input_shape[:2],
+                self.examples.are_photos,
+                epoch,
+            )
+            self._planned = epoch, plan
+        return plan
+
+    @functools.cached_property
+    def slices(self):
+        """What is prepared for the steps of an epoch.
+
+        Returns:
+            Integer array `(slices, 4)`: from which to before which row of the
+            epoch's plan images are read, and which of them, counted from the
+            first one, are kept. The others are partners in a mixture.
+        """
+        kept = self.options.share.slices(self.steps)
+        read = kept.copy()
+        if self.options.augmentation.mixes:
+            # By twos, and an odd one at the end with that before it.
+            last = np.repeat(self.steps[:, 1], self.options.share.local)
+            first = np.repeat(self.steps[:, 0], self.options.share.local)
+            read -= (read - first[:, None]) % 2 * [1, -1]
+            over = read[:, 1] > last
+            read[over, 1] = last[over]
+            read[over, 0] = np.minimum(
+                read[over, 0], np.maximum(last - 2, first)[over]
+            )
+        return np.concatenate([read, kept - read[:, :1]], axis=1)
+
+    def plans(self, first, stop):
+        """The plans of some slices, by their numbers in all epochs."""
+        for number in range(first, stop):
+            epoch, k = divmod(number, len(self.slices))
+            start, end = self.slices[k, :2]
+            yield self.plan(self.options.initial_epoch + epoch)[start:end]
+
+    def augmented(self, pixels, labels, rows, over_images=ops.map):
+        """Augments images that were read; see `transform` for the arguments.
+
+        Returns:
+            Tuple of pixels in 0..255 and labels, of all rows.
+        """
+        if self.soft_labels and len(labels.shape) == 1:
+            labels = ops.one_hot(labels, self.info.num_classes, dtype="float32")
+        return transform(pixels, labels, rows, self.constants, over_images)
+
+    def __len__(self):
+        epochs = self.options.epochs - self.options.initial_epoch
+        return max(epochs, 0) * len(self.slices)
+
+    def __getitem__(self, index):
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        (batch,) = self._prepared(index, index + 1)
+        return batch
+
+    def __iter__(self):
+        return self._prepared(0, len(self))
+
+    def _prepared(self, first, stop):
+        plans = functools.partial(self.plans, first, stop)
+        read = self.examples.read(plans, self.info)
+        for number, plan, batch in zip(range(first, stop), plans(), read):
+            kept = slice(*self.slices[number % len(self.slices), 2:])
+            pixels, labels = map(ops.convert_to_tensor, batch)
+            rows = plan.columns()
+            rows = {k: ops.convert_to_tensor(v) for k, v in rows.items()}
+            pixels, labels = self.augmented(pixels, labels, rows)
+            images = normalized(pixels[kept], *self.constants[:2])
+            yield tuple(map(ops.convert_to_numpy, (images, labels[kept])))

@@ -1,0 +1,163 @@
+"""The plan of an epoch: which examples, in which order, and what is drawn.
+
+It is made of NumPy arrays alone, so that it is the same whatever trains.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from keras_ffl.data import randaugment
+
+# The random-resized crop of Szegedy et al. (2015) with torchvision's numbers.
+_AREA = (0.08, 1.0)
+RATIO = (3 / 4, 4 / 3)
+TRIES = 10
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Plan:
+    """What happens to the examples of an epoch, a row for each, in its order.
+
+    A column is `None` where nothing of its kind happens. A slice of a plan is
+    a plan.
+
+    Attributes:
+        example: int32 `(n,)`, the example's number.
+        crop: int32 `(n, 2)`, top and left of the crop in the image; where
+            they are negative it begins in the padding.
+        flip: bool `(n,)`, whether the padded image is mirrored before the
+            crop.
+        sides: float32 `(n, 2, 10)`, heights and widths of ten tries of a
+            photo's random-resized crop, as parts of the square root of the
+            photo's area.
+        corner: float32 `(n, 2)` in [0, 1), where among its possible places
+            that crop is.
+        operation: int32 `(n, 2)`, the operations of RandAugment,
+            `keras_ffl.data.randaugment.OPERATIONS`.
+        strength: int32 `(n, 2)`, theirs.
+        affine: int32 `(n, 2, 6)`, from a pixel of their result to one of the
+            image.
+        cutout: int32 `(n, 4)`, top, left, bottom and right of the square that
+            is filled, which may be outside in part.
+        cutmix: int32 `(n, 4)`, the box that is taken from the partner, within
+            the image.
+        mixup: float32 `(n,)`, the weight of the image itself in its mixture.
+        partner: int32 `(n,)`, how many rows from its own the image's partner
+            in CutMix and MixUp is. Both are in one batch.
+    """
+
+    example: np.ndarray
+    crop: np.ndarray | None = None
+    flip: np.ndarray | None = None
+    sides: np.ndarray | None = None
+    corner: np.ndarray | None = None
+    operation: np.ndarray | None = None
+    strength: np.ndarray | None = None
+    affine: np.ndarray | None = None
+    cutout: np.ndarray | None = None
+    cutmix: np.ndarray | None = None
+    mixup: np.ndarray | None = None
+    partner: np.ndarray | None = None
+
+    def columns(self):
+        """The columns that there are, a dict of arrays by name."""
+        return {k: v for k, v in vars(self).items() if v is not None}
+
+    def __len__(self):
+        return len(self.example)
+
+    def __getitem__(self, rows):
+        """The plan of some rows, a slice or an array of their numbers."""
+        return Plan(**{k: v[rows] for k, v in self.columns().items()})
+
+
+def plan_of_epoch(n, options, size, photos, epoch):
+    """Draws an epoch's plan.
+
+    Each kind of draw has a stream of its own, keyed by the seed, the epoch
+    and the stream's number, so that none depends on which others there are.
+
+    Args:
+        n: Integer, number of examples.
+        options: `keras_ffl.data.BatchOptions`. Without a seed the examples
+            are in their order and nothing is drawn.
+        size: Pair of integers, height and width of the images.
+        photos: Boolean, whether a random-resized crop of a photo takes the
+            place of padding and crop.
+        epoch: Integer.
+
+    Returns:
+        `Plan` of `n` rows.
+    """
+    if options.seed is None:
+        return Plan(np.arange(n, dtype="int32"))
+
+    def stream(number):
+        key = np.random.SeedSequence(options.seed, spawn_key=(epoch, number))
+        return np.random.Generator(np.random.Philox(key))
+
+    todo, draws = options.augmentation, {}
+    if photos:
+        draws |= _photo_crops(stream(6), n)
+    elif todo.pad or todo.flip:
+        limits = -todo.pad, todo.pad + 1
+        draws["crop"] = stream(1).integers(*limits, (n, 2), "int32")
+    if todo.flip:
+        draws["flip"] = stream(2).integers(0, 2, n, "int8").astype(bool)
+    if todo.randaugment:
+        draws |= randaugment.draw(stream(7), n, todo.randaugment, size)
+    if todo.cutout:
+        centre = stream(3).integers(0, size, (n, 2), "int32")
+        first = centre - todo.cutout // 2
+        draws["cutout"] = np.concatenate([first, first + todo.cutout], axis=1)
+    if todo.cutmix:
+        draws["cutmix"] = _cutmix_boxes(stream(4), n, todo.cutmix, size)
+    if todo.mixup:
+        weights = stream(5).beta(todo.mixup, todo.mixup, n)
+        draws["mixup"] = weights.astype("float32")
+    if todo.mixes:
+        draws["partner"] = partners(n, options.batch_size)
+    return Plan(stream(0).permutation(np.arange(n, dtype="int32")), **draws)
+
+
+def partners(n, batch_size):
+    """How far the partners of an epoch's rows are from them.
+
+    The rows are in random order, so neighbours will do: those of a batch by
+    twos, and its last one, where their number is odd, the one before it.
+
+    Args:
+        n: Integer, number of rows.
+        batch_size: Integer.
+
+    Returns:
+        int32 array `(n,)` of 1, -1 and, for a batch of one, 0.
+    """
+    place = np.arange(n) % batch_size
+    offset = 1 - 2 * (place % 2)
+    last = np.arange(n) == n - 1
+    last |= place == batch_size - 1
+    alone = last & (place % 2 == 0)
+    offset[alone] = np.where(place[alone] == 0, 0, -1)
+    return offset.astype("int32")
+
+
+def _photo_crops(stream, n):
+    area = stream.uniform(*_AREA, (n, TRIES))
+    ratio = np.exp(stream.uniform(*map(math.log, RATIO), (n, TRIES)))
+    sides = np.sqrt(np.stack([area / ratio, area * ratio], axis=1))
+    return {
+        "sides": sides.astype("float32"),
+        "corner": stream.random((n, 2), "float32"),
+    }
+
+
+def _cutmix_boxes(stream, n, alpha, size):
+    """Boxes of a part 1 - λ of the image, λ drawn from Beta(α, α)."""
+    part = np.sqrt(1 - stream.beta(alpha, alpha, (n, 1)))
+    sides = (part * size).astype("int32")
+    first = stream.integers(0, size, (n, 2), "int32") - sides // 2
+    box = np.concatenate([first, first + sides], axis=1)
+    return np.clip(box, 0, [*size, *size]).astype("int32")

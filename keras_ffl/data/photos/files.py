@@ -1,0 +1,190 @@
+"""Encoded photos on disk, read into memory at once if they fit there."""
+
+import dataclasses
+import functools
+import os
+
+import numpy as np
+
+from keras_ffl.data.photos.pipeline import decoded, naming_unreadable
+from keras_ffl.data.tf_data import signature
+from keras_ffl.errors import InputError, printable
+from keras_ffl.optional import psutil
+from keras_ffl.optional import tensorflow as tf
+
+# Photos of a split that take no more bytes than this, and no more than this
+# part of the memory that is free, are kept in memory, encoded.
+_KEEP_BYTES = 4 * 2**30
+_KEEP_PART = 0.25
+
+
+class EncodedPhotos:
+    """The photos of one split. Nothing is read before they are needed.
+
+    A subclass has `names`, an array `(n,)` of strings by which a photo can be
+    found, `labels`, an integer array `(n,)`, and the methods below that
+    raise `NotImplementedError`.
+    """
+
+    are_photos = True
+
+    def take(self, indices):
+        """Returns a data set of some of the photos."""
+        raise NotImplementedError
+
+    def sizes(self):
+        """Returns an iterable of the photos' sizes in bytes."""
+        raise NotImplementedError
+
+    def content(self, i):
+        """Returns what is on disk of example `i`, scalar string tensor."""
+        raise NotImplementedError
+
+    def parse(self, content, i):
+        """Returns photo (encoded) and label of what was read, as tensors."""
+        raise NotImplementedError
+
+    def name_of(self, i):
+        """Returns by what a user finds examples `i`, string tensor."""
+        raise NotImplementedError
+
+    def __len__(self):
+        return len(self.names)
+
+    def from_disk(self, i):
+        """Reads an example from disk, for use within `tf.data`.
+
+        Args:
+            i: Integer scalar tensor.
+
+        Returns:
+            Tuple of the encoded photo, a scalar string tensor, and its label,
+            a scalar int32 tensor.
+        """
+        return self.parse(self.content(i), i)
+
+    def read(self, plans, info):
+        """Decoded images and labels; see `keras_ffl.data.arrays.Examples`."""
+        sizes = [len(plan) for plan in plans()]
+        rows = tf.data.Dataset.from_generator(
+            lambda: (plan.columns() for plan in plans()),
+            output_signature=signature(next(iter(plans()))),
+        )
+        batches = decoded(self, self.reader(), rows, sizes, info)
+        with naming_unreadable():
+            yield from batches.map(lambda x, y, _: (x, y)).as_numpy_iterator()
+
+    def read_by_tf_data(self, epochs, rows_of, sizes, info, finish):
+        """As `read`; see `keras_ffl.data.arrays.Examples`."""
+        load = self.reader()
+        return epochs.flat_map(
+            lambda columns: decoded(self, load, rows_of(columns), sizes, info)
+        ).map(finish, tf.data.AUTOTUNE)
+
+    def reader(self):
+        """Returns `from_disk`, or the same from memory if all fit there.
+
+        Raises:
+            InputError: If a photo that is to be kept in memory can't be read.
+        """
+        if not self._fit_into_memory:
+            return self.from_disk
+        contents = self._contents
+        return lambda i: self.parse(tf.gather(contents, i), i)
+
+    @functools.cached_property
+    def _fit_into_memory(self):
+        limit = min(_KEEP_BYTES, _KEEP_PART * psutil.virtual_memory().available)
+        for size in self.sizes():
+            limit -= size
+            if limit < 0:
+                return False
+        return True
+
+    @functools.cached_property
+    def _contents(self):
+        everything = tf.data.Dataset.range(len(self)).map(
+            self.content, tf.data.AUTOTUNE
+        )
+        try:
+            with tf.device("CPU:0"):
+                return everything.batch(len(self)).get_single_element()
+        except (tf.errors.OpError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"a photo can't be read: {first_line(error)}"
+            ) from error
+
+
+def _bytes(name):
+    # What os.fsencode does, which can't be traced.
+    return name.encode(errors="surrogateescape")
+
+
+def first_line(error):
+    """The first line of an error of TensorFlow's about a file.
+
+    Args:
+        error: `tf.errors.OpError`, or the `UnicodeDecodeError` that comes in
+            its place where the file's name is no UTF-8.
+
+    Returns:
+        Str.
+    """
+    if isinstance(error, UnicodeDecodeError):
+        message = error.object.decode("utf-8", "backslashreplace")
+    else:
+        message = error.message
+    return message.splitlines()[0]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PhotoFiles(EncodedPhotos):
+    """Photos in a file each.
+
+    Args:
+        root: Path of the folder that the names are in.
+        names: Array `(n,)` of strings, the files relative to `root`.
+        labels: Integer array `(n,)`.
+    """
+
+    root: str
+    names: np.ndarray
+    labels: np.ndarray
+
+    def take(self, indices):
+        return dataclasses.replace(
+            self, names=self.names[indices], labels=self.labels[indices]
+        )
+
+    def sizes(self):
+        for name in self.names:
+            path = os.path.join(self.root, name)
+            # Of a file that is gone is said when it is read.
+            yield os.path.getsize(path) if os.path.exists(path) else 0
+
+    def content(self, i):
+        name = tf.gather(self._tensors["names"], i)
+        return tf.io.read_file(tf.strings.join([_bytes(self.root), "/", name]))
+
+    def name_of(self, i):
+        name = tf.gather(self._tensors["printable"], i)
+        return tf.strings.join([printable(self.root), "/", name])
+
+    def parse(self, content, i):
+        return content, tf.gather(self._tensors["labels"], i)
+
+    @functools.cached_property
+    def _tensors(self):
+        # The bytes of a name need not be UTF-8.
+        names = [_bytes(name) for name in self.names]
+        shown = [printable(name).encode() for name in self.names]
+        # Held on the host, also where there is an accelerator.
+        with tf.device("CPU:0"), tf.init_scope():
+            found = tf.constant(names, tf.string)
+            return {
+                "names": found,
+                "printable": found
+                if shown == names
+                else tf.constant(shown, tf.string),
+                "labels": tf.constant(self.labels, tf.int32),
+            }

@@ -1,0 +1,44 @@
+"""Image files that a user names one by one."""
+
+import pathlib
+
+import numpy as np
+
+from keras_ffl.data.photos.decoding import decode_image
+from keras_ffl.errors import InputError
+from keras_ffl.optional import tensorflow as tf
+
+
+def read_images(paths, info):
+    """Reads image files of any size for the networks of a data set.
+
+    Args:
+        paths: Sequence of paths, at least one.
+        info: `DatasetInfo`.
+
+    Returns:
+        uint8 array `(n, height, width, channels)`.
+
+    Raises:
+        InputError: If there is no path, a file can't be read, or its content
+            is no image that can be decoded (JPEG, PNG, GIF or BMP).
+    """
+    if not paths:
+        raise InputError("images: expected at least one file, got none")
+    return np.stack([_read(pathlib.Path(path), info) for path in paths])
+
+
+def _read(path, info):
+    try:
+        encoded = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"images: {path} can't be read: {error.strerror}"
+        ) from error
+    try:
+        return decode_image(encoded, info).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise InputError(
+            f"images: {path} is no image that can be decoded (JPEG, PNG, GIF "
+            "or BMP)"
+        ) from error

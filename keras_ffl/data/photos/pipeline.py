@@ -1,0 +1,97 @@
+"""Encoded photos read, cut, decoded and put together to batches."""
+
+import contextlib
+import re
+
+from keras_ffl.data.photos.decoding import decode_centre, decode_crop
+from keras_ffl.errors import InputError
+from keras_ffl.optional import tensorflow as tf
+
+_NO_EXAMPLE = -1
+# Around the name of a file in an error that TensorFlow brings up.
+_MARK = "<photo>"
+
+
+def decoded(photos, load, rows, sizes, info):
+    """Decodes the photos of batches, each by its own row of a plan.
+
+    Args:
+        photos: `EncodedPhotos`.
+        load: What their `reader` returned, outside of any graph.
+        rows: `tf.data.Dataset` of dicts, for each batch the columns of its
+            plan and maybe `kept`, which is not one.
+        sizes: Integers `(batches,)`, the rows of each batch.
+        info: `DatasetInfo`.
+
+    Returns:
+        `tf.data.Dataset` of tuples of a uint8 tensor
+        `(batch, height, width, 3)`, int32 labels `(batch,)` and what `rows`
+        has. A photo that can't be decoded ends it with an error that
+        `naming_unreadable` makes an `InputError`.
+    """
+
+    def decode(own):
+        encoded, label = load(own["example"])
+        if "sides" in own:
+            image = decode_crop(encoded, own, info)
+        else:
+            image = decode_centre(encoded, info)
+        # A batch of one: to put these together copies a photo once.
+        return image[tf.newaxis], label[tf.newaxis], own["example"][tf.newaxis]
+
+    def complete(wanted, batch):
+        images, labels, found = batch
+        wanted_numbers = wanted["example"]
+        common = tf.minimum(tf.size(wanted_numbers), tf.size(found))
+        differ = wanted_numbers[:common] != found[:common]
+        first = tf.boolean_mask(wanted_numbers[:common], differ)[:1]
+        name = tf.strings.reduce_join(photos.name_of(first))
+        nothing_missing = tf.debugging.Assert(
+            tf.size(first) == 0, [tf.strings.join([_MARK, name, _MARK])]
+        )
+        with tf.control_dependencies([nothing_missing]):
+            return tf.identity(images), labels, wanted
+
+    # An error of the decoder doesn't say which photo it comes from. What
+    # can't be decoded is passed over here and missed by `complete`.
+    single = (
+        rows.map(lambda own: {k: v for k, v in own.items() if k in _READ})
+        .unbatch()
+        .map(decode, tf.data.AUTOTUNE)
+        .ignore_errors()
+    )
+    # In place of the last one if that is missing; without it, empty batches
+    # at the end were lost too.
+    after_last = tf.data.Dataset.from_tensors(
+        (tf.zeros((1, *info.input_shape), tf.uint8), [0], [_NO_EXAMPLE])
+    )
+    together = single.concatenate(after_last).rebatch(sizes)
+    return tf.data.Dataset.zip(rows, together).map(complete)
+
+
+# The columns that decide what is read of a photo.
+_READ = ("example", "sides", "corner", "flip")
+
+
+@contextlib.contextmanager
+def naming_unreadable():
+    """Makes an `InputError` of a photo that can't be read or decoded.
+
+    To be used around whatever draws batches of photos.
+
+    Raises:
+        InputError: It names the file.
+    """
+    try:
+        yield
+    # TensorFlow's InvalidArgumentError, where there is TensorFlow.
+    except Exception as error:
+        found = re.search(f"{_MARK}(.*?){_MARK}", str(error), re.DOTALL)
+        if found is None:
+            raise
+        # TensorFlow has put a backslash before these.
+        name = re.sub(r"\\(['\"\\])", r"\1", found[1])
+        raise InputError(
+            f"photo {name} can't be read or decoded; verify_images finds "
+            "all such files and leaves them out"
+        ) from error

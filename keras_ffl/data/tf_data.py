@@ -1,0 +1,56 @@
+"""Batches by `tf.data`, in parallel and in a fixed order."""
+
+import numpy as np
+
+from keras_ffl.optional import tensorflow as tf
+
+
+def by_tf_data(batches, finish):
+    """Reads the images of all batches within `tf.data`.
+
+    Args:
+        batches: `Batches`.
+        finish: Function of uint8 images, labels and a dict of the columns of
+            their plan, tensors. The columns have a further one, `kept`: from
+            which to before which row a slice is kept.
+
+    Returns:
+        `tf.data.Dataset` of what `finish` returns, with an element for each
+        of `batches.slices` in each epoch.
+    """
+    options = batches.options
+    epochs = range(options.initial_epoch, options.epochs)
+    slices = batches.slices
+
+    def rows_of(columns):
+        return tf.data.Dataset.from_tensor_slices(slices).map(
+            lambda each: {
+                **{k: v[each[0] : each[1]] for k, v in columns.items()},
+                "kept": each[2:],
+            }
+        )
+
+    plans = tf.data.Dataset.from_generator(
+        lambda: (batches.plan(epoch).columns() for epoch in epochs),
+        output_signature=signature(batches.plan(options.initial_epoch)),
+    )
+    read = batches.examples.read_by_tf_data(
+        plans, rows_of, slices[:, 1] - slices[:, 0], batches.info, finish
+    )
+    settings = tf.data.Options()
+    settings.deterministic = True
+    # Every replica and worker is to see the batches of the same global order.
+    settings.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.OFF
+    )
+    # Keras warns of a validation whose end it can't foresee.
+    counted = tf.data.experimental.assert_cardinality(len(batches))
+    return read.prefetch(tf.data.AUTOTUNE).apply(counted).with_options(settings)
+
+
+def signature(plan):
+    """Shapes and dtypes of a plan's columns, of any number of rows."""
+    return {
+        name: tf.TensorSpec((None, *column.shape[1:]), np.dtype(column.dtype))
+        for name, column in plan.columns().items()
+    }

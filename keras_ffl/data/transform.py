@@ -1,0 +1,220 @@
+"""From pixels and the rows of a plan to what a network sees, in `keras.ops`.
+
+It runs where the batches are fed (`keras_ffl.backend`): on TensorFlow within
+`tf.data`, but for the normalisation, which is part of the step; on JAX within
+the step as a whole.
+"""
+
+import typing
+
+import numpy as np
+from keras import ops
+
+from keras_ffl.data import randaugment
+
+
+class Constants(typing.NamedTuple):
+    """What a data set and an augmentation say of all images alike.
+
+    Attributes:
+        mean: float32 `(channels,)`, in units of 0..255.
+        scale: float32 `(channels,)`, one by the standard deviation.
+        reflect: bool `()`, whether padding reflects; else it is black.
+        smoothing: float32 `()`, the part of a label that is spread over all
+            classes.
+    """
+
+    mean: typing.Any
+    scale: typing.Any
+    reflect: typing.Any
+    smoothing: typing.Any
+
+
+def constants_of(info, augmentation):
+    """The `Constants` of a data set and an augmentation, NumPy arrays."""
+    return Constants(
+        *_normalization(info),
+        np.array(augmentation.padding == "reflect"),
+        np.array(augmentation.label_smoothing, "float32"),
+    )
+
+
+def _normalization(info):
+    # For a product, since a graph makes one of a division by a constant.
+    return np.float32(info.mean), 1 / np.float32(info.std)
+
+
+def transform(pixels, labels, rows, constants, over_images=ops.map):
+    """Augments a batch by the rows of a plan.
+
+    Crop and flip, RandAugment, cutout, label smoothing, CutMix, MixUp: what
+    has a column in `rows`, in this order.
+
+    Args:
+        pixels: uint8 tensor `(batch, height, width, channels)`.
+        labels: int32 `(batch,)` or float32 `(batch, num_classes)` tensor; the
+            latter where labels are smoothed or mixed.
+        rows: Dict of tensors, columns of a `Plan`.
+        constants: `Constants`.
+        over_images: `keras.ops.map` or `keras.ops.vectorized_map`, whichever
+            does RandAugment faster.
+
+    Returns:
+        Tuple of the pixels in 0..255, float32 with cutout, CutMix or MixUp,
+        else uint8, and the labels.
+    """
+    if "crop" in rows:
+        pixels = crop_and_flip(pixels, rows, constants.reflect)
+    if "operation" in rows:
+        pixels = _randaugment(pixels, rows, over_images)
+    if "cutout" in rows:
+        inside = _within(rows["cutout"], pixels)
+        pixels = ops.where(inside, constants.mean, ops.cast(pixels, "float32"))
+    if len(labels.shape) == 2:
+        part = constants.smoothing
+        labels = labels * (1 - part) + part / labels.shape[1]
+    if "partner" in rows:
+        pixels, labels = _mixed(ops.cast(pixels, "float32"), labels, rows)
+    return pixels, labels
+
+
+def normalized(pixels, mean, scale):
+    """Subtracts a mean and multiplies by a scale.
+
+    Args:
+        pixels: Tensor `(batch, height, width, channels)` in 0..255.
+        mean: float32 tensor `(channels,)`.
+        scale: float32 tensor `(channels,)`.
+
+    Returns:
+        float32 tensor of the shape of `pixels`.
+    """
+    pixels = ops.cast(pixels, "float32")
+    if None in pixels.shape[1:]:
+        return (pixels - mean) * scale
+    # TensorFlow takes three times as long to spread three values over pixels
+    # one by one.
+    width, channels = pixels.shape[-2:]
+    lines = ops.reshape(pixels, (-1, width * channels))
+    lines = (lines - ops.tile(mean, width)) * ops.tile(scale, width)
+    return ops.reshape(lines, (-1, *pixels.shape[1:]))
+
+
+def normalize(x, info):
+    """Subtracts a data set's mean and divides by its standard deviation.
+
+    Args:
+        x: Images `(batch, height, width, channels)` in 0..255 of any dtype;
+            a NumPy array or a tensor.
+        info: `DatasetInfo`.
+
+    Returns:
+        float32 array or tensor, whichever `x` was, of the shape of `x`.
+    """
+    mean, scale = _normalization(info)
+    if isinstance(x, np.ndarray):
+        return (x.astype("float32") - mean) * scale
+    return normalized(x, mean, scale)
+
+
+class Pixels(typing.NamedTuple):
+    """Images that the step has yet to normalise.
+
+    Attributes:
+        values: uint8 or float32 `(batch, height, width, channels)`, 0..255.
+        mean: float32 `(channels,)`.
+        scale: float32 `(channels,)`.
+    """
+
+    values: typing.Any
+    mean: typing.Any
+    scale: typing.Any
+
+
+# ----- the single steps -------------------------------------------------------
+
+
+def crop_and_flip(pixels, rows, reflect):
+    """Pads, flips and crops each image.
+
+    Args:
+        pixels: Tensor `(batch, height, width, channels)`.
+        rows: Dict with `crop` and maybe `flip` as of a `Plan`.
+        reflect: Boolean or tensor, whether padding reflects.
+
+    Returns:
+        Tensor of the shape and dtype of `pixels`.
+    """
+    # The padded image is never made: every pixel of the result is looked up
+    # where padding would have copied it from (tf.pad's reflection alone takes
+    # three times as long as these lookups).
+    _, height, width, channels = pixels.shape
+    row = rows["crop"][:, :1] + ops.arange(height, dtype="int32")
+    column = rows["crop"][:, 1:] + ops.arange(width, dtype="int32")
+    if "flip" in rows:
+        column = ops.where(rows["flip"][:, None], width - 1 - column, column)
+    row, row_inside = _looked_up(row, height)
+    column, column_inside = _looked_up(column, width)
+    number = ops.arange(ops.shape(pixels)[0], dtype="int32")[:, None]
+    first = (number * height + row) * width
+    found = ops.take(
+        ops.reshape(pixels, (-1, channels)),
+        first[:, :, None] + column[:, None, :],
+        axis=0,
+    )
+    if isinstance(reflect, np.ndarray) and reflect:
+        return found
+    inside = row_inside[:, :, None, None] & column_inside[:, None, :, None]
+    return ops.where(inside | reflect, found, ops.zeros_like(found))
+
+
+def _looked_up(positions, size):
+    """Where to look a padded position up, and whether it is in the image."""
+    inside = (positions >= 0) & (positions < size)
+    last = size - 1
+    reflected = last - ops.abs(last - ops.abs(positions))
+    # Black padding is not looked up; anything in the image does for it.
+    return ops.clip(reflected, 0, last), inside
+
+
+def _randaugment(pixels, rows, over_images):
+    own = {k: rows[k] for k in ("operation", "strength", "affine")}
+    images = over_images(
+        lambda each: randaugment.transformed(each["image"], each),
+        {"image": ops.cast(pixels, "int32"), **own},
+    )
+    return ops.cast(images, "uint8")
+
+
+def _within(box, pixels):
+    """Which pixels are in each image's box, bool `(batch, h, w, 1)`."""
+    height, width = pixels.shape[1:3]
+    y = ops.arange(height, dtype="int32")
+    x = ops.arange(width, dtype="int32")
+    top, left, bottom, right = (box[:, k, None] for k in range(4))
+    rows = (y >= top) & (y < bottom)
+    columns = (x >= left) & (x < right)
+    return rows[:, :, None, None] & columns[:, None, :, None]
+
+
+def _mixed(pixels, labels, rows):
+    """CutMix and MixUp with each image's partner."""
+    partner = ops.arange(ops.shape(pixels)[0], dtype="int32") + rows["partner"]
+
+    def of_partner(values):
+        return ops.take(values, partner, axis=0)
+
+    if "cutmix" in rows:
+        inside = _within(rows["cutmix"], pixels)
+        pixels = ops.where(inside, of_partner(pixels), pixels)
+        box = ops.cast(rows["cutmix"], "float32")
+        area = (box[:, 2:3] - box[:, :1]) * (box[:, 3:] - box[:, 1:2])
+        # A product, since a graph makes one of a division by a constant.
+        part = area * np.float32(1 / (pixels.shape[1] * pixels.shape[2]))
+        labels = labels * (1 - part) + of_partner(labels) * part
+    if "mixup" in rows:
+        own = rows["mixup"][:, None]
+        labels = own * labels + (1 - own) * of_partner(labels)
+        own = own[:, :, None, None]
+        pixels = own * pixels + (1 - own) * of_partner(pixels)
+    return pixels, labels
