@@ -118,6 +118,7 @@ def fit_arguments(config, dataset, holdout, done, devices):
         "initial_epoch": done,
         "epochs": config.epochs,
         **validation,
+        "shuffle": False,  # The batches come shuffled.
         "callbacks": run_callbacks(config, steps),
     }
 

@@ -87,6 +87,9 @@ def _train(config, folder, verbose, devices, limit):
     devices.check_same(dataset.num_train, "the number of training images")
     devices.check_same(_number_of(config), "the configuration's hash")
     arguments = fit_arguments(config, dataset, holdout, done, devices)
+    # Here already, so that data that can't be read are no run's yet.
+    for name in ("x", "validation_data"):
+        arguments[name] = model.feed(arguments[name])
     chief = devices.chief
     if chief:
         # From here on the folder belongs to this configuration.

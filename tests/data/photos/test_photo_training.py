@@ -158,3 +158,18 @@ def test_a_damaged_photo_stops_the_run(folder, tmp_path):
     assert not Workdir(tmp_path).started
     with pytest.raises(InputError, match=f"^photo {bad} can't be read or"):
         training.train(config(folder, method="vanilla"), tmp_path, verbose=0)
+
+
+def test_a_photo_that_is_gone_starts_no_run(folder, tmp_path, monkeypatch):
+    load_data = training.single.load_data
+
+    def loaded(*arguments):
+        found = load_data(*arguments)
+        (folder / "train" / "b0" / "1.jpg").unlink()
+        return found
+
+    monkeypatch.setattr(training.single, "load_data", loaded)
+    run = config(folder, method="vanilla")
+    with pytest.raises(InputError, match="b0/1.jpg; No such file"):
+        training.train(run, tmp_path / "run", verbose=0)
+    assert not Workdir(tmp_path / "run").started
