@@ -1,58 +1,38 @@
 """Configuration of a run: one frozen dataclass."""
 
 import dataclasses
-import math
-import typing
 
 from keras_ffl.errors import InputError
+from keras_ffl.fields import Fields, field, shown
+from keras_ffl.methods import METHODS
+from keras_ffl.methods.rows import Options
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Fields):
     """Everything that decides the result of a run.
 
     Attributes:
-        preset: Name of the preset the configuration started from.
+        preset: Name of the preset that the configuration started from, or
+            None.
         method: Training method: "ffl", "vanilla", "ensemble", "dualnet",
-            "one", "dml", "kd", or another key of
-            `keras_ffl.builders.METHODS`, which also lists the options that a
-            method has. The defaults here are FFL's, whatever the method;
-            `keras_ffl.preset(name, method=...)` takes the method's own.
+            "one", "dml", "kd", or another key of `keras_ffl.methods.METHODS`.
+        options: The method's own options, the `options` of its row in that
+            table, or a dict of some of them; None for its defaults.
         dataset: Name of the data set, see `keras_ffl.data.load`.
         data_dir: Folder of tensorflow-datasets, or None for its default; of
             imagefolder the folder that holds train and val.
         image_size: Photos only: height and width of the prepared images.
-        verify_images: Photos only: whether every file is decoded once when
-            the run starts, and those that can't be are left out.
-        strict: Whether such a file stops the run instead.
+        verify_images: Photos only: "skip" to decode every file once when the
+            run starts and to leave out those that can't be decoded, "stop"
+            to end the run there, "no" to decode a file when it is needed,
+            which ends the run if it can't be.
         holdout: Share of the training split in [0, 1) that is held out for
             validation; with 0 the test split is shown while training. The
             part is the same for every seed.
-        networks: Names of the networks. One name makes `branches` of it,
-            several names make one sub-network each (case 2). Vanilla and kd
-            train one network; one and dualnet take one name.
-        branches: Number of sub-networks if there is one name.
-        separate_stages: Last stages that every branch of ffl and one has for
-            itself if there is one name; 0 (ffl only) shares nothing.
-        fusion: FFL: "module" or "average" (ablation B; `fusion_filters` and
-            `fusion_width` have no meaning there).
-        fusion_filters: Channels of the fused map, None for `fusion_width`.
-        fusion_width: Channels of the fused map without `fusion_filters`:
-            "min" for the smallest channel count of the networks, "sum" for
-            the sum of all.
-        temperature: T > 0 of ffl, one, dml and kd.
-        rampup_epochs: Length R of their ramp-up in epochs, 0 for none.
-        use_ekd: FFL: whether the ensemble teaches the fused classifier.
-        use_fkd: FFL: whether the fused classifier teaches the sub-networks.
-        joint_epochs: DualNet: how many of the last epochs are joint
-            training; None for the paper's share, 51 of 307.
-        joint_extractors: DualNet: whether joint training moves the
-            extractors too.
-        classifier_weight: DualNet: λ of the sub-networks' classifiers.
-        simultaneous: DML: whether all networks are updated at once instead
-            of one after the other.
-        teacher: KD: workdir of the trained run that teaches.
-        teacher_head: KD: the head that teaches, None for the run's main one.
+        networks: Names of the networks, `keras_ffl.models.NETWORKS`. Methods
+            of several networks make `branches` of one name, or one network
+            of each of several names.
         epochs: Number of epochs.
         batch_size: Images in one training batch.
         eval_batch_size: Images in one evaluation batch.
@@ -69,7 +49,6 @@ class Config:
         momentum: Momentum in [0, 1].
         nesterov: Whether to use Nesterov's form.
         weight_decay: L2 decay of the networks.
-        fusion_weight_decay: L2 decay of fusion module and fused classifier.
         global_clipnorm: Largest norm of the whole gradient, None for any.
         gradient_accumulation_steps: Batches in one update, None for one.
         pad: Pixels of padding before the random crop, 0 for no crop.
@@ -90,91 +69,144 @@ class Config:
         deterministic: Whether operations must be deterministic, so that a
             run repeats bit by bit.
         keep_checkpoints: How many of the last checkpoints stay.
+
+    Raises:
+        InputError: A value is of the wrong type or out of its range, the
+            method is unknown, or it does not have one of the `options`.
     """
 
-    preset: str = "quickstart"
-    method: str = "ffl"
-    dataset: str = "digits"
-    data_dir: str | None = None
-    image_size: int = 224
-    verify_images: bool = False
-    strict: bool = False
-    holdout: float = 0.0
-    networks: tuple[str, ...] = ("resnet8",)
-    branches: int = 2
-    separate_stages: int = 1
-    fusion: str = "module"
-    fusion_filters: int | None = None
-    fusion_width: str = "min"
-    temperature: float = 3.0
-    rampup_epochs: float = 80
-    use_ekd: bool = True
-    use_fkd: bool = True
-    joint_epochs: int | None = None
-    joint_extractors: bool = False
-    classifier_weight: float = 0.3
-    simultaneous: bool = False
-    teacher: str | None = None
-    teacher_head: str | None = None
-    epochs: int = 300
-    batch_size: int = 128
-    eval_batch_size: int = 100
-    learning_rate: float = 0.1
-    lr_base_batch: int | None = None
-    warmup_epochs: float = 0.0
-    lr_schedule: str = "steps"
-    lr_milestones: tuple[int, ...] = (150, 225)
-    lr_factor: float = 0.1
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 1e-4
-    fusion_weight_decay: float = 1e-5
-    global_clipnorm: float | None = None
-    gradient_accumulation_steps: int | None = None
-    pad: int = 4
-    padding: str = "reflect"
-    flip: bool | None = None
-    cutout: int = 0
-    randaugment: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    label_smoothing: float = 0.0
-    dtype_policy: str = "float32"
-    synchronized_batch_norm: bool = False
-    steps_per_execution: int = 1
-    seed: int = 0
-    deterministic: bool = False
-    keep_checkpoints: int = 2
+    preset: str | None = field(None)
+    method: str = field("ffl")
+    options: Options | dict | None = None
+    dataset: str = field("digits")
+    data_dir: str | None = field(None, path=True)
+    image_size: int = field(224, 8, 8192)
+    verify_images: str = field("no", choices=("no", "skip", "stop"))
+    holdout: float = field(0.0, 0, 0.9)
+    networks: tuple[str, ...] = field(("resnet8",))
+    epochs: int = field(300, 1)
+    batch_size: int = field(128, 1)
+    eval_batch_size: int = field(100, 1)
+    learning_rate: float = field(0.1, 0, 1e3)
+    lr_base_batch: int | None = field(None, 1)
+    warmup_epochs: float = field(0.0, 0)
+    lr_schedule: str = field("steps", choices=("steps", "cosine"))
+    lr_milestones: tuple[int, ...] = field((150, 225), 0)
+    lr_factor: float = field(0.1, 0, 1e3)
+    momentum: float = field(0.9, 0, 1)
+    nesterov: bool = field(True)
+    weight_decay: float = field(1e-4, 0, 1e3)
+    global_clipnorm: float | None = field(None, 1e-9)
+    gradient_accumulation_steps: int | None = field(None, 2)
+    pad: int = field(4, 0, 1024)
+    padding: str = field("reflect", choices=("reflect", "constant"))
+    flip: bool | None = field(None)
+    cutout: int = field(0, 0, 1024)
+    randaugment: float = field(0.0, 0, 10)
+    mixup: float = field(0.0, 0, 100)
+    cutmix: float = field(0.0, 0, 100)
+    label_smoothing: float = field(0.0, 0, 0.99)
+    dtype_policy: str = field(
+        "float32",
+        choices=("float32", "float64", "mixed_float16", "mixed_bfloat16"),
+    )
+    synchronized_batch_norm: bool = field(False)
+    steps_per_execution: int = field(1, 1)
+    seed: int = field(0, 0, 2**31 - 1)
+    deterministic: bool = field(False)
+    keep_checkpoints: int = field(2, 1)
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            object.__setattr__(self, field.name, _checked(field, value))
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise InputError(
-                    f"`{name}` must be one of {', '.join(allowed)}, got "
-                    f"{_shown(getattr(self, name))}"
-                )
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            for number in value if isinstance(value, tuple) else [value]:
-                if number is not None and not low <= number <= high:
-                    raise InputError(
-                        f"`{name}` must be between {low:g} and {high:g}, got "
-                        f"{_shown(number)}"
-                    )
-        for name in _PATHS:
-            if getattr(self, name) == "":
-                raise InputError(f"`{name}` must be a path, got an empty one")
+        super().__post_init__()
         if not self.networks:
             raise InputError("`networks` must name at least one network")
+        own = self.row.options
+        given = {} if self.options is None else self.options
+        if isinstance(given, dict):
+            for name, value in given.items():
+                if name not in own.names():
+                    raise self._without_meaning(name, value)
+            object.__setattr__(self, "options", own(**given))
+        elif type(given) is not own:
+            raise InputError(
+                f"`options` of method {self.method} must be {own.__name__} or "
+                f"a dict, got {shown(given)}"
+            )
+
+    @property
+    def row(self):
+        """The method's row, a `keras_ffl.methods.rows.Method`."""
+        return method_named(self.method)
+
+    def check(self):
+        """Checks that the method can train by this configuration.
+
+        It looks at nothing else, so that a bad configuration is found before
+        any data is read.
+
+        Raises:
+            InputError: It can't.
+        """
+        self.options.check(self.method, self)
+
+    def idle(self):
+        """The fields and options that nothing looks at, for the others' sake.
+
+        Returns:
+            Dict from name to the reason, a clause such as "where
+            `lr_schedule` is cosine".
+        """
+        reasons = dict(self.options.idle(self.networks))
+        if self.lr_schedule == "cosine":
+            cosine = "where `lr_schedule` is cosine"
+            reasons |= dict.fromkeys(("lr_milestones", "lr_factor"), cosine)
+        return reasons
+
+    def changed(self, **values):
+        """A copy with other values.
+
+        Another method takes over the options that both have with the same
+        default; of the others it has its own defaults.
+
+        Args:
+            **values: Fields of this class, but for `options`, and options of
+                the method.
+
+        Returns:
+            `Config`.
+
+        Raises:
+            InputError: As of the class, a name is unknown (the message lists
+                the known ones), or a value has no meaning beside the others.
+        """
+        fields, options = split(values)
+        kept = vars(self.options)
+        if fields.get("method", self.method) != self.method:
+            kept = shared(kept, self.row, method_named(fields["method"]))
+        config = dataclasses.replace(self, **fields, options=kept | options)
+        reasons = config.idle()
+        for name, value in values.items():
+            if name in reasons:
+                raise InputError(
+                    f"`{name}` has no meaning {reasons[name]}, got {value!r}"
+                )
+        return config
+
+    def _without_meaning(self, name, value):
+        own = ", ".join(self.row.options.names()) or "none"
+        return InputError(
+            f"`{name}` has no meaning for method {self.method} (its options: "
+            f"{own}), got {shown(value)}"
+        )
+
+    # ----- text ----------------------------------------------------------
 
     def to_dict(self):
-        """The configuration as a dict that JSON can hold."""
+        """The configuration as a flat dict that JSON can hold."""
+        values = {name: getattr(self, name) for name in self.names()}
         return {
             key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(self).items()
+            for key, value in (values | vars(self.options)).items()
         }
 
     @classmethod
@@ -184,185 +216,109 @@ class Config:
         Raises:
             InputError: A key is unknown or a value has the wrong type.
         """
-        _check_keys(values)
-        return cls(
-            **{
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in values.items()
-            }
-        )
+        fields, options = split(values)
+        return cls(**fields, options=options)
 
-    def updated(self, assignments):
-        """A copy with values replaced from text, as `--set` gives them.
+    @staticmethod
+    def read(assignments):
+        """Values from text, as `--set` gives them.
 
         Args:
             assignments: List of `"key=value"`; tuples are comma-separated,
                 None is written `none`.
 
         Returns:
-            `Config`.
-
-        Raises:
-            InputError: As of `parse`, or a value is out of its range.
-        """
-        return dataclasses.replace(self, **self.parse(assignments))
-
-    @staticmethod
-    def parse(assignments):
-        """Values from text.
-
-        Args:
-            assignments: As of `updated`.
-
-        Returns:
-            Dict from key to value.
+            Dict from key to value, for `changed`.
 
         Raises:
             InputError: A key is unknown (the message lists the known ones)
                 or a value has the wrong type.
         """
-        values = {}
+        texts = {}
         for assignment in assignments:
             key, separator, text = assignment.partition("=")
             if not separator:
                 raise InputError(f"`--set` takes key=value, got {assignment!r}")
-            _check_keys([key])
-            values[key] = _parse(key, text)
-        return values
+            texts[key] = text
+        return {
+            key: _home(key, texts.get("method")).parse(key, text)
+            for key, text in texts.items()
+        }
 
 
-_CHOICES = {
-    "fusion": ("module", "average"),
-    "fusion_width": ("min", "sum"),
-    "lr_schedule": ("steps", "cosine"),
-    "padding": ("reflect", "constant"),
-    "dtype_policy": ("float32", "float64", "mixed_float16", "mixed_bfloat16"),
-}
+def _home(name, method=None):
+    """The class that has a field: `Config`, or the options of a method.
 
-_LARGE = 1e9
-_RANGES = {
-    "image_size": (8, 8192),
-    "holdout": (0, 0.9),
-    "branches": (1, 64),
-    "separate_stages": (0, 64),
-    "fusion_filters": (1, _LARGE),
-    "temperature": (1e-3, 1e3),
-    "rampup_epochs": (0, _LARGE),
-    "joint_epochs": (0, _LARGE),
-    "classifier_weight": (0, 1e3),
-    "epochs": (1, _LARGE),
-    "batch_size": (1, _LARGE),
-    "eval_batch_size": (1, _LARGE),
-    "learning_rate": (0, 1e3),
-    "lr_base_batch": (1, _LARGE),
-    "warmup_epochs": (0, _LARGE),
-    "steps_per_execution": (1, _LARGE),
-    "lr_milestones": (0, _LARGE),
-    "lr_factor": (0, 1e3),
-    "momentum": (0, 1),
-    "weight_decay": (0, 1e3),
-    "fusion_weight_decay": (0, 1e3),
-    "global_clipnorm": (1e-9, _LARGE),
-    "gradient_accumulation_steps": (2, _LARGE),
-    "pad": (0, 1024),
-    "cutout": (0, 1024),
-    "randaugment": (0, 10),
-    "mixup": (0, 100),
-    "cutmix": (0, 100),
-    "label_smoothing": (0, 0.99),
-    "seed": (0, 2**31 - 1),
-    "keep_checkpoints": (1, _LARGE),
-}
-
-_PATHS = ("data_dir", "teacher")
-
-_TYPES = typing.get_type_hints(Config)
-
-
-def _kinds(annotation):
-    """The base types of an annotation: (type, is tuple, allows None)."""
-    arguments = typing.get_args(annotation)
-    if type(None) in arguments:
-        inner = next(a for a in arguments if a is not type(None))
-        return (*_kinds(inner)[:2], True)
-    if typing.get_origin(annotation) is tuple:
-        return arguments[0], True, False
-    return annotation, False, False
-
-
-def _matches(value, kind):
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-def _checked(field, value):
-    """The value in its field's type.
+    Args:
+        name: Name of the field.
+        method: The method whose options come first, if there is one.
 
     Raises:
-        InputError: It is of another type.
+        InputError: No class has it.
     """
-    kind, is_tuple, optional = _kinds(_TYPES[field.name])
-    if value is None and optional:
-        return None
-    if is_tuple and isinstance(value, (tuple, list)):
-        if all(_matches(item, kind) for item in value):
-            return tuple(value)
-    elif not is_tuple and _matches(value, kind):
-        return _as_float(value) if kind is float else value
-    expected = f"a tuple of {kind.__name__}" if is_tuple else kind.__name__
+    rows = sorted(METHODS.items(), key=lambda item: item[0] != method)
+    homes = [Config, *(row.options for _, row in rows)]
+    for home in homes:
+        if name in home.names():
+            return home
+    known = sorted({name for home in homes for name in home.names()})
     raise InputError(
-        f"`{field.name}` must be {expected}"
-        f"{' or none' if optional else ''}, got {_shown(value)}"
+        f"unknown configuration key {name!r}; known keys: {', '.join(known)}"
     )
 
 
-def _as_float(number):
-    try:
-        return float(number)
-    except OverflowError:
-        # An int, of which a range says whether it is allowed.
-        return math.inf if number > 0 else -math.inf
+def split(values):
+    """Splits flat values into fields of `Config` and options of methods.
+
+    Args:
+        values: Dict.
+
+    Returns:
+        Tuple of two dicts.
+
+    Raises:
+        InputError: A key is unknown.
+    """
+    parts = {}, {}
+    for name, value in values.items():
+        parts[_home(name) is not Config][name] = value
+    return parts
 
 
-def _shown(value):
-    """A value for a message, cut off where it is long."""
-    try:
-        text = repr(value)
-    except ValueError:
-        # Python has a limit for the digits of a number.
-        return "a number of thousands of digits"
-    return text if len(text) <= 100 else f"{text[:100]}..."
+def shared(options, before, after):
+    """The options that a method takes over from another one.
+
+    Args:
+        options: Dict from option to value.
+        before: Row of the method that they are of.
+        after: Row of the method that takes them over.
+
+    Returns:
+        Dict of those that both methods have with the same default.
+    """
+    return {
+        name: value
+        for name, value in options.items()
+        if all(name in row.options.names() for row in (before, after))
+        and before.options.default(name) == after.options.default(name)
+    }
 
 
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+def method_named(name):
+    """The row of a method.
 
+    Args:
+        name: A key of `METHODS`.
 
-def _parse(key, text):
-    kind, is_tuple, optional = _kinds(_TYPES[key])
-    if optional and text.lower() == "none":
-        return None
-    try:
-        if is_tuple:
-            return tuple(kind(item) for item in text.split(",") if item)
-        if kind is bool:
-            return _BOOLEANS[text.lower()]
-        return kind(text)
-    except (ValueError, KeyError):
-        expected = f"a comma-separated list of {kind.__name__}"
+    Returns:
+        `keras_ffl.methods.rows.Method`.
+
+    Raises:
+        InputError: The method is unknown; the message lists the known ones.
+    """
+    if name not in METHODS:
         raise InputError(
-            f"`{key}` must be {expected if is_tuple else kind.__name__}, got "
-            f"{_shown(text)}"
-        ) from None
-
-
-def _check_keys(keys):
-    known = sorted(_TYPES)
-    for key in keys:
-        if key not in known:
-            raise InputError(
-                f"unknown configuration key {key!r}; known keys: "
-                f"{', '.join(known)}"
-            )
+            f"`method` must be one of {', '.join(METHODS)}, got {name!r} (one "
+            "of another package is imported first, in scripts by --import)"
+        )
+    return METHODS[name]

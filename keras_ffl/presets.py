@@ -4,10 +4,7 @@ Every preset's docstring states its command, its cost and the error it should
 reach.
 """
 
-import dataclasses
-
-from keras_ffl.builders import method_named, without_meaning
-from keras_ffl.config import Config
+from keras_ffl.config import Config, method_named, shared, split
 from keras_ffl.errors import InputError
 
 
@@ -18,8 +15,7 @@ def quickstart():
     Cost: about a minute on two CPU cores.
     Error: fused classifier about 0.6 % (docs/results.md).
     """
-    return Config(
-        preset="quickstart",
+    return dict(
         dataset="digits",
         networks=("resnet8",),
         epochs=20,
@@ -39,7 +35,7 @@ def quickstart_vanilla():
     Cost: less than a minute on two CPU cores.
     Error: about 0.5 % (docs/results.md).
     """
-    return changed(quickstart(), preset="quickstart_vanilla", method="vanilla")
+    return quickstart() | dict(method="vanilla")
 
 
 def cifar_small():
@@ -49,8 +45,7 @@ def cifar_small():
     Cost: about 35 minutes of one CPU core of 2.5 GHz.
     Error: fused classifier about 46 % (docs/results.md).
     """
-    return Config(
-        preset="cifar_small",
+    return dict(
         dataset="cifar100",
         networks=("resnet8",),
         epochs=20,
@@ -67,9 +62,7 @@ def cifar_small_vanilla():
     Cost: about 27 minutes of one CPU core of 2.5 GHz.
     Error: about 47.5 % (docs/results.md).
     """
-    return changed(
-        cifar_small(), preset="cifar_small_vanilla", method="vanilla"
-    )
+    return cifar_small() | dict(method="vanilla")
 
 
 def cifar_ffl():
@@ -83,9 +76,7 @@ def cifar_ffl():
     Error: the paper's fused classifier of two ResNet-32 on CIFAR-100 has
     25.45 ± 0.28 % over 3 runs (Table VI).
     """
-    return Config(
-        preset="cifar_ffl", dataset="cifar100", networks=("resnet32",)
-    )
+    return dict(dataset="cifar100", networks=("resnet32",))
 
 
 def cifar_ffl_307():
@@ -96,9 +87,7 @@ def cifar_ffl_307():
     Error: the paper's fused classifier of two ResNet-32 on CIFAR-100 has
     25.56 ± 0.32 %, its sub-networks 27.06 ± 0.34 %, over 10 runs.
     """
-    return dataclasses.replace(
-        cifar_ffl(),
-        preset="cifar_ffl_307",
+    return cifar_ffl() | dict(
         epochs=307,
         lr_milestones=(256,),
     )
@@ -112,7 +101,7 @@ def cifar_vanilla():
     pass).
     Error: the paper's text implies 30.96 % for ResNet-32 on CIFAR-100.
     """
-    return changed(cifar_ffl(), preset="cifar_vanilla", method="vanilla")
+    return cifar_ffl() | dict(method="vanilla")
 
 
 def cifar_ensemble():
@@ -123,7 +112,7 @@ def cifar_ensemble():
     pass).
     Error: the paper's two ResNet-32 on CIFAR-100 have 26.30 ± 0.35 %.
     """
-    return changed(cifar_ffl(), preset="cifar_ensemble", method="ensemble")
+    return cifar_ffl() | dict(method="ensemble")
 
 
 def cifar_dualnet():
@@ -135,7 +124,7 @@ def cifar_dualnet():
     Error: the paper's two ResNet-32 on CIFAR-100 have 27.49 ± 0.31 %, each
     alone 34.91 ± 1.23 %.
     """
-    return changed(cifar_ffl_307(), preset="cifar_dualnet", method="dualnet")
+    return cifar_ffl_307() | dict(method="dualnet")
 
 
 def cifar_one():
@@ -147,7 +136,7 @@ def cifar_one():
     Error: the paper's ResNet-32 on CIFAR-100 have 26.94 ± 0.21 % (branches)
     and 25.19 ± 0.20 % (gated ensemble).
     """
-    return changed(cifar_ffl(), preset="cifar_one", method="one", branches=3)
+    return cifar_ffl() | dict(method="one", branches=3)
 
 
 def cifar_dml():
@@ -161,9 +150,7 @@ def cifar_dml():
     Error: the paper's networks on CIFAR-100 have 28.31 ± 0.28 % and
     26.45 ± 0.30 %.
     """
-    return changed(
-        cifar_ffl(),
-        preset="cifar_dml",
+    return cifar_ffl() | dict(
         method="dml",
         networks=("resnet32", "wrn_16_2"),
     )
@@ -179,8 +166,7 @@ def imagenet_resnet34_ffl():
     Error: the paper's fused classifier has 23.91 % top-1 and 7.17 % top-5,
     its sub-networks 25.58 % and 7.95 %.
     """
-    return Config(
-        preset="imagenet_resnet34_ffl",
+    return dict(
         dataset="imagenet2012",
         networks=("imagenet_resnet34",),
         separate_stages=2,
@@ -200,9 +186,7 @@ def imagenet_resnet34_vanilla():
     Cost: 3.7e9 multiply-adds for the forward pass of an image (derived).
     Error: the paper's has 26.69 % top-1 and 8.58 % top-5.
     """
-    return changed(
-        imagenet_resnet34_ffl(),
-        preset="imagenet_resnet34_vanilla",
+    return imagenet_resnet34_ffl() | dict(
         method="vanilla",
     )
 
@@ -216,9 +200,7 @@ def imagenet_resnet34_one():
     Error: the paper's branches have 25.61 % top-1 and 7.96 % top-5, the gated
     teacher 24.48 % and 7.31 %.
     """
-    return changed(
-        imagenet_resnet34_ffl(), preset="imagenet_resnet34_one", method="one"
-    )
+    return imagenet_resnet34_ffl() | dict(method="one")
 
 
 def imagenet_smoke():
@@ -229,9 +211,7 @@ def imagenet_smoke():
     Cost: about ten minutes of two CPU cores for 600 photos.
     Error: none to reach; the loss falls below half its start.
     """
-    return dataclasses.replace(
-        imagenet_resnet34_ffl(),
-        preset="imagenet_smoke",
+    return imagenet_resnet34_ffl() | dict(
         dataset="imagefolder",
         image_size=64,
         networks=("imagenet_resnet18",),
@@ -265,11 +245,14 @@ PRESETS = {
 def preset(name, **values):
     """The configuration of a preset, with values of your own.
 
+    The options in a recipe are FFL's. Another method takes those of them that
+    it has with FFL's default, and has its own defaults of all others.
+
     >>> preset("cifar_small", method="dml", epochs=40)
 
     Args:
         name: A key of `PRESETS`.
-        **values: As of `changed`.
+        **values: As of `keras_ffl.Config.changed`; they win over all others.
 
     Returns:
         `Config`.
@@ -282,39 +265,8 @@ def preset(name, **values):
         raise InputError(
             f"unknown preset {name!r}; known presets: {', '.join(PRESETS)}"
         )
-    return changed(PRESETS[name](), **values)
-
-
-def changed(config, **values):
-    """A configuration with values that a user sets.
-
-    Another method brings its own defaults (`keras_ffl.builders.METHODS`), and
-    those of the method before it don't stay. All other fields stay, and the
-    values given here win over everything.
-
-    Args:
-        config: `Config`.
-        **values: Fields of `Config`.
-
-    Returns:
-        `Config`.
-
-    Raises:
-        InputError: A value is of the wrong type or out of its range, the
-            method is unknown, or an option that is given has no meaning for
-            it.
-    """
-    method = values.get("method", config.method)
-    if method != config.method:
-        before = method_named(config.method).defaults
-        defaults = {name: getattr(type(config), name) for name in before}
-        defaults |= method_named(method).defaults
-        config = dataclasses.replace(config, **defaults)
-    config = dataclasses.replace(config, **values)
-    reasons = without_meaning(config)
-    for name in values:
-        if name in reasons:
-            raise InputError(
-                f"`{name}` has no meaning {reasons[name]}, got {values[name]!r}"
-            )
-    return config
+    fields, options = split(PRESETS[name]())
+    fields["method"] = values.get("method", fields.get("method", "ffl"))
+    row = method_named(fields["method"])
+    options = shared(options, method_named("ffl"), row)
+    return Config(preset=name, **fields, options=options).changed(**values)

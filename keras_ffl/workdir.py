@@ -101,15 +101,13 @@ class Workdir:
         """Whether a run has been started in the folder."""
         return (self.path / "config.json").exists()
 
-    def check(self, config, ignored=()):
+    def check(self, config):
         """Checks that a run may be started or taken up.
 
         The folder is made if it isn't there; nothing in it is changed.
 
         Args:
             config: `keras_ffl.config.Config` of the run.
-            ignored: Names of the fields that may differ, since nothing looks
-                at them.
 
         Raises:
             InputError: The folder can't be written, or a run of another
@@ -127,22 +125,23 @@ class Workdir:
         differences = [
             f"{key} is {old[key]!r}, asked for {new[key]!r}"
             for key in old
-            if key not in (*_FREE, "preset", *ignored) and old[key] != new[key]
+            if key not in (*_FREE, "preset", *config.idle())
+            and key in new
+            and old[key] != new[key]
         ]
         if new["epochs"] < old["epochs"]:
             differences.append(
                 f"epochs is {old['epochs']}, asked for fewer: {new['epochs']}"
             )
-        if new["epochs"] > old["epochs"] and new["lr_schedule"] == "cosine":
-            differences.append(
+        fixed = [config.row.fixed_epochs] if config.row.fixed_epochs else []
+        if new["lr_schedule"] == "cosine":
+            fixed.append("the rate of a cosine schedule in finished epochs")
+        if new["epochs"] > old["epochs"]:
+            differences += [
                 f"epochs is {old['epochs']}, asked for {new['epochs']}, which "
-                "would change the rate of a cosine schedule in finished epochs"
-            )
-        if new["epochs"] > old["epochs"] and new["method"] == "dualnet":
-            differences.append(
-                f"epochs is {old['epochs']}, asked for {new['epochs']}, which "
-                "would change when DualNet's joint training begins"
-            )
+                f"would change {what}"
+                for what in fixed
+            ]
         if differences:
             raise InputError(
                 f"{self.path} holds a run of another configuration: "

@@ -42,14 +42,12 @@ _DATA_DIR = flags.DEFINE_string(
     "Folder of tensorflow-datasets; of imagefolder the one that holds train "
     "and val.",
 )
-_VERIFY_IMAGES = flags.DEFINE_bool(
+_VERIFY_IMAGES = flags.DEFINE_enum(
     "verify_images",
     None,
-    "Whether to decode every photo once before training and to leave out "
-    "those that can't be decoded.",
-)
-_STRICT = flags.DEFINE_bool(
-    "strict", None, "Whether a photo that can't be decoded stops the run."
+    ["no", "skip", "stop"],
+    "Whether to decode every photo once before training, and to leave out "
+    "those that can't be decoded (skip) or to stop there.",
 )
 _STRATEGY = flags.DEFINE_string(
     "strategy",
@@ -91,11 +89,10 @@ def main():
         "dataset": _DATASET.value,
         "data_dir": _DATA_DIR.value,
         "verify_images": _VERIFY_IMAGES.value,
-        "strict": _STRICT.value,
         "seed": _SEED.value,
         "deterministic": _DETERMINISTIC.value,
     }
-    values = Config.parse(_SET.value)
+    values = Config.read(_SET.value)
     for name, value in given.items():
         if value is not None and values.setdefault(name, value) != value:
             raise InputError(

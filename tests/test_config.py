@@ -1,13 +1,18 @@
 """Configuration: presets, text assignments, errors."""
 
-import dataclasses
 import json
 
 import pytest
 
-from keras_ffl.config import _TYPES, Config, _kinds
+from keras_ffl.config import Config
 from keras_ffl.errors import InputError
+from keras_ffl.methods import METHODS
+from keras_ffl.methods.feature_fusion import FeatureFusionOptions
 from keras_ffl.presets import PRESETS, preset
+
+
+def changed(assignments):
+    return Config().changed(**Config.read(assignments))
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -26,8 +31,12 @@ def test_recipes_of_the_paper():
         128,
     )
     assert (one.learning_rate, one.lr_factor, one.momentum) == (0.1, 0.1, 0.9)
-    assert (one.weight_decay, one.fusion_weight_decay) == (1e-4, 1e-5)
-    assert (one.rampup_epochs, one.temperature, one.pad) == (80, 3, 4)
+    assert (one.weight_decay, one.options.fusion_weight_decay) == (1e-4, 1e-5)
+    assert (one.options.rampup_epochs, one.options.temperature, one.pad) == (
+        80,
+        3,
+        4,
+    )
     assert (one.padding, one.eval_batch_size) == ("reflect", 100)
     dualnet = preset("cifar_ffl_307")
     assert (dualnet.epochs, dualnet.lr_milestones) == (307, (256,))
@@ -39,7 +48,7 @@ def test_unknown_preset_lists_the_known():
 
 
 def test_assignments_are_parsed_by_type():
-    config = Config().updated(
+    config = changed(
         [
             "networks=resnet32,wrn_16_2",
             "lr_milestones=3,5",
@@ -53,8 +62,8 @@ def test_assignments_are_parsed_by_type():
     assert config.networks == ("resnet32", "wrn_16_2")
     assert config.lr_milestones == (3, 5)
     assert config.learning_rate == 0.01
-    assert config.use_ekd is False
-    assert config.fusion_filters is None
+    assert config.options.use_ekd is False
+    assert config.options.fusion_filters is None
     assert config.epochs == 7
     assert config.data_dir == "/a=b"
 
@@ -73,32 +82,39 @@ def test_assignments_are_parsed_by_type():
         ("holdout=1", "`holdout` must be between"),
         ("learning_rate=nan", "`learning_rate` must be between"),
         ("fusion=sum", "`fusion` must be one of module, average, got 'sum'"),
-        ("joint_epochs=-1", "`joint_epochs` must be between"),
+        ("method=dualnet joint_epochs=-1", "`joint_epochs` must be between"),
         ("networks=", "`networks` must name at least one"),
         ("branches=0", "`branches` must be between 1"),
         ("lr_milestones=-1", "`lr_milestones` must be between 0 .*got -1"),
         ("data_dir=", "`data_dir` must be a path, got an empty one"),
-        ("teacher=", "`teacher` must be a path, got an empty one"),
+        ("method=kd teacher=", "`teacher` must be a path, got an empty one"),
     ],
 )
 def test_bad_assignments(assignment, message):
     with pytest.raises(InputError, match=message):
-        Config().updated([assignment])
+        changed(assignment.split())
 
 
 @pytest.mark.parametrize(
     "name",
-    [name for name in _TYPES if _kinds(_TYPES[name])[0] in (int, float, bool)],
+    [
+        name
+        for home in (Config, FeatureFusionOptions)
+        for name in home.names()
+        if home.default(name) not in ("", None)
+        and not isinstance(home.default(name), str)
+        and name != "networks"
+    ],
 )
 def test_numbers_of_thousands_of_digits(name):
     for digits in (400, 4000, 5000):
         with pytest.raises(InputError, match=f"`{name}` must") as error:
-            Config().updated([f"{name}={'9' * digits}"])
+            changed([f"{name}={'9' * digits}"])
         assert len(str(error.value)) < 250
     for number in (10**400, 10**5000, -(10**5000)):
         value = (number,) if name == "lr_milestones" else number
         with pytest.raises(InputError, match=f"`{name}` must"):
-            Config(**{name: value})
+            Config().changed(**{name: value})
 
 
 def test_wrong_types_in_python():
@@ -111,5 +127,26 @@ def test_wrong_types_in_python():
 
 
 def test_every_field_is_documented():
-    for field in dataclasses.fields(Config):
-        assert f"        {field.name}: " in Config.__doc__
+    for home in (Config, *(row.options for row in METHODS.values())):
+        described = "".join(kind.__doc__ for kind in home.__mro__[:-1])
+        for name in home.names():
+            assert f"        {name}: " in described
+
+
+def test_a_configuration_without_a_preset():
+    assert Config().preset is None
+    assert preset("quickstart").preset == "quickstart"
+    assert Config(method="dml").options.temperature == 1.0
+
+
+def test_options_of_another_method():
+    with pytest.raises(InputError, match="must be OneOptions or a dict, got"):
+        Config(method="one", options=Config().options)
+    with pytest.raises(InputError, match="`use_ekd` has no meaning for method"):
+        Config(method="one", options={"use_ekd": True})
+    # What both have with the same default is taken over.
+    config = Config().changed(temperature=2.0, branches=3, use_ekd=False)
+    assert config.changed(method="one").options.temperature == 2.0
+    dml = config.changed(method="dml")
+    assert (dml.options.temperature, dml.options.branches) == (1.0, 3)
+    assert dml.changed(method="vanilla").to_dict().keys() == set(Config.names())

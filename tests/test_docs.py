@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_ffl.builders import METHODS
+from keras_ffl.methods import METHODS
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -17,13 +17,13 @@ from keras_ffl.training.fit_arguments import fit_arguments
 from keras_ffl.workdir import Workdir
 
 SMALL = Config(
+    options={"rampup_epochs": 2},
     preset="quickstart",
     dataset="digits",
     networks=("resnet8",),
     epochs=2,
     batch_size=256,
     lr_milestones=(1,),
-    rampup_epochs=2,
     pad=2,
 )
 
@@ -44,7 +44,7 @@ def few_digits(monkeypatch):
 
 
 def changed(**values):
-    return dataclasses.replace(SMALL, **values)
+    return SMALL.changed(**values)
 
 
 def test_a_run_and_its_folder(few_digits, tmp_path, caplog):
@@ -123,16 +123,6 @@ def test_vanilla_and_mixed_labels(few_digits, tmp_path):
     assert list(metrics["heads"]) == ["vanilla"]
     assert metrics["best"]["head"] == "vanilla"
     assert metrics["heads"]["vanilla"]["parameters"] == metrics["parameters"]
-
-
-def test_a_run_with_options_of_another_method_goes_on(few_digits, tmp_path):
-    """Runs from before such options were refused have them written down."""
-    training.train(
-        changed(method="vanilla", use_fkd=False, epochs=1), tmp_path, 0
-    )
-    assert Workdir(tmp_path).config().use_fkd is False
-    metrics = training.train(changed(method="vanilla"), tmp_path, 0)
-    assert metrics["epoch"] == 2
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,14 @@
 """Training methods, one file each."""
 
+from keras_ffl.methods import (
+    dualnet,
+    ensemble,
+    feature_fusion,
+    knowledge_distillation,
+    mutual,
+    one,
+    vanilla,
+)
 from keras_ffl.methods.base import TrainingMethod
 from keras_ffl.methods.dualnet import DualNetModel
 from keras_ffl.methods.ensemble import EnsembleModel
@@ -9,7 +18,19 @@ from keras_ffl.methods.mutual import MutualLearningModel
 from keras_ffl.methods.one import OneModel
 from keras_ffl.methods.vanilla import VanillaModel
 
+METHODS = {
+    "ffl": feature_fusion.METHOD,
+    "vanilla": vanilla.METHOD,
+    "ensemble": ensemble.METHOD,
+    "dualnet": dualnet.METHOD,
+    "one": one.METHOD,
+    "dml": mutual.METHOD,
+    "kd": knowledge_distillation.METHOD,
+}
+"""The rows of the training methods by the name that a configuration uses."""
+
 __all__ = [
+    "METHODS",
     "DualNetModel",
     "EnsembleModel",
     "FeatureFusionModel",

@@ -261,19 +261,23 @@ class TrainingMethod(CheckedModel):
     def _track(self, name, value, batch_size):
         self._term_trackers[name].update_state(value, sample_weight=batch_size)
 
-    def _term_names(self):
-        """Names of all logged terms, from a symbolic evaluation."""
+    @property
+    def loss_terms(self):
+        """Names of the loss terms, a list."""
+        supervised, distillation = self._named_terms()
+        return [*supervised, *distillation]
+
+    def _named_terms(self):
+        """The supervised terms and those of distillation, symbolic."""
         classes = self.num_classes
         logits = {
             head: keras.KerasTensor((1, classes)) for head in self.trained_heads
         }
         labels = keras.KerasTensor((1, classes))
-        distillation = list(self.distillation_terms(logits))
-        return [
-            *self.supervised_terms(labels, logits),
-            *distillation,
-            *(["distillation_weight"] if distillation else []),
-        ]
+        return (
+            self.supervised_terms(labels, logits),
+            self.distillation_terms(logits),
+        )
 
     # ----- training ------------------------------------------------------
 
@@ -361,9 +365,11 @@ class TrainingMethod(CheckedModel):
         )
         self._unsaved_metrics = not_rebuilt(by_head)
         if not self._term_trackers:
+            supervised, distillation = self._named_terms()
+            weight = ["distillation_weight"] if distillation else []
             self._term_trackers = {
                 name: keras.metrics.Mean(name=name)
-                for name in self._term_names()
+                for name in (*supervised, *distillation, *weight)
             }
 
     def get_compile_config(self):

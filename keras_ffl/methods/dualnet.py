@@ -1,11 +1,15 @@
 """DualNet (Hou et al., 2017)."""
 
+import dataclasses
+
 import keras
 
 from keras_ffl.errors import InputError
+from keras_ffl.fields import field
 from keras_ffl.layers import FeatureSum
 from keras_ffl.methods.frozen import keep_state
 from keras_ffl.methods.parallel import IndependentMethod
+from keras_ffl.methods.rows import Method, SeveralNetworks, check_one_name
 from keras_ffl.methods.subnetworks import check_subnetworks
 from keras_ffl.models.components import classifier
 
@@ -246,3 +250,56 @@ def _check_number(name, value, kind):
     if isinstance(value, bool) or not isinstance(value, kind) or not value >= 0:
         expected = "an int" if kind is int else "a number"
         raise InputError(f"`{name}` must be {expected} >= 0, got {value!r}")
+
+
+# ----- the row ---------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class DualNetOptions(SeveralNetworks):
+    """Options of DualNet, those of `SeveralNetworks` and these.
+
+    Attributes:
+        joint_epochs: How many of the last epochs are joint training; None
+            for the paper's share, 51 of 307.
+        joint_extractors: Whether joint training moves the extractors too.
+        classifier_weight: λ of the sub-networks' classifiers.
+    """
+
+    joint_epochs: int | None = field(None, 0)
+    joint_extractors: bool = field(False)
+    classifier_weight: float = field(0.3, 0, 1e3)
+
+    def check(self, method, config):
+        check_one_name(method, config)
+        if self.branches != 2:
+            raise InputError(
+                f"`branches` must be 2 for method {method}, got {self.branches}"
+            )
+        if (self.joint_epochs or 0) > config.epochs:
+            raise InputError(
+                f"`joint_epochs` must be at most `epochs`, {config.epochs}, "
+                f"got {self.joint_epochs}"
+            )
+
+
+def _build(subnetworks, config):
+    options = config.options
+    joint = options.joint_epochs
+    if joint is None:
+        joint = round(config.epochs * 51 / 307)
+    return DualNetModel(
+        subnetworks,
+        iterative_epochs=config.epochs - joint,
+        classifier_weight=options.classifier_weight,
+        joint_extractors=options.joint_extractors,
+    )
+
+
+METHOD = Method(
+    DualNetModel,
+    "DualNet",
+    DualNetOptions,
+    _build,
+    fixed_epochs="when DualNet's joint training begins",
+)

@@ -3,6 +3,7 @@
 import keras
 
 from keras_ffl.methods.parallel import IndependentMethod
+from keras_ffl.methods.rows import Method, SeveralNetworks
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -42,3 +43,11 @@ class EnsembleModel(IndependentMethod):
 
     def get_config(self):
         return {"name": self.name, "networks": self.networks_config()}
+
+
+METHOD = Method(
+    EnsembleModel,
+    "2-net",
+    SeveralNetworks,
+    lambda subnetworks, config: EnsembleModel(subnetworks),
+)

@@ -1,11 +1,15 @@
 """Feature Fusion Learning (Kim et al., 2019)."""
 
+import dataclasses
+
 import keras
 
 from keras_ffl.errors import InputError
-from keras_ffl.layers import FusionModule
+from keras_ffl.fields import field
+from keras_ffl.layers import FeatureAverage, FusionModule
 from keras_ffl.losses.distillation import check_temperature
 from keras_ffl.methods.parallel import BranchedMethod
+from keras_ffl.methods.rows import Branches, Method
 from keras_ffl.methods.subnetworks import check_subnetworks, connect
 from keras_ffl.methods.terms import distillation_term
 from keras_ffl.models.components import classifier
@@ -151,3 +155,69 @@ class FeatureFusionModel(BranchedMethod):
             "use_ekd": self.use_ekd,
             "use_fkd": self.use_fkd,
         }
+
+
+# ----- the row ---------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureFusionOptions(Branches):
+    """Options of FFL, those of `Branches` and these.
+
+    Attributes:
+        fusion: "module" or "average" (ablation B; `fusion_filters` and
+            `fusion_width` have no meaning there).
+        fusion_filters: Channels of the fused map, None for `fusion_width`.
+        fusion_width: Channels of the fused map without `fusion_filters`:
+            "min" for the smallest channel count of the networks, "sum" for
+            the sum of all.
+        fusion_weight_decay: L2 decay of fusion module and fused classifier.
+        temperature: T > 0.
+        rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
+        use_ekd: Whether the ensemble teaches the fused classifier.
+        use_fkd: Whether the fused classifier teaches the sub-networks.
+    """
+
+    fusion: str = field("module", choices=("module", "average"))
+    fusion_filters: int | None = field(None, 1)
+    fusion_width: str = field("min", choices=("min", "sum"))
+    fusion_weight_decay: float = field(1e-5, 0, 1e3)
+    temperature: float = field(3.0, 1e-3, 1e3)
+    rampup_epochs: float = field(80.0, 0)
+    use_ekd: bool = field(True)
+    use_fkd: bool = field(True)
+
+    def idle(self, networks):
+        reasons = super().idle(networks)
+        if self.fusion == "average":
+            average = "where `fusion` is average"
+            reasons |= dict.fromkeys(
+                ("fusion_filters", "fusion_width"), average
+            )
+        elif self.fusion_filters is not None:
+            reasons["fusion_width"] = "where `fusion_filters` is given"
+        return reasons
+
+    @property
+    def weight_decay_groups(self):
+        return {"fusion": self.fusion_weight_decay}
+
+
+def _build(subnetworks, config):
+    options = config.options
+    if options.fusion == "average":
+        fusion = FeatureAverage(name="feature_average")
+    else:
+        filters = options.fusion_filters or options.fusion_width
+        fusion = FusionModule(filters, name="fusion_module")
+    return FeatureFusionModel(
+        subnetworks,
+        options.rampup_epochs,
+        temperature=options.temperature,
+        use_ekd=options.use_ekd,
+        use_fkd=options.use_fkd,
+        fusion=fusion,
+    )
+
+
+METHOD = Method(FeatureFusionModel, "FFL", FeatureFusionOptions, _build)

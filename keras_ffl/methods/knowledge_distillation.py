@@ -1,11 +1,15 @@
 """Knowledge distillation from a trained teacher (Hinton et al., 2015)."""
 
+import dataclasses
+
 import keras
 
 from keras_ffl.errors import InputError
+from keras_ffl.fields import field
 from keras_ffl.losses.distillation import check_temperature
 from keras_ffl.methods.base import TrainingMethod
 from keras_ffl.methods.cautions import no_cautions, warn_of_separate_draws
+from keras_ffl.methods.rows import Method, Options
 from keras_ffl.methods.subnetworks import (
     check_subnetworks,
     connect,
@@ -168,3 +172,52 @@ def _check_fit(image, logits, teacher):
                 f"`teacher` must take the {what} of `network`, {student}, got "
                 f"{other}"
             )
+
+
+# ----- the row ---------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class KnowledgeDistillationOptions(Options):
+    """Options of KD.
+
+    Attributes:
+        teacher: Workdir of the trained run that teaches.
+        teacher_head: The head that teaches, None for the run's main one.
+        temperature: T > 0.
+        rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
+    """
+
+    teacher: str | None = field(None, path=True)
+    teacher_head: str | None = field(None)
+    temperature: float = field(3.0, 1e-3, 1e3)
+    rampup_epochs: float = field(0.0, 0)
+
+    def check(self, method, config):
+        super().check(method, config)
+        if not self.teacher:
+            raise InputError(
+                "`teacher` must be the workdir of a trained run for method "
+                f"{method}, got none"
+            )
+
+
+def _build(subnetworks, config, teacher):
+    options = config.options
+    return KnowledgeDistillationModel(
+        *subnetworks,
+        teacher.classifier(options.teacher_head or teacher.primary_head),
+        temperature=options.temperature,
+        rampup_epochs=options.rampup_epochs,
+        # A method's heads are logits by contract, whatever computes them.
+        teacher_from_logits=True,
+    )
+
+
+METHOD = Method(
+    KnowledgeDistillationModel,
+    "KD",
+    KnowledgeDistillationOptions,
+    _build,
+    runs=("teacher",),
+)

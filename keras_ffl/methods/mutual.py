@@ -1,11 +1,15 @@
 """Deep Mutual Learning (Zhang et al., 2018)."""
 
+import dataclasses
+
 import keras
 from keras import ops
 
+from keras_ffl.fields import field
 from keras_ffl.losses.distillation import check_temperature
 from keras_ffl.methods.frozen import keep_state
 from keras_ffl.methods.parallel import IndependentMethod
+from keras_ffl.methods.rows import Method, SeveralNetworks
 from keras_ffl.methods.terms import (
     cross_entropy,
     distillation_term,
@@ -164,3 +168,35 @@ class MutualLearningModel(IndependentMethod):
             "rampup_epochs": self.rampup_epochs,
             "simultaneous": self.simultaneous,
         }
+
+
+# ----- the row ---------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class MutualLearningOptions(SeveralNetworks):
+    """Options of DML, those of `SeveralNetworks` and these.
+
+    Attributes:
+        temperature: T > 0.
+        rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
+        simultaneous: Whether all networks are updated at once instead of one
+            after the other.
+    """
+
+    temperature: float = field(1.0, 1e-3, 1e3)
+    rampup_epochs: float = field(0.0, 0)
+    simultaneous: bool = field(False)
+
+
+def _build(subnetworks, config):
+    options = config.options
+    return MutualLearningModel(
+        subnetworks,
+        temperature=options.temperature,
+        rampup_epochs=options.rampup_epochs,
+        simultaneous=options.simultaneous,
+    )
+
+
+METHOD = Method(MutualLearningModel, "DML", MutualLearningOptions, _build)

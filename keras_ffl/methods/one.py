@@ -1,11 +1,16 @@
 """On-the-fly Native Ensemble, ONE (Lan et al., 2018)."""
 
+import dataclasses
+
 import keras
 from keras import ops
 
+from keras_ffl.errors import InputError
+from keras_ffl.fields import field
 from keras_ffl.layers import Gate
 from keras_ffl.losses.distillation import check_temperature
 from keras_ffl.methods.parallel import BranchedMethod
+from keras_ffl.methods.rows import Branches, Method, check_one_name
 from keras_ffl.methods.subnetworks import check_subnetworks, connect
 from keras_ffl.methods.terms import distillation_term
 from keras_ffl.models.branching import shared_feature_map
@@ -106,3 +111,38 @@ class OneModel(BranchedMethod):
             "rampup_epochs": self.rampup_epochs,
             "temperature": self.temperature,
         }
+
+
+# ----- the row ---------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOptions(Branches):
+    """Options of ONE, those of `Branches` and these.
+
+    Attributes:
+        temperature: T > 0.
+        rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
+    """
+
+    temperature: float = field(3.0, 1e-3, 1e3)
+    rampup_epochs: float = field(80.0, 0)
+
+    def check(self, method, config):
+        check_one_name(method, config)
+        super().check(method, config)
+        if self.separate_stages < 1:
+            raise InputError(
+                f"`separate_stages` must be at least 1 for method {method}, "
+                f"whose gate needs a shared trunk, got {self.separate_stages}"
+            )
+
+
+def _build(subnetworks, config):
+    options = config.options
+    return OneModel(
+        subnetworks, options.rampup_epochs, temperature=options.temperature
+    )
+
+
+METHOD = Method(OneModel, "ONE", OneOptions, _build)

@@ -3,6 +3,7 @@
 import keras
 
 from keras_ffl.methods.base import TrainingMethod
+from keras_ffl.methods.rows import Method, Options
 from keras_ffl.methods.subnetworks import check_subnetworks, logits_head
 from keras_ffl.methods.terms import cross_entropy
 
@@ -70,3 +71,11 @@ class VanillaModel(TrainingMethod):
             config.pop("network"), custom_objects=custom_objects
         )
         return cls(network, **config)
+
+
+METHOD = Method(
+    VanillaModel,
+    "vanilla",
+    Options,
+    lambda subnetworks, config: VanillaModel(*subnetworks),
+)

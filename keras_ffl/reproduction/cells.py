@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 
-from keras_ffl.builders import without_meaning
 from keras_ffl.config import Config
 from keras_ffl.errors import InputError
 from keras_ffl.workdir import Workdir
@@ -30,7 +29,7 @@ def configuration_name(config):
     Returns:
         Str such as "cifar100_ffl_resnet32x2_307_1a2b3c4d".
     """
-    defaults = Config().to_dict()
+    defaults = Config(method=config.method).to_dict() | {"method": "ffl"}
     different = {
         key: value
         for key, value in config.to_dict().items()
@@ -40,7 +39,7 @@ def configuration_name(config):
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     networks = "-".join(config.networks)
     if has_branches(config):
-        networks = f"{networks}x{config.branches}"
+        networks = f"{networks}x{config.options.branches}"
     return (
         f"{config.dataset}_{config.method}_{networks}_{config.epochs}_{digest}"
     )
@@ -48,7 +47,7 @@ def configuration_name(config):
 
 def has_branches(config):
     """Whether a configuration's `branches` has a meaning."""
-    return "branches" not in without_meaning(config)
+    return "branches" in vars(config.options).keys() - config.idle()
 
 
 @dataclasses.dataclass(frozen=True)

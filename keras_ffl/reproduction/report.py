@@ -7,7 +7,6 @@ import os
 import pathlib
 import platform
 
-from keras_ffl.builders import METHODS
 from keras_ffl.reproduction.cells import has_branches, write_text
 
 _MISSING = "–"
@@ -126,12 +125,12 @@ def _recipe(config):
         f"{config.learning_rate:g}, × {config.lr_factor:g} at epoch "
         f"{milestones}, weight decay {config.weight_decay:g}"
     )
-    options = METHODS[config.method].options
-    if "fusion_weight_decay" in options:
-        text += f" (fusion {config.fusion_weight_decay:g})"
-    if "temperature" in options:
-        text += f", T = {config.temperature:g}, R = {config.rampup_epochs:g}"
-    return text
+    numbers = {
+        name: value
+        for name, value in vars(config.options).items()
+        if isinstance(value, float)
+    }
+    return text + "".join(f", {name} {v:g}" for name, v in numbers.items())
 
 
 def _layout(results, scaled):
@@ -257,7 +256,7 @@ def _csv_line(table, result, scaled):
         "dataset": config.dataset,
         "method": config.method,
         "networks": " ".join(config.networks),
-        "branches": config.branches if has_branches(config) else "",
+        "branches": config.options.branches if has_branches(config) else "",
         "head": entry.head,
         "metric": entry.metric,
         "epochs": config.epochs,

@@ -27,8 +27,8 @@ LABELS = {
 def scaled_config(config, epochs):
     """A configuration with smaller networks and fewer epochs.
 
-    Drops of the learning rate and the ramp-up keep their share of the
-    training. Drops that fall on one epoch become one.
+    Drops of the learning rate and options that end in `_epochs` keep their
+    share of the training. Drops that fall on one epoch become one.
 
     Args:
         config: `keras_ffl.config.Config`.
@@ -39,13 +39,17 @@ def scaled_config(config, epochs):
     """
     share = epochs / config.epochs
     milestones = (round(m * share) for m in config.lr_milestones)
-    return dataclasses.replace(
-        config,
+    lengths = {
+        name: round(value * share, 2 if isinstance(value, float) else None)
+        for name, value in vars(config.options).items()
+        if name.endswith("_epochs") and value is not None
+    }
+    return config.changed(
         dataset=DATASETS.get(config.dataset, config.dataset),
         networks=tuple(NETWORKS.get(name, name) for name in config.networks),
         epochs=epochs,
         lr_milestones=tuple(dict.fromkeys(milestones)),
-        rampup_epochs=round(config.rampup_epochs * share, 2),
+        **lengths,
     )
 
 

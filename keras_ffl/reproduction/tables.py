@@ -6,6 +6,8 @@ Reference:
 
 from keras_ffl import presets
 from keras_ffl.errors import InputError
+from keras_ffl.methods import METHODS
+from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.reproduction import figures
 from keras_ffl.reproduction.entries import Entry, Figure, Table
 
@@ -46,11 +48,10 @@ def _table_1(printed, dualnet_head, ffl_head):
             for method, head in (("dualnet", dualnet_head), ("ffl", ffl_head))
         ]
         for (dataset, method, head), (mean, std) in zip(columns, row):
-            name = "DualNet" if method == "dualnet" else "FFL"
             entries.append(
                 Entry(
                     NETWORK_LABELS[network],
-                    f"{_DATASET_LABELS[dataset]}, {name}",
+                    f"{_DATASET_LABELS[dataset]}, {METHODS[method].label}",
                     _versus_dualnet(
                         method=method, dataset=dataset, networks=(network,)
                     ),
@@ -167,7 +168,8 @@ def _table_4():
 
 def _mixed(method, networks, sub, fused=None):
     """Entries of one method on mixed networks, a column for each network."""
-    name, config = method.upper(), _versus_one(method=method, networks=networks)
+    name = METHODS[method].label
+    config = _versus_one(method=method, networks=networks)
     row = _label(networks)
     entries = [
         Entry(row, f"{name}, net {k}", config, f"sub_{k}", figure)
@@ -238,43 +240,35 @@ def _table_6():
 # ----- all methods on one network ----------------------------------------
 
 
+_PAPER = {
+    "vanilla": (figures.VANILLA_RESNET_32, None),
+    "ensemble": (figures.TABLE_6[("resnet32",)][0], None),
+    "dualnet": (
+        Figure(*figures.TABLE_1A["resnet32"][2], 10),
+        Figure(*figures.TABLE_1B["resnet32"][2], 10),
+    ),
+}
+
+
 def _table_methods():
-    strong, weak = "fused or ensemble", "sub-networks"
-
-    def both(row, config, head, strong_figure=None, weak_figure=None):
-        return [
-            Entry(row, strong, config, head, strong_figure),
-            Entry(row, weak, config, "sub", weak_figure),
+    columns = "fused or ensemble", "sub-networks"
+    entries = []
+    for key, row in METHODS.items():
+        if key == "ffl" or row.runs:
+            continue
+        heads = row.model.primary_head, "sub"
+        if not issubclass(row.model, ParallelMethod):
+            heads = heads[:1]
+        entries += [
+            Entry(row.label, column, _versus_dualnet(method=key), head, figure)
+            for column, head, figure in zip(
+                columns, heads, _PAPER.get(key, (None, None))
+            )
         ]
-
     return Table(
         "methods",
         "All methods on one network, ResNet-32, CIFAR-100",
-        (
-            Entry(
-                "vanilla",
-                strong,
-                _versus_dualnet(method="vanilla"),
-                "vanilla",
-                figures.VANILLA_RESNET_32,
-            ),
-            *both(
-                "2-net",
-                _versus_dualnet(method="ensemble"),
-                "ensemble",
-                figures.TABLE_6[("resnet32",)][0],
-            ),
-            *both(
-                "DualNet",
-                _versus_dualnet(method="dualnet"),
-                "average",
-                Figure(*figures.TABLE_1A["resnet32"][2], 10),
-                Figure(*figures.TABLE_1B["resnet32"][2], 10),
-            ),
-            *both("DML", _versus_dualnet(method="dml"), "ensemble"),
-            *both("ONE", _versus_dualnet(method="one"), "teacher"),
-            *_cases(strong, weak),
-        ),
+        (*entries, *_cases(*columns)),
         (
             "Not a table of the paper: every method by the recipe of Tables "
             "I and II. The paper's figures are from there, 2-net's from "

@@ -4,12 +4,10 @@ Asked before anything is allocated, and only where a configuration is far
 larger than those of the paper.
 """
 
-import dataclasses
 import math
 import random
 
 from keras_ffl import backend
-from keras_ffl.builders import find_method, without_meaning
 from keras_ffl.errors import InputError
 from keras_ffl.models.analysis import CONVOLUTIONS
 from keras_ffl.models.networks import find_architecture
@@ -45,26 +43,24 @@ def check_memory(config, info, images, processes=1):
         InputError: More than is free would be needed; the message names the
             field that asks for it.
     """
-    idle = without_meaning(config)
+    values = _looked_at(config)
     large = [
         name
         for name, ordinary in _ORDINARY.items()
-        if (getattr(config, name) or 0) > ordinary and name not in idle
+        if (values.get(name) or 0) > ordinary
     ]
     if not large:
         return
     free = psutil.virtual_memory().available
 
     def needed(**changes):
-        return least_bytes(
-            dataclasses.replace(config, **changes), info, images, processes
-        )
+        return least_bytes(config.changed(**changes), info, images, processes)
 
     if needed() <= free:
         return
     enough = [n for n in large if needed(**{n: _ORDINARY[n]}) <= free]
     named = ", ".join(
-        f"`{name}`={getattr(config, name)}" for name in enough[:1] or large
+        f"`{name}`={values[name]}" for name in enough[:1] or large
     )
     raise InputError(
         f"{named} needs at least {needed() / 1e9:,.0f} GB of memory by an "
@@ -91,12 +87,12 @@ def least_bytes(config, info, images, processes=1):
     Returns:
         Int.
     """
-    options, idle = find_method(config).options, without_meaning(config)
+    values, distils = _looked_at(config), config.row.distils
     shape = info.input_shape
     if info.central_crop:
         shape = (config.image_size, config.image_size, shape[-1])
-    separate = 0 if "separate_stages" in idle else config.separate_stages
-    copies = 1 if "branches" in idle else config.branches
+    separate = values.get("separate_stages", 0)
+    copies = values.get("branches", 1)
     weights, results, maps = 0, [], []
     for name in config.networks:
         own, trunk, features = _sizes(name, info.num_classes, shape, separate)
@@ -104,18 +100,23 @@ def least_bytes(config, info, images, processes=1):
         weights += own[0] * copies + trunk[0] * trunks
         results.append(own[1] * copies + trunk[1] * trunks)
         maps += [features] * copies
-        if "temperature" not in options:
+        if not distils:
             results[-1] = own[1] + trunk[1]
-    results = sum(results) if "temperature" in options else max(results)
-    if "fusion_filters" not in idle and config.fusion_filters:
+    results = sum(results) if distils else max(results)
+    if filters := values.get("fusion_filters"):
         channels = sum(each[-1] for each in maps) + info.num_classes
-        weights += channels * config.fusion_filters
-        results += min(h * w for h, w, _ in maps) * config.fusion_filters
+        weights += channels * filters
+        results += min(h * w for h, w, _ in maps) * filters
     of_weight, of_result = _BYTES[config.dtype_policy]
     batch = 0
     if not backend.has_accelerator():
         batch = min(config.batch_size, images) // processes
     return 3 * of_weight * weights + 2 * of_result * batch * results
+
+
+def _looked_at(config):
+    idle = config.idle()
+    return {k: v for k, v in config.to_dict().items() if k not in idle}
 
 
 def _sizes(name, num_classes, input_shape, separate_stages):

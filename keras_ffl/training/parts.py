@@ -1,9 +1,9 @@
 """Data and model of a configuration."""
 
 from keras_ffl import backend, data
-from keras_ffl.builders import find_method
 from keras_ffl.layers.batch_normalization import synchronized_batch_norm
 from keras_ffl.optimizers import SGD
+from keras_ffl.workdir import Workdir
 
 
 def load_data(config, left_out=None):
@@ -22,10 +22,33 @@ def load_data(config, left_out=None):
         InputError: The data set is unknown or can't be loaded.
     """
     photos = data.PhotoOptions(
-        config.image_size, config.verify_images, config.strict, left_out
+        config.image_size, config.verify_images, left_out
     )
     dataset = data.load(config.dataset, config.data_dir, photos)
     return data.split_holdout(dataset, config.holdout)
+
+
+def build_method(config, num_classes, input_shape):
+    """The model of a configuration, not compiled.
+
+    Args:
+        config: `keras_ffl.config.Config`.
+        num_classes: Int.
+        input_shape: Image shape (h, w, c).
+
+    Returns:
+        `keras_ffl.methods.TrainingMethod`.
+
+    Raises:
+        InputError: As of `build_model`.
+    """
+    config.check()
+    row, options = config.row, config.options
+    runs = {
+        name: Workdir(getattr(options, name)).load_model() for name in row.runs
+    }
+    networks = options.make_networks(config.networks, num_classes, input_shape)
+    return row.build(networks, config, **runs)
 
 
 def build_model(config, info):
@@ -42,16 +65,15 @@ def build_model(config, info):
         InputError: The method or a network is unknown, or the options don't
             fit together.
     """
-    method = find_method(config)
     with synchronized_batch_norm(config.synchronized_batch_norm):
-        model = method.build(config, info.num_classes, info.input_shape)
+        model = build_method(config, info.num_classes, info.input_shape)
     model.compile(
         optimizer=SGD(
             learning_rate=full_rate(config),
             momentum=config.momentum,
             nesterov=config.nesterov,
             weight_decay=config.weight_decay,
-            weight_decay_groups={"fusion": config.fusion_weight_decay},
+            weight_decay_groups=config.options.weight_decay_groups,
             global_clipnorm=config.global_clipnorm,
             gradient_accumulation_steps=config.gradient_accumulation_steps,
         ),

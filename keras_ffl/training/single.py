@@ -9,7 +9,6 @@ import keras
 import numpy as np
 
 from keras_ffl import backend, data
-from keras_ffl.builders import find_method, without_meaning
 from keras_ffl.callbacks import TimeLimit
 from keras_ffl.errors import Unfinished
 from keras_ffl.training.fit_arguments import check_batches, fit_arguments
@@ -72,9 +71,9 @@ def settings(config):
 
 
 def _train(config, folder, verbose, devices, limit):
-    find_method(config)
+    config.check()
     check_batches(config, devices)
-    folder.check(config, without_meaning(config))
+    folder.check(config)
     dataset, holdout = load_data(config, folder.left_out())
     with devices.scope():
         model, done = folder.load_checkpoint()

@@ -3,12 +3,13 @@
 import re
 
 
-def plot_curves(history, path):
+def plot_curves(history, path, terms):
     """Plots the loss terms and the error of every head over the epochs.
 
     Args:
         history: List of dicts, the rows of `history.csv`.
         path: Path of the PNG file.
+        terms: Names of the loss terms, a list.
     """
     from matplotlib.figure import Figure
 
@@ -17,7 +18,7 @@ def plot_curves(history, path):
     left, right = figure.subplots(1, 2)
     for name in history[0]:
         values = [row[name] for row in history]
-        if re.fullmatch(r"loss|ce_.*|ekd|fkd", name):
+        if name in ("loss", *terms):
             left.plot(epochs, values, label=name)
         match = re.fullmatch(r"val_(?:(.*)_)?accuracy", name)
         if match:

@@ -1,5 +1,6 @@
 """What runs in the workers; every function gives a `Prepared`."""
 
+import dataclasses
 import functools
 import time
 
@@ -76,21 +77,24 @@ def build_ours(options, method="ffl"):
     """A training method on the networks of the options, compiled."""
     import keras
 
-    from keras_ffl import builders, config
+    from keras_ffl.config import Config
+    from keras_ffl.training import build_method
 
     keras.utils.set_random_seed(0)
     names = options["names"]
     alike = len(set(names)) == 1
-    run = config.Config(
-        method=method,
-        networks=tuple(names[:1] if alike else names),
-        branches=len(names) if alike else 1,
-        separate_stages=options["separate_stages"],
-        fusion_width="sum" if names[0].startswith("imagenet") else "min",
+    run = Config(method=method, networks=tuple(names[:1] if alike else names))
+    wanted = {
+        "branches": len(names) if alike else 1,
+        "separate_stages": options["separate_stages"],
+        "fusion_width": "sum" if names[0].startswith("imagenet") else "min",
+    }
+    own = run.options.names()
+    run = dataclasses.replace(
+        run, options={k: v for k, v in wanted.items() if k in own}
     )
     shape = (options["image_size"], options["image_size"], 3)
-    model = builders.find_method(run).build(run, options["classes"], shape)
-    return model
+    return build_method(run, options["classes"], shape)
 
 
 def _facts(model, options):

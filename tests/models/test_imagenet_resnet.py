@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ffl.builders import METHODS
 from keras_ffl.config import Config
 from keras_ffl.errors import InputError
 from keras_ffl.models import (
@@ -14,6 +13,7 @@ from keras_ffl.models import (
     imagenet_resnet,
 )
 from keras_ffl.models.imagenet_resnet import imagenet_resnet_architecture
+from keras_ffl.training import build_method
 
 
 def _basic_products(blocks):
@@ -79,22 +79,21 @@ def test_size_and_cost(networks, depth):
 def test_feature_fusion_of_two_branches(depth, parameters):
     config = Config(
         networks=(f"imagenet_resnet{depth}",),
-        separate_stages=2,
-        fusion_width="sum",
+        options={"separate_stages": 2, "fusion_width": "sum"},
     )
-    model = METHODS["ffl"].build(config, 1000, (64, 64, 3))
+    model = build_method(config, 1000, (64, 64, 3))
     assert count_parameters(model) == parameters
 
 
 def test_fusion_width_of_a_configuration():
     with pytest.raises(InputError, match="`fusion_width` must be one of min"):
-        Config(fusion_width="max")
+        Config(options={"fusion_width": "max"})
     for options, filters in (
         ({}, "min"),
         ({"fusion_width": "sum"}, "sum"),
         ({"fusion_width": "sum", "fusion_filters": 24}, 24),
     ):
-        model = METHODS["ffl"].build(Config(**options), 3, (8, 8, 1))
+        model = build_method(Config(options=options), 3, (8, 8, 1))
         assert model.fusion.filters == filters
 
 

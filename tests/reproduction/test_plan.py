@@ -40,7 +40,7 @@ def test_a_timed_epoch_of_every_kind_of_step(monkeypatch):
     monkeypatch.setattr(plan, "_WARM_UP", 1)
     monkeypatch.setattr(plan, "_TIMED", 1)
     for method in ("vanilla", "dualnet"):
-        config = dataclasses.replace(VANILLA, method=method, batch_size=8)
+        config = VANILLA.changed(method=method, batch_size=8)
         assert 0 < plan.seconds_per_epoch(config) < 1000
 
 

@@ -3,7 +3,6 @@
 import pytest
 
 from keras_ffl import training
-from keras_ffl.builders import find_method
 from keras_ffl.errors import InputError
 from keras_ffl.models import count_parameters
 from keras_ffl.reproduction import TABLES
@@ -43,7 +42,7 @@ def test_every_entry_has_its_own_place(key, entries):
 def test_every_method_takes_its_options():
     for key in TABLES:
         for entry in table(key).entries:
-            find_method(entry.config)
+            entry.config.check()
 
 
 @pytest.mark.parametrize(
@@ -117,15 +116,22 @@ def test_figures(key, row, column, method, head, mean, std, runs):
 
 def test_recipes():
     one = entry_of("3", "ResNet-32", "ONE").config
-    assert (one.epochs, one.lr_milestones, one.branches) == (300, (150, 225), 3)
+    assert (one.epochs, one.lr_milestones, one.options.branches) == (
+        300,
+        (150, 225),
+        3,
+    )
     case_d = entry_of("2", "D: no EKD, no FKD", "fused classifier").config
     assert (case_d.epochs, case_d.lr_milestones) == (307, (256,))
-    assert not case_d.use_ekd and not case_d.use_fkd
+    assert not case_d.options.use_ekd and not case_d.options.use_fkd
     dml = entry_of("5", "ResNet-32 + WRN-16-2", "DML, net 1").config
-    assert (dml.temperature, dml.rampup_epochs) == (1, 0)
+    assert (dml.options.temperature, dml.options.rampup_epochs) == (1, 0)
     imagenet = entry_of("4", "FFL", "top-1").config
     assert (imagenet.epochs, imagenet.batch_size) == (90, 256)
-    assert (imagenet.rampup_epochs, imagenet.separate_stages) == (20, 2)
+    assert (
+        imagenet.options.rampup_epochs,
+        imagenet.options.separate_stages,
+    ) == (20, 2)
 
 
 def test_unknown_table_lists_the_known():
@@ -136,20 +142,23 @@ def test_unknown_table_lists_the_known():
 def test_scaled_recipes():
     ffl = scaled_config(entry_of("2", "A: FFL", "sub-networks").config, 10)
     assert ffl.networks == ("resnet8",)
-    assert (ffl.epochs, ffl.lr_milestones, ffl.rampup_epochs) == (
+    assert (ffl.epochs, ffl.lr_milestones, ffl.options.rampup_epochs) == (
         10,
         (8,),
         2.61,
     )
     one = scaled_config(entry_of("3", "ResNet-56", "ONE").config, 10)
     assert one.networks == ("resnet14",)
-    assert (one.lr_milestones, one.rampup_epochs) == ((5, 8), 2.67)
+    assert (one.lr_milestones, one.options.rampup_epochs) == ((5, 8), 2.67)
     imagenet = scaled_config(entry_of("4", "ONE", "top-1").config, 9)
     assert (imagenet.dataset, imagenet.networks) == ("cifar100", ("resnet8",))
-    assert (imagenet.lr_milestones, imagenet.rampup_epochs) == ((3, 6), 2.0)
-    assert imagenet.separate_stages == 2
+    assert (imagenet.lr_milestones, imagenet.options.rampup_epochs) == (
+        (3, 6),
+        2.0,
+    )
+    assert imagenet.options.separate_stages == 2
     dml = scaled_config(entry_of("methods", "DML", "sub-networks").config, 10)
-    assert dml.rampup_epochs == 0
+    assert dml.options.rampup_epochs == 0
 
 
 def test_scaled_labels_name_what_is_trained():

@@ -20,10 +20,9 @@ SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 THEIRS = """
 import keras
 
-from keras_ffl.builders import METHODS, Method
 from keras_ffl.config import Config
-from keras_ffl.methods import VanillaModel
-from keras_ffl.models import build
+from keras_ffl.methods import METHODS, VanillaModel
+from keras_ffl.methods.rows import Method, Options
 from keras_ffl.reproduction import TABLES, Entry, Table
 
 
@@ -33,11 +32,10 @@ class TheirModel(VanillaModel):
 
 
 METHODS["theirs"] = Method(
-    lambda config, classes, shape: TheirModel(
-        build(config.networks[0], classes, shape)
-    ),
-    lambda config: None,
-    options=(),
+    TheirModel,
+    "theirs",
+    Options,
+    lambda subnetworks, config: TheirModel(*subnetworks),
 )
 CONFIG = Config(method="theirs", epochs=1, batch_size=480, lr_milestones=())
 TABLES["theirs"] = lambda: Table(
@@ -105,19 +103,12 @@ SCRIPTS_TO_TRY = [
 
 
 @pytest.mark.parametrize("script", SCRIPTS_TO_TRY)
-def test_without_it_the_class_is_named(script, trained, folder):
+def test_without_it_the_method_is_named(script, trained, folder):
     arguments = [*COMMANDS[script], "--workdir=run"]
     done = run(script, *arguments, cwd=folder)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    if script == "train.py":
-        assert "got 'theirs' (one of another package is imported" in last
-    else:
-        assert last == (
-            "error: checkpoint run/checkpoints/epoch_0001.keras needs the "
-            "class TheirModel of module their_method: import it first "
-            "(scripts: --import=their_method)"
-        )
+    assert "got 'theirs' (one of another package is imported" in last
     assert "Traceback" not in done.stderr
 
 

@@ -79,16 +79,32 @@ def found():
     }
 
 
+def distillation(config):
+    return config.options.temperature, config.options.rampup_epochs
+
+
 def test_one_recipe_whatever_the_spelling(found):
     assert found["flag"] == found["set"] == found["both"]
     assert found["flag"] == preset("quickstart", method="dml")
-    assert (found["flag"].temperature, found["flag"].rampup_epochs) == (1, 0)
+    assert (
+        found["flag"].options.temperature,
+        found["flag"].options.rampup_epochs,
+    ) == (1, 0)
     assert found["own"] == found["own, set"]
-    assert (found["own"].temperature, found["own"].rampup_epochs) == (1, 7)
+    assert (
+        found["own"].options.temperature,
+        found["own"].options.rampup_epochs,
+    ) == (1, 7)
     assert found["kd"] == found["kd, set"]
-    assert (found["kd"].temperature, found["kd"].rampup_epochs) == (3, 0)
+    assert (
+        found["kd"].options.temperature,
+        found["kd"].options.rampup_epochs,
+    ) == (3, 0)
     # DML's defaults don't stay where another method takes its place.
-    assert (found["back"].temperature, found["back"].rampup_epochs) == (3, 80)
+    assert (
+        found["back"].options.temperature,
+        found["back"].options.rampup_epochs,
+    ) == (3, 80)
 
 
 def test_flags_are_fields(found):

@@ -35,7 +35,8 @@ def from_folder(root, options=PhotoOptions()):
 
     Raises:
         InputError: If a folder is missing or empty, a class of `val` is not
-            in `train`, or, with `options.strict`, a file can't be decoded.
+            in `train`, or, with `options.verify` "stop", a file can't be
+            decoded.
     """
     root = _existing_folder(root)
     ignored = []

@@ -20,9 +20,9 @@ class PhotoOptions:
 
     Args:
         image_size: Integer >= 8, height and width of the prepared images.
-        verify: Boolean, whether every file is decoded once to find those
-            that can't be. They are left out, with a warning that names them.
-        strict: Boolean, whether such a file is an error instead.
+        verify: "skip" to decode every file once and to leave out those that
+            can't be decoded, with a warning that names them, "stop" for an
+            error instead, "no" for neither.
         left_out: Sequence of the names that an earlier verification left out
             (`DatasetInfo.left_out`). With it nothing is verified again.
 
@@ -31,11 +31,14 @@ class PhotoOptions:
     """
 
     image_size: int = 224
-    verify: bool = False
-    strict: bool = False
+    verify: str = "no"
     left_out: tuple | None = None
 
     def __post_init__(self):
+        if self.verify not in ("no", "skip", "stop"):
+            raise InputError(
+                f"verify: expected no, skip or stop, got {self.verify!r}"
+            )
         if not isinstance(self.image_size, int) or self.image_size < 8:
             raise InputError(
                 f"image_size: expected an integer >= 8, got {self.image_size!r}"

@@ -25,11 +25,15 @@ def without_unreadable(splits, options, place):
         that were left out.
 
     Raises:
-        InputError: If there are such photos and `options.strict` is on.
+        InputError: If there are such photos and `options.verify` is "stop".
     """
     left_out = options.left_out
     if left_out is None:
-        left_out = _unreadable(splits, options, place) if options.verify else ()
+        left_out = (
+            _unreadable(splits, options, place)
+            if options.verify != "no"
+            else ()
+        )
     if left_out:
         splits = [s.take(~np.isin(_printable(s), left_out)) for s in splits]
     return list(splits), tuple(left_out)
@@ -48,7 +52,7 @@ def _unreadable(splits, options, place):
         return ()
     found = "; ".join(f"{name} ({why})" for name, why in reasons.items())
     message = f"{place}: {len(reasons)} photos can't be decoded"
-    if options.strict:
+    if options.verify == "stop":
         raise InputError(f"{message}: {found}")
     warnings.warn(f"{message} and are left out: {found}", stacklevel=4)
     return tuple(reasons)

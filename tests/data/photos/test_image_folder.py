@@ -112,7 +112,7 @@ def test_unreadable_files_are_found(damaged):
 
 def test_unreadable_files_are_left_out(damaged):
     with pytest.warns(UserWarning) as warnings:
-        dataset = from_folder(damaged, PhotoOptions(16, verify=True))
+        dataset = from_folder(damaged, PhotoOptions(16, verify="skip"))
     (warning,) = warnings
     names = ("train/b0/1.jpg", "val/b1/0.jpg")
     for part in ("2 photos can't be decoded", *names):
@@ -125,7 +125,7 @@ def test_unreadable_files_are_left_out(damaged):
     info = DatasetInfo.from_dict(json.loads(json.dumps(dataset.info.to_dict())))
     assert info == dataset.info
     again = from_folder(
-        damaged, PhotoOptions(16, verify=True, left_out=info.left_out)
+        damaged, PhotoOptions(16, verify="skip", left_out=info.left_out)
     )
     assert again.info == dataset.info
     assert again.train.names.tolist() == dataset.train.names.tolist()
@@ -133,7 +133,7 @@ def test_unreadable_files_are_left_out(damaged):
 
 def test_strict_verification(damaged):
     with pytest.raises(InputError) as error:
-        from_folder(damaged, PhotoOptions(verify=True, strict=True))
+        from_folder(damaged, PhotoOptions(verify="stop"))
     message = str(error.value)
     assert "2 photos" in message
     assert "train/b0/1.jpg (" in message and "val/b1/0.jpg (" in message
@@ -141,7 +141,7 @@ def test_strict_verification(damaged):
 
 
 def test_good_files_pass(tmp_path):
-    options = PhotoOptions(verify=True, strict=True)
+    options = PhotoOptions(verify="stop")
     dataset = from_folder(make_folder(tmp_path), options)
     assert dataset.info.left_out == ()
     assert dataset.num_train == 6
@@ -152,7 +152,7 @@ def test_a_class_without_a_readable_file(tmp_path):
     make_folder(tmp_path, (2, 1))
     (tmp_path / "train" / "b1" / "0.jpg").write_bytes(b"no photo")
     with pytest.raises(InputError, match="no file in .*train/b1 can be dec"):
-        from_folder(tmp_path, PhotoOptions(verify=True))
+        from_folder(tmp_path, PhotoOptions(verify="skip"))
 
 
 # --- names that are no UTF-8 -----------------------------------------------
@@ -166,7 +166,7 @@ def test_names_without_utf8(tmp_path):
     bad = os.fsencode(tmp_path) + b"/train/caf\xe9/1.jpg"
     with open(bad, "wb") as file:
         file.write(b"damaged")
-    options = PhotoOptions(16, verify=True)
+    options = PhotoOptions(16, verify="skip")
     dataset = from_folder(tmp_path, options)
     assert dataset.info.left_out == (r"train/caf\xe9/1.jpg",)
     assert sum(len(y) for _, y in dataset.training_batches(2, 0)) == 5

@@ -26,7 +26,7 @@ from keras_ffl.workdir import Workdir
 
 
 def config(folder, **values):
-    return Config(
+    given = dict(
         dataset="imagefolder",
         data_dir=str(folder),
         image_size=32,
@@ -34,10 +34,12 @@ def config(folder, **values):
         epochs=1,
         batch_size=4,
         lr_milestones=(),
-        rampup_epochs=0,
         label_smoothing=0.1,
         **values,
     )
+    if given.get("method", "ffl") != "vanilla":
+        given["rampup_epochs"] = 0
+    return Config().changed(**given)
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def folder(tmp_path):
 
 
 def test_a_run_on_photos(folder, tmp_path, monkeypatch):
-    run = config(folder, method="vanilla", verify_images=True)
+    run = config(folder, method="vanilla", verify_images="skip")
     workdir = Workdir(tmp_path / "run")
     with pytest.warns(UserWarning, match="1 photos can't be .*train/b1/2.jpg"):
         metrics = training.train(run, workdir.path, verbose=0)
@@ -143,7 +145,7 @@ def test_names_without_utf8_on_jax(folder, tmp_path):
     assert done.stderr.splitlines()[-1].startswith(
         rf"error: photo {folder}/train/caf\xe9/2.jpg can't be read"
     )
-    done = train("--verify_images", f"--workdir={tmp_path / 'verified'}")
+    done = train("--verify_images=skip", f"--workdir={tmp_path / 'verified'}")
     assert done.returncode == 0, done.stderr
     info = Workdir(tmp_path / "verified").dataset_info()
     assert info.left_out == (r"train/caf\xe9/2.jpg",)
@@ -152,9 +154,7 @@ def test_names_without_utf8_on_jax(folder, tmp_path):
 def test_a_damaged_photo_stops_the_run(folder, tmp_path):
     bad = folder / "train" / "b1" / "2.jpg"
     with pytest.raises(InputError, match="train/b1/2.jpg .*INVALID|JPEG|image"):
-        training.train(
-            config(folder, verify_images=True, strict=True), tmp_path, 0
-        )
+        training.train(config(folder, verify_images="stop"), tmp_path, 0)
     assert not Workdir(tmp_path).started
     with pytest.raises(InputError, match=f"^photo {bad} can't be read or"):
         training.train(config(folder, method="vanilla"), tmp_path, verbose=0)

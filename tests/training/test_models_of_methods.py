@@ -1,15 +1,13 @@
 """From a configuration to a model, for every method."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
-from keras_ffl import InputError, presets
-from keras_ffl.builders import METHODS, find_method
+from keras_ffl import InputError, presets, training
 from keras_ffl.config import Config
 from keras_ffl.data import DatasetInfo
 from keras_ffl.methods import (
+    METHODS,
     DualNetModel,
     EnsembleModel,
     FeatureFusionModel,
@@ -19,17 +17,20 @@ from keras_ffl.methods import (
     VanillaModel,
 )
 from keras_ffl.models import build, count_parameters
+from keras_ffl.training import build_method
 from keras_ffl.workdir import Workdir
 
 INFO = DatasetInfo("toy", 10, (8, 8, 1), tuple("0123456789"), (0,), (1,), False)
 
 
 def config(method="ffl", **values):
-    return Config(method=method, **values)
+    fields = {k: v for k, v in values.items() if k in Config.names()}
+    options = {k: v for k, v in values.items() if k not in fields}
+    return Config(method=method, **fields, options=options)
 
 
 def model_of(settings, classes=10, image=(8, 8, 1)):
-    return find_method(settings).build(settings, classes, image)
+    return build_method(settings, classes, image)
 
 
 def rejected(message):
@@ -57,7 +58,7 @@ def trained_run(tmp_path_factory):
     ("settings", "kind", "heads"),
     [
         (config("ffl", branches=3), FeatureFusionModel, 5),
-        (config("vanilla", branches=1), VanillaModel, 1),
+        (config("vanilla"), VanillaModel, 1),
         (config("ensemble", branches=3), EnsembleModel, 4),
         (
             config("ensemble", networks=("resnet8", "wrn_10_1"), branches=1),
@@ -82,7 +83,7 @@ def test_method_and_networks(settings, kind, heads):
     if kind is VanillaModel:
         return
     names = settings.networks
-    names = names if len(names) > 1 else names * settings.branches
+    names = names if len(names) > 1 else names * settings.options.branches
     assert [count_parameters(network) for network in model.subnetworks] == [
         count_parameters(build(name, 10, (8, 8, 1))) for name in names
     ]
@@ -196,7 +197,7 @@ def test_kd_takes_its_teacher_from_a_run(head, trained_run):
         *(
             (
                 method,
-                {"networks": ("resnet8", "wrn_10_1"), "teacher": "t"},
+                {"networks": ("resnet8", "wrn_10_1")},
                 f"`networks` must name one network for method {method}, got "
                 "resnet8, wrn_10_1",
             )
@@ -231,7 +232,9 @@ def test_kd_takes_its_teacher_from_a_run(head, trained_run):
             (
                 method,
                 {"teacher": "runs/1"},
-                f"`teacher` has no meaning for method {method}, got 'runs/1'",
+                f"`teacher` has no meaning for method {method} (its options: "
+                f"{', '.join(METHODS[method].options.names()) or 'none'}), got "
+                "'runs/1'",
             )
             for method in METHODS
             if method != "kd"
@@ -247,7 +250,7 @@ def test_kd_takes_its_teacher_from_a_run(head, trained_run):
 )
 def test_options_that_a_method_can_not_take(method, values, message):
     with pytest.raises(InputError) as error:
-        find_method(config(method, **values))
+        config(method, **values).check()
     assert str(error.value) == message
 
 
@@ -280,39 +283,42 @@ def test_another_method_brings_its_own_defaults():
             "dml": {"temperature": 1.0, "rampup_epochs": 0.0},
             "kd": {"rampup_epochs": 0.0},
         }.get(method, {})
-        assert found == dataclasses.replace(
-            presets.preset("cifar_small"), method=method, **own
-        )
-    again = presets.changed(presets.preset("cifar_dml"), method="one")
+        recipe = presets.preset("cifar_small")
+        for name in Config.names():
+            if name != "method":
+                assert getattr(found, name) == getattr(recipe, name)
+        for name, value in vars(found.options).items():
+            if name in vars(recipe.options):
+                expected = own.get(name, getattr(recipe.options, name))
+                assert value == expected
+    again = presets.preset("cifar_dml").changed(method="one").options
     assert (again.temperature, again.rampup_epochs) == (3.0, 80.0)
     # The same method once more changes nothing.
     mine = presets.preset("cifar_dml", temperature=2.0)
-    assert presets.changed(mine, method="dml") == mine
-
-
-class Watched:
-    """A configuration that notes which of its fields are read."""
-
-    def __init__(self, settings):
-        self.settings, self.read = settings, set()
-
-    def __getattr__(self, name):
-        self.read.add(name)
-        return getattr(self.settings, name)
+    assert mine.changed(method="dml") == mine
+    # Nor does the way to a recipe.
+    for method in METHODS:
+        assert presets.preset("cifar_small_vanilla", method=method).changed(
+            preset="cifar_small"
+        ) == presets.preset("cifar_small", method=method)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_options_are_what_a_method_reads(method, trained_run):
-    teacher = str(trained_run[0]) if method == "kd" else None
-    watched = Watched(config(method, teacher=teacher))
-    METHODS[method].check(watched)
-    METHODS[method].build(watched, 10, (8, 8, 1))
-    every = {name for row in METHODS.values() for name in row.options}
-    # The optimizer's, where a method has such a group of variables.
-    every.remove("fusion_weight_decay")
-    own = set(METHODS[method].options) & every
-    assert own == watched.read & every
-    assert set(METHODS[method].defaults) <= own
+    teacher = {"teacher": str(trained_run[0])} if method == "kd" else {}
+    settings, read = config(method, **teacher), set()
+    own = type(settings.options)
+
+    class Watched(own):
+        def __getattribute__(self, name):
+            read.add(name)
+            return super().__getattribute__(name)
+
+    watched = Watched(**vars(settings.options))
+    object.__setattr__(settings, "options", watched)
+    read.clear()
+    training.build_model(settings, INFO)
+    assert set(own.names()) <= read
 
 
 @pytest.mark.parametrize(
@@ -382,20 +388,24 @@ def test_models_of_the_presets(name, method, parameters):
 def test_recipes_of_the_presets():
     dualnet = presets.preset("cifar_dualnet")
     assert (dualnet.epochs, dualnet.lr_milestones) == (307, (256,))
-    assert (dualnet.joint_epochs, dualnet.classifier_weight) == (None, 0.3)
+    assert (
+        dualnet.options.joint_epochs,
+        dualnet.options.classifier_weight,
+    ) == (None, 0.3)
     for name in ("cifar_vanilla", "cifar_ensemble", "cifar_one", "cifar_dml"):
         settings = presets.preset(name)
         assert (settings.epochs, settings.lr_milestones) == (300, (150, 225))
-    one = presets.preset("cifar_one")
+    one = presets.preset("cifar_one").options
     assert (one.branches, one.temperature, one.rampup_epochs) == (3, 3.0, 80)
     dml = presets.preset("cifar_dml")
     assert dml.networks == ("resnet32", "wrn_16_2")
-    assert (dml.temperature, dml.rampup_epochs) == (1.0, 0.0)
-    assert not dml.simultaneous
+    assert (dml.options.temperature, dml.options.rampup_epochs) == (1.0, 0.0)
+    assert not dml.options.simultaneous
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
 def test_every_preset_can_be_built(name):
     settings = presets.preset(name)
     assert settings.preset == name
-    assert find_method(settings) is METHODS[settings.method]
+    settings.check()
+    assert settings.row is METHODS[settings.method]

@@ -1,0 +1,152 @@
+"""What a row of the table of methods is made of."""
+
+import dataclasses
+from collections.abc import Callable
+
+from keras_ffl.errors import InputError
+from keras_ffl.fields import Fields, field
+from keras_ffl.methods.base import TrainingMethod
+from keras_ffl.models import build, build_branches
+
+
+def check_one_name(method, config):
+    """An InputError where a configuration names several networks."""
+    if len(config.networks) > 1:
+        raise InputError(
+            f"`networks` must name one network for method {method}, got "
+            f"{', '.join(config.networks)}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Fields):
+    """Options of a method that trains one network: none."""
+
+    def idle(self, networks):
+        """The options that nothing looks at, for the others' sake.
+
+        Args:
+            networks: Names of the networks, a tuple.
+
+        Returns:
+            Dict from option to the reason, a clause such as "where `fusion`
+            is average".
+        """
+        return {}
+
+    def check(self, method, config):
+        """Checks the options against the rest of a configuration.
+
+        Args:
+            method: Name of the method.
+            config: `keras_ffl.config.Config`.
+
+        Raises:
+            InputError: The method can't train by this configuration.
+        """
+        check_one_name(method, config)
+
+    @property
+    def weight_decay_groups(self):
+        """L2 decay of groups of weights that have one of their own, a dict."""
+        return {}
+
+    def make_networks(self, names, num_classes, input_shape):
+        """The sub-networks, a list of functional models.
+
+        Args:
+            names: Names of the networks, a tuple.
+            num_classes: Int.
+            input_shape: Image shape (h, w, c).
+        """
+        return [build(name, num_classes, input_shape) for name in names]
+
+
+@dataclasses.dataclass(frozen=True)
+class SeveralNetworks(Options):
+    """Options of a method of several networks that share nothing.
+
+    One name makes `branches` networks, several names make one each.
+
+    Attributes:
+        branches: Number of networks if there is one name.
+    """
+
+    branches: int = field(2, 1, 64)
+
+    def idle(self, networks):
+        if len(networks) == 1:
+            return {}
+        return {"branches": "where `networks` names several networks"}
+
+    def check(self, method, config):
+        if len(config.networks) == self.branches == 1:
+            raise InputError(
+                "`branches` must be at least 2 where `networks` names one "
+                f"network for method {method}, got 1"
+            )
+
+    def make_networks(self, names, num_classes, input_shape):
+        if len(names) == 1:
+            names = names * self.branches
+        return super().make_networks(names, num_classes, input_shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Branches(SeveralNetworks):
+    """Options of a method whose networks are branches on a shared trunk.
+
+    Attributes:
+        separate_stages: How many of its last stages every branch of one
+            network has for itself; with 0, and where there are several
+            names, networks share nothing.
+    """
+
+    separate_stages: int = field(1, 0, 64)
+
+    def idle(self, networks):
+        reasons = super().idle(networks)
+        return reasons | {"separate_stages": each for each in reasons.values()}
+
+    def make_networks(self, names, num_classes, input_shape):
+        if len(names) > 1 or not self.separate_stages:
+            return super().make_networks(names, num_classes, input_shape)
+        return build_branches(
+            *names,
+            self.branches,
+            num_classes,
+            input_shape,
+            self.separate_stages,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A row of the table of methods.
+
+    Attributes:
+        model: The class.
+        label: What the paper's tables call it.
+        options: Subclass of `Options`, a frozen dataclass of the options that
+            a configuration can set, with this method's defaults.
+        build: Function of the list of sub-networks, the
+            `keras_ffl.config.Config` and, by name, the models of `runs`,
+            which gives the model.
+        runs: Names of the options that are workdirs of trained runs, whose
+            models `build` needs.
+        fixed_epochs: What would change in finished epochs if a run were made
+            longer, a clause; empty where nothing does.
+    """
+
+    model: type[TrainingMethod]
+    label: str
+    options: type[Options]
+    build: Callable
+    runs: tuple[str, ...] = ()
+    fixed_epochs: str = ""
+
+    @property
+    def distils(self):
+        """Whether networks learn from each other's predictions."""
+        own = self.model.distillation_terms
+        return own is not TrainingMethod.distillation_terms
