@@ -81,7 +81,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["keras_ffl", "keras_ffl.*"]),
-    package_data={"keras_ffl.reporting": ["*.jinja"]},
+    package_data={"keras_ffl.studies.report": ["*.jinja"]},
     # TensorFlow 2.21 has no wheels for Python 3.14.
     python_requires=">=3.11,<3.14",
     install_requires=INSTALL,

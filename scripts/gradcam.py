@@ -14,11 +14,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import flags  # noqa: E402
 
 from keras_ffl import cli  # noqa: E402
-from keras_ffl.reporting import write_figure  # noqa: E402
-from keras_ffl.visualization import (  # noqa: E402
+from keras_ffl.studies.pictures import (  # noqa: E402
     grad_cam,
     grad_cam_plus_plus,
 )
+from keras_ffl.studies.report import write_figure  # noqa: E402
 
 _WORKDIR = cli.define_workdir()
 _COMPARE = flags.DEFINE_multi_string(

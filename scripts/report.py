@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import flags  # noqa: E402
 
 from keras_ffl import cli  # noqa: E402
-from keras_ffl.reporting import write_report  # noqa: E402
+from keras_ffl.studies.report import write_report  # noqa: E402
 
 _WORKDIR = cli.define_workdir()
 _COMPARE = flags.DEFINE_multi_string(

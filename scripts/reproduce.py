@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 from absl import flags  # noqa: E402
 
 from keras_ffl import cli  # noqa: E402
-from keras_ffl.reproduction import TABLES, reproduce  # noqa: E402
+from keras_ffl.studies.tables import TABLES, reproduce  # noqa: E402
 
 _TABLE = flags.DEFINE_string(
     "table", None, f"Table: {', '.join(TABLES)}.", required=True

@@ -13,8 +13,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import flags  # noqa: E402
 
-from keras_ffl import cli, transfer  # noqa: E402
+from keras_ffl import cli  # noqa: E402
 from keras_ffl.errors import InputError  # noqa: E402
+from keras_ffl.studies import transfer  # noqa: E402
 from keras_ffl.workdir import Workdir  # noqa: E402
 
 _WORKDIR = flags.DEFINE_list("workdir", None, "Folders of runs.", required=True)

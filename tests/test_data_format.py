@@ -9,7 +9,7 @@ from keras_ffl.export import stock_head
 from keras_ffl.layers import FusionModule
 from keras_ffl.methods import FeatureFusionModel, OneModel
 from keras_ffl.models import application, build
-from keras_ffl.visualization.overlay import enlarge, heat
+from keras_ffl.studies.pictures.overlay import enlarge, heat
 
 INFO = DatasetInfo(
     "toy", 3, (8, 8, 2), ("a", "b", "c"), (120.0, 110), (60.0, 61), False

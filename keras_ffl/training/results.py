@@ -11,7 +11,7 @@ from keras_ffl.callbacks import Checkpoints
 from keras_ffl.data import evaluation_batch_size
 from keras_ffl.evaluation import evaluate_heads
 from keras_ffl.models import count_multiply_adds, count_parameters
-from keras_ffl.visualization import plot_curves
+from keras_ffl.training.curves import plot_curves
 
 
 def writers(model, config, folder):

@@ -22,10 +22,15 @@ TESTS = (
     "methods/test_bad_input.py::test_a_teacher_of_one_class",
     "models/test_layout.py::test_channels_first",
     "test_data_format.py::test_channels_are_last_under_either_setting[fused]",
-    "visualization/test_grad_cam.py::test_batches_of_a_data_set",
-    "visualization/test_grad_cam.py::test_last_map_of_a_network_by_hand",
+    "studies/pictures/test_grad_cam.py::test_batches_of_a_data_set",
+    "studies/pictures/test_grad_cam.py::test_last_map_of_a_network_by_hand",
 )
-SLOW_TESTS = ("reporting", "test_evaluation.py", "transfer", "visualization")
+SLOW_TESTS = (
+    "studies/pictures",
+    "studies/report",
+    "studies/transfer",
+    "test_evaluation.py",
+)
 
 
 @pytest.mark.parametrize(

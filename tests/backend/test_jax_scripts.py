@@ -253,7 +253,8 @@ def test_photos(folder):
 # Scripts with recipes of an epoch in place of theirs.
 STARTER = f"""
 import pathlib, runpy, sys
-from keras_ffl import presets, reproduction
+from keras_ffl import presets
+from keras_ffl.studies import tables
 from keras_ffl.config import Config
 
 quick = {{"epochs": 1, "batch_size": 480, "lr_milestones": ()}}
@@ -263,12 +264,12 @@ for name in ("quickstart", "quickstart_vanilla"):
         lambda run=long | quick: run
     )
 base = Config(method="vanilla", **quick)
-reproduction.TABLES["tiny"] = lambda: reproduction.Table(
+tables.TABLES["tiny"] = lambda: tables.Table(
     "tiny",
     "Tiny",
     (
-        reproduction.Entry("row", "error", base, "vanilla",
-                           reproduction.Figure(50.0, 1.0, 3)),
+        tables.Entry("row", "error", base, "vanilla",
+                           tables.Figure(50.0, 1.0, 3)),
     ),
 )
 script = sys.argv.pop(1)

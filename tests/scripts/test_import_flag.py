@@ -23,7 +23,7 @@ import keras
 from keras_ffl.config import Config
 from keras_ffl.methods import METHODS, VanillaModel
 from keras_ffl.methods.rows import Method, Options
-from keras_ffl.reproduction import TABLES, Entry, Table
+from keras_ffl.studies.tables import TABLES, Entry, Table
 
 
 @keras.saving.register_keras_serializable(package="theirs")

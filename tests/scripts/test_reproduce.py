@@ -14,16 +14,16 @@ SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "reproduce.py"
 # The script with a table of its own; the second cell can't be built.
 STARTER = f"""
 import dataclasses, runpy
-from keras_ffl import reproduction
+from keras_ffl.studies import tables
 from keras_ffl.config import Config
 
 base = Config(method="vanilla", epochs=1, batch_size=480, lr_milestones=())
-reproduction.TABLES["tiny"] = lambda: reproduction.Table(
+tables.TABLES["tiny"] = lambda: tables.Table(
     "tiny",
     "Tiny",
     tuple(
-        reproduction.Entry(row, "error", dataclasses.replace(base, **changes),
-                           "vanilla", reproduction.Figure(50.0, 1.0, 3))
+        tables.Entry(row, "error", dataclasses.replace(base, **changes),
+                           "vanilla", tables.Figure(50.0, 1.0, 3))
         for row, changes in (
             ("first", {{}}),
             ("broken", {{"networks": ("vgg",)}}),

@@ -1,6 +1,0 @@
-"""Finished runs, shown: pictures, numbers and one page of both."""
-
-from keras_ffl.reporting.figure import write_figure
-from keras_ffl.reporting.report import write_report
-
-__all__ = ["write_figure", "write_report"]

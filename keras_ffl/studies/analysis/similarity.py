@@ -1,0 +1,137 @@
+"""How alike networks are: in their maps, their features, their answers."""
+
+import numpy as np
+
+from keras_ffl.errors import InputError
+from keras_ffl.studies.analysis.threads import one_blas_thread
+
+
+def map_correlation(maps, others):
+    """Pearson correlation of two heat maps of each image, over its places.
+
+    Args:
+        maps: Float array (n, h, w).
+        others: Float array of the same shape.
+
+    Returns:
+        float64 array (n,) in [-1, 1]; NaN where one of both maps has the
+        same value everywhere (a Grad-CAM map that is zero), for which no
+        correlation is defined.
+
+    Raises:
+        InputError: The shapes differ or are not of that kind.
+    """
+    maps, others = (np.asarray(each, "float64") for each in (maps, others))
+    if maps.shape != others.shape or maps.ndim != 3:
+        raise InputError(
+            "`maps` and `others` must both be of shape (n, h, w), got "
+            f"{maps.shape} and {others.shape}"
+        )
+    one, two = (
+        each - each.mean(axis=(1, 2), keepdims=True) for each in (maps, others)
+    )
+    # What rounding leaves of a constant map is no pattern.
+    flat = [
+        np.abs(rest).max(axis=(1, 2), initial=0)
+        <= 1e-12 * np.abs(each).max(axis=(1, 2), initial=0)
+        for rest, each in ((one, maps), (two, others))
+    ]
+    norms = np.sqrt((one**2).sum(axis=(1, 2)) * (two**2).sum(axis=(1, 2)))
+    products = (one * two).sum(axis=(1, 2))
+    defined = ~(flat[0] | flat[1]) & (norms > 0)
+    return np.divide(
+        products, norms, out=np.full(len(maps), np.nan), where=defined
+    ).clip(-1, 1)
+
+
+def linear_cka(features, others):
+    """Linear centred kernel alignment between two sets of features.
+
+        CKA = |Yᵀ X|² / (|Xᵀ X| |Yᵀ Y|)   (Frobenius norms)
+
+    with the mean over the images taken from every column of X and Y. It does
+    not change when features are rotated, permuted or scaled as a whole, so
+    that networks can be compared whose channels have nothing to do with each
+    other.
+
+    Args:
+        features: Float array (n, ...), n >= 2, all that follows the first
+            axis taken as one vector: of feature maps (n, h, w, C) each value
+            at each place.
+        others: Float array (n, ...) of the same images.
+
+    Returns:
+        Float in [0, 1]; NaN where features don't vary over the images.
+
+    Raises:
+        InputError: The numbers of images differ or are less than two.
+
+    Reference:
+        Kornblith et al., 2019, "Similarity of Neural Network Representations
+        Revisited", https://arxiv.org/abs/1905.00414, section 3.
+    """
+    x, y = (np.asarray(each, "float64") for each in (features, others))
+    if x.ndim < 1 or len(x) < 2 or y.ndim < 1 or len(x) != len(y):
+        raise InputError(
+            "`features` and `others` must be of the same two or more images, "
+            f"got shapes {x.shape} and {y.shape}"
+        )
+    x, y = (each.reshape(len(each), -1) for each in (x, y))
+    x, y = (each - each.mean(axis=0) for each in (x, y))
+    with one_blas_thread():
+        return _cka_of_centred(x, y)
+
+
+def _cka_of_centred(x, y):
+    if len(x) < max(x.shape[1], y.shape[1]):
+        # The same from the inner products of images, which are fewer.
+        x, y = x @ x.T, y @ y.T
+        shared = (x * y).sum()
+        own = np.linalg.norm(x) * np.linalg.norm(y)
+    else:
+        shared = np.linalg.norm(y.T @ x) ** 2
+        own = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
+    return float(np.clip(shared / own, 0, 1)) if own > 0 else float("nan")
+
+
+def agreement(predicted, others):
+    """Share of images for which two classifiers say the same, right or wrong.
+
+    Args:
+        predicted: Integers (n,), classes.
+        others: Integers (n,).
+
+    Returns:
+        Float in [0, 1].
+
+    Raises:
+        InputError: The numbers of images differ or are zero.
+    """
+    predicted, others = np.asarray(predicted), np.asarray(others)
+    if predicted.shape != others.shape or predicted.ndim != 1:
+        raise InputError(
+            "`predicted` and `others` must both be of shape (n,), got "
+            f"{predicted.shape} and {others.shape}"
+        )
+    if not len(predicted):
+        raise InputError("`predicted` must hold at least one class, got none")
+    return float(np.mean(predicted == others))
+
+
+def pairwise(measure, values):
+    """A measure between all pairs.
+
+    Args:
+        measure: Symmetric function of two values to a number.
+        values: Dict from name to value.
+
+    Returns:
+        Dict from a pair of names, in the order of `values`, to the measure;
+        no name stands with itself.
+    """
+    names = list(values)
+    return {
+        (one, two): measure(values[one], values[two])
+        for i, one in enumerate(names)
+        for two in names[i + 1 :]
+    }

@@ -1,0 +1,162 @@
+"""The paper's figure of Grad-CAM maps: a column an image, a row a head."""
+
+import textwrap
+
+import numpy as np
+
+from keras_ffl.studies.pictures.overlay import enlarge, overlay
+
+RIGHT, WRONG, UNKNOWN = "#14783c", "#c22020", "#555555"
+_CELL = 1.45  # inches
+_CAPTION = 0.42
+_LABELS = 1.25
+_GAP = 0.22
+_HEADER = 0.34
+
+
+def class_label(name, width=16):
+    """A class name that fits under a picture.
+
+    Args:
+        name: Str; of ImageNet's lists of synonyms the first one counts.
+        width: Int, how many characters there is room for.
+
+    Returns:
+        Str.
+    """
+    first = name.split(",")[0].replace("_", " ").strip()
+    return (
+        textwrap.shorten(first, width, placeholder="…")
+        if (" " in first)
+        else (first if len(first) <= width else first[: width - 1] + "…")
+    )
+
+
+def plot_grad_cam(
+    images, views, groups, class_names, path, labels=None, dpi=100
+):
+    """Draws images and, below each, what every head looks at.
+
+    Under each map stand the predicted class and its probability, in green
+    with a tick where it is right, in red with a cross where it is wrong, in
+    grey where nobody knows.
+
+    Args:
+        images: uint8 array (n, h, w, 1 or 3).
+        views: List of `keras_ffl.studies.pictures.views.View` of these images,
+            a row each.
+        groups: Dict from title to the integers of the images in it, columns
+            from left to right.
+        class_names: Sequence of str.
+        path: Path of the picture; its suffix says of what kind (png, jpg,
+            svg, pdf).
+        labels: Integers (n,), the true classes, -1 for an unknown one, or
+            None for unknown ones throughout.
+        dpi: Int, dots per inch of a picture made of pixels. A cell is 1.4
+            inches wide.
+    """
+    from matplotlib.figure import Figure
+
+    images = enlarge(images, 160)
+    labels = np.full(len(images), -1) if labels is None else labels
+    columns = sum(len(indices) for indices in groups.values())
+    width = _LABELS + columns * _CELL + _GAP * (len(groups) - 1) + 0.1
+    height = _HEADER + (len(views) + 1) * (_CELL + _CAPTION)
+    figure = Figure(figsize=(width, height))
+    rows = [("input", images, None)] + [
+        (view.title, overlay(images, view.maps), view) for view in views
+    ]
+
+    def place(left, top, right, bottom):
+        """Inches from the upper left corner as the figure's shares."""
+        return (
+            left / width,
+            1 - bottom / height,
+            (right - left) / width,
+            (bottom - top) / height,
+        )
+
+    for row, (title, _, _) in enumerate(rows):
+        top = _HEADER + row * (_CELL + _CAPTION)
+        figure.text(
+            (_LABELS - 0.1) / width,
+            1 - (top + _CELL / 2) / height,
+            textwrap.fill(title, 12),
+            ha="right",
+            va="center",
+            weight="bold",
+            size=11,
+        )
+    left = _LABELS
+    for title, indices in groups.items():
+        span = len(indices) * _CELL
+        figure.text(
+            (left + span / 2) / width,
+            1 - 0.6 * _HEADER / height,
+            title,
+            ha="center",
+            va="center",
+            weight="bold",
+            size=11,
+        )
+        line = [1 - 0.95 * _HEADER / height] * 2
+        ends = [(left + 0.04) / width, (left + span - 0.04) / width]
+        figure.add_artist(_line(ends, line))
+        for index in indices:
+            for row, (_, pictures, view) in enumerate(rows):
+                top = _HEADER + row * (_CELL + _CAPTION) + 0.05
+                box = place(
+                    left + 0.04, top, left + _CELL - 0.04, top + _CELL - 0.08
+                )
+                axes = figure.add_axes(box)
+                _cell(axes, pictures[index], view, index, labels, class_names)
+            left += _CELL
+        left += _GAP
+    figure.savefig(path, dpi=dpi)
+
+
+def caption(view, index, labels, class_names):
+    """What stands under a map.
+
+    Args:
+        view: `View`, or None for the image itself.
+        index: Int, the image.
+        labels: Integers (n,), the true classes, -1 for an unknown one.
+        class_names: Sequence of str.
+
+    Returns:
+        Tuple of the class's label, what follows it (a mark and the
+        probability; of an image nothing), and the colour.
+    """
+    label = labels[index]
+    if view is None:
+        name = class_label(class_names[label]) if label >= 0 else ""
+        return name, "", "black"
+    name = class_label(class_names[view.predicted[index]])
+    percent = f"{100 * view.probability[index]:.0f} %"
+    if label < 0:
+        return name, percent, UNKNOWN
+    right = view.predicted[index] == label
+    return name, f"{'✓' if right else '✗'} {percent}", RIGHT if right else WRONG
+
+
+def _cell(axes, picture, view, index, labels, class_names):
+    name, rest, colour = caption(view, index, labels, class_names)
+    axes.imshow(picture, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(color=colour, linewidth=0.5 if view is None else 2.5)
+    axes.set_xlabel(
+        f"{name}\n{rest}" if rest else name,
+        color=colour,
+        size=8.5,
+        labelpad=3,
+        linespacing=1.1,
+        weight="bold" if view is None else "normal",
+    )
+
+
+def _line(x, y):
+    from matplotlib.lines import Line2D
+
+    return Line2D(x, y, color="#888888", linewidth=1)

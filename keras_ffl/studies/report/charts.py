@@ -1,0 +1,262 @@
+"""Charts as SVG, to stand inside a page."""
+
+import io
+import itertools
+import re
+
+import numpy as np
+
+_numbers = itertools.count(1)
+_SIZE = (4.2, 3.0)  # inches; a phone's width, so that text stays readable
+_SETTINGS = {
+    # Text as text: small, and in the page's own font.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "keras_ffl",
+    "font.size": 9,
+    "font.family": ["sans-serif"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def curves(history):
+    """Charts of a run's history: every loss term and every head.
+
+    Args:
+        history: List of dicts, the rows of `history.csv`.
+
+    Returns:
+        Dict from a chart's title to its SVG. Training is drawn in thin
+        dashed lines, evaluation in solid ones.
+    """
+    if not history:
+        return {}
+    names = [name for name in history[0] if not name.startswith("val_")]
+    accuracies = [n for n in names if re.fullmatch(r"(.*_)?accuracy", n)]
+    entropies = [n for n in names if n.startswith("ce_")]
+    schedules = [
+        n for n in names if n in ("learning_rate", "distillation_weight")
+    ]
+    distillation = [
+        n
+        for n in names
+        if n not in (*accuracies, *entropies, *schedules, "epoch", "loss")
+    ]
+    error = {
+        name.removesuffix("accuracy").rstrip("_") or "error": [
+            [100 * (1 - value) for value in values]
+            for values in _columns(history, name)
+        ]
+        for name in accuracies
+    }
+    charts = {
+        "Top-1 error (%)": (error, True),
+        "Cross-entropy": (_terms(history, entropies), True),
+        "Distillation terms": (_terms(history, distillation), True),
+        "Total loss": (
+            _terms(history, [n for n in names if n == "loss"]),
+            True,
+        ),
+        **{
+            name.replace("_", " ").capitalize(): (
+                {name: _columns(history, name)[:1]},
+                name == "learning_rate",
+            )
+            for name in schedules
+        },
+    }
+    epochs = [row["epoch"] + 1 for row in history]
+    return {
+        title: _lines(epochs, series, title, logarithmic)
+        for title, (series, logarithmic) in charts.items()
+        if series
+    }
+
+
+def _columns(history, name):
+    """The values of a column in training and, where there, evaluation."""
+    columns = [name, f"val_{name}"]
+    return [
+        [row[column] for row in history]
+        for column in columns
+        if column in history[0]
+    ]
+
+
+def _terms(history, names):
+    return {name: _columns(history, name) for name in names}
+
+
+def _lines(epochs, series, title, logarithmic):
+    figure, axes = _figure()
+    for number, (name, columns) in enumerate(series.items()):
+        colour = f"C{number}"
+        if len(columns) > 1:
+            axes.plot(epochs, columns[0], "--", color=colour, lw=0.9)
+        marker = "o" if len(epochs) < 3 else None
+        axes.plot(
+            epochs,
+            columns[-1],
+            marker=marker,
+            color=colour,
+            label=name,
+            lw=1.6,
+        )
+    values = [v for columns in series.values() for c in columns for v in c]
+    positive = min(values) > 0
+    if logarithmic and positive and max(values) > 3 * min(values):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(_few_labels)
+    axes.set_xlabel("epoch")
+    axes.grid(alpha=0.25)
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=8)
+    return _svg(figure, f"{title} over the epochs")
+
+
+def _few_labels(value, position):
+    """Labels of minor ticks: of 2 and 5 times a power of ten."""
+    digit = f"{value:e}"[0]
+    return f"{value:g}" if digit in "25" else ""
+
+
+def reliability_diagram(table, title):
+    """Accuracy over confidence, with how many images each bin holds.
+
+    Args:
+        table: Dict as `keras_ffl.studies.analysis.reliability` returns it.
+        title: Str, the head.
+
+    Returns:
+        Str, SVG.
+    """
+    figure, axes = _figure((2.9, 2.9))
+    filled = table["count"] > 0
+    lower, count = table["lower"][filled], table["count"][filled]
+    width = (table["upper"] - table["lower"])[filled]
+    shade = 0.25 + 0.75 * count / count.max()
+    colours = [(0.12, 0.38, 0.66, alpha) for alpha in shade]
+    axes.bar(
+        lower,
+        table["accuracy"][filled],
+        width,
+        align="edge",
+        color=colours,
+        edgecolor="white",
+    )
+    axes.plot([0, 1], [0, 1], ":", color="#555555", lw=1)
+    axes.plot(
+        table["confidence"][filled],
+        table["accuracy"][filled],
+        "o",
+        color="#c22020",
+        ms=3,
+    )
+    axes.set(
+        xlim=(0, 1),
+        ylim=(0, 1),
+        xlabel="confidence",
+        ylabel="accuracy",
+        aspect="equal",
+    )
+    return _svg(figure, f"Reliability diagram of {title}")
+
+
+def gain_bars(names, gains, most=10):
+    """Gains by class, the largest and the smallest.
+
+    Args:
+        names: Sequence of str, the classes.
+        gains: Float array (classes,), percentage points; NaN is left out.
+        most: Int, how many from either end.
+
+    Returns:
+        Str, SVG.
+    """
+    gains = np.asarray(gains)
+    order = [
+        i for i in np.argsort(-gains, kind="stable") if gains[i] == gains[i]
+    ]
+    if len(order) > 2 * most:
+        order = order[:most] + order[-most:]
+    figure, axes = _figure((_SIZE[0], 0.7 + 0.2 * len(order)))
+    places = np.arange(len(order))[::-1]
+    colours = ["#14783c" if gains[i] >= 0 else "#c22020" for i in order]
+    axes.barh(places, gains[order], color=colours, height=0.7)
+    axes.set_yticks(places, [names[i] for i in order])
+    axes.axvline(0, color="#333333", lw=0.8)
+    axes.set_xlabel("gain in accuracy (percentage points)")
+    axes.grid(axis="x", alpha=0.25)
+    return _svg(figure, "Gain in accuracy by class")
+
+
+def confusion_image(counts, names, title):
+    """A confusion matrix in shades, each row as shares of its class.
+
+    Args:
+        counts: Integer array (m, m) as `keras_ffl.studies.analysis.confusion`
+            gives it.
+        names: Sequence of m str.
+        title: Str, the head.
+
+    Returns:
+        Str, SVG.
+    """
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure, axes = _figure((4.2, 4.2))
+    # The root, because off the diagonal shares are small.
+    axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
+    if len(names) <= 20:
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.set_yticks(range(len(names)), names)
+        for (i, j), count in np.ndenumerate(counts):
+            if count:
+                colour = "white" if shares[i, j] > 0.4 else "black"
+                axes.text(
+                    j, i, count, ha="center", va="center", color=colour, size=7
+                )
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    return _svg(figure, f"Confusion matrix of {title}")
+
+
+def _figure(size=_SIZE):
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context(_SETTINGS):
+        figure = Figure(figsize=size, layout="constrained")
+        return figure, figure.subplots()
+
+
+def _svg(figure, label):
+    """A figure as an SVG element that takes the width it is given."""
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    with rc_context(_SETTINGS):
+        figure.savefig(
+            buffer,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None},
+        )
+    element = buffer.getvalue()
+    element = element[element.index("<svg") :]
+    width = re.search(r'width="([\d.]+)pt"', element)[1]
+    element = re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)
+    # Ids are the page's: no two charts may have the same.
+    salt = f"chart{next(_numbers)}_"
+    element = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{salt}", element)
+    return element.replace(
+        "<svg",
+        f'<svg role="img" aria-label="{_escaped(label)}" '
+        f'style="max-width:{float(width) * 4 / 3:.0f}px"',
+        1,
+    )
+
+
+def _escaped(text):
+    for character, entity in (("&", "&amp;"), ('"', "&quot;"), ("<", "&lt;")):
+        text = text.replace(character, entity)
+    return text

@@ -1,0 +1,178 @@
+"""One self-contained page about a run: no scripts, nothing to fetch."""
+
+import base64
+import datetime
+import importlib.metadata
+import io
+import os
+import pathlib
+import platform
+
+import numpy as np
+
+import keras_ffl
+from keras_ffl import backend
+from keras_ffl.errors import InputError
+from keras_ffl.studies.pictures.cam_figure import caption
+from keras_ffl.studies.pictures.overlay import enlarge, overlay
+
+_PACKAGES = (*backend.PACKAGES, "matplotlib")
+
+
+def render(context):
+    """The page of its content.
+
+    Args:
+        context: Dict of what `report.html.jinja` shows.
+
+    Returns:
+        Str, HTML.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("keras_ffl", "studies/report"),
+        # Class names are the user's.
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    return environment.get_template("report.html.jinja").render(context)
+
+
+def cards(images, views, groups, class_names, labels):
+    """Images with the maps of all heads below, for the page.
+
+    Args:
+        images: As of `keras_ffl.studies.pictures.plot_grad_cam`, as are all
+            that follow.
+        views: List of `View`.
+        groups: Dict from title to integers.
+        class_names: Sequence of str.
+        labels: Integers (n,).
+
+    Returns:
+        Dict from a group's title to a list of columns, each a list of dicts
+        of `row`, `picture` (a data URI), `name`, `rest` and `colour`.
+    """
+    images = enlarge(images, 120)
+    rows = [("input", images, None)] + [
+        (view.title, overlay(images, view.maps), view) for view in views
+    ]
+
+    def cell(row, index):
+        title, pictures, view = row
+        name, rest, colour = caption(view, index, labels, class_names)
+        return {
+            "row": title,
+            "picture": _data_uri(pictures[index]),
+            "name": name,
+            "rest": rest,
+            "colour": colour,
+        }
+
+    return {
+        title: [[cell(row, index) for row in rows] for index in indices]
+        for title, indices in groups.items()
+    }
+
+
+def _data_uri(picture):
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=85)
+    code = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f"data:image/jpeg;base64,{code}"
+
+
+def matrix(pairs):
+    """A symmetric measure as the rows of a table.
+
+    Args:
+        pairs: Dict from a pair of names to a number, or a dict of its `mean`
+            and more.
+
+    Returns:
+        Dict of `names` and `rows`, each a list of dicts of `text` and
+        `shade` (a number in [0, 1]); empty where there is no pair.
+    """
+    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+
+    def cell(one, two):
+        value = pairs.get((one, two), pairs.get((two, one)))
+        if value is None:
+            return {"text": "", "shade": 0}
+        mean = value["mean"] if isinstance(value, dict) else value
+        if mean != mean:
+            return {"text": "–", "shade": 0}
+        return {"text": f"{mean:.3f}", "shade": round(max(mean, 0), 3)}
+
+    return {
+        "names": names,
+        "rows": [(one, [cell(one, two) for two in names]) for one in names],
+    }
+
+
+def environment():
+    """What the page was made with, a dict from str to str."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "keras_ffl": keras_ffl.__version__,
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        "Python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
+    }
+
+
+def _processor():
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.split(":", 1)[1] for line in lines if "model name" in line]
+    return models[0].strip() if models else platform.processor() or "unknown"
+
+
+def write(path, text):
+    """Writes a file whole or not at all.
+
+    Args:
+        path: `pathlib.Path`; its folder is made if it isn't there.
+        text: Str.
+
+    Raises:
+        InputError: It can't be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(
+            f"`output` {path} can't be written: {error.strerror}"
+        ) from error
+
+
+def plain(value):
+    """A value as JSON can hold it; pairs become "a | b", NaN becomes None."""
+    if isinstance(value, dict):
+        return {
+            " | ".join(key) if isinstance(key, tuple) else key: plain(each)
+            for key, each in value.items()
+        }
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(each) for each in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if value != value else value
+
+
+def _number(value, digits=2):
+    if value is None or value != value:
+        return "–"
+    return f"{value:,.{digits}f}"

@@ -1,0 +1,248 @@
+"""The report of a run: everything that is known about it, on one page."""
+
+import json
+import pathlib
+
+import numpy as np
+
+from keras_ffl import data
+from keras_ffl.studies.analysis import confusion, most_confused, per_class_gain
+from keras_ffl.studies.pictures.cam_figure import class_label
+from keras_ffl.studies.pictures.views import drawn, outcome_groups, view
+from keras_ffl.studies.report import charts, page
+from keras_ffl.studies.report.figure import (
+    group_names,
+    renumbered,
+)
+from keras_ffl.studies.report.measures import (
+    ask,
+    between_heads,
+    likeness,
+    reliability_tables,
+    shared_confidence,
+)
+from keras_ffl.studies.report.names import readable_names
+from keras_ffl.studies.report.runs import (
+    load_test_data,
+    open_runs,
+    views_to_show,
+)
+
+
+def write_report(
+    workdir,
+    output=None,
+    compare=(),
+    checkpoint="last",
+    data_dir=None,
+    samples=500,
+    per_group=4,
+    seed=0,
+    class_names=None,
+):
+    """Writes the report of a run as one HTML file that needs nothing else.
+
+    Beside it, with the suffix json, the numbers in it are written.
+
+    Args:
+        workdir: Path of the run's folder.
+        output: Path of the file, None for `report.html` in the run's folder.
+        compare: Paths of other runs' folders.
+        checkpoint: "last" or "best".
+        data_dir: Folder of the data, if it has moved.
+        samples: Int >= 2, images that maps are compared on, drawn at random.
+        per_group: Int >= 1, pictures of each group of outcomes.
+        seed: Int, of all draws.
+        class_names: Path of a file of names to print, see
+            `keras_ffl.studies.report.names.readable_names`.
+
+    Returns:
+        Tuple of the `pathlib.Path` of the page and a dict, the numbers.
+
+    Raises:
+        InputError: As of `keras_ffl.studies.report.runs.open_runs` and
+            `readable_names`, or the output can't be written.
+    """
+    runs = open_runs(workdir, compare, checkpoint, data_dir)
+    names = readable_names(runs[0].info, class_names)
+    dataset = load_test_data(runs[0])
+    answers = ask(runs, dataset)
+    order = np.random.default_rng(seed).permutation(len(answers.y))
+    chosen = np.sort(order[:samples])
+    images = data.normalize(dataset.test_images(chosen), runs[0].info)
+    alike = likeness(runs, answers, images, answers.y[chosen])
+    shown = views_to_show(runs)
+    titles = [title for *_, title in shown]
+    confidence, right_images = shared_confidence(answers, titles)
+    means = {name: between_heads(pairs, runs) for name, pairs in alike.items()}
+    gains = _gains(answers, shown, runs)
+    numbers = {
+        "workdir": runs[0].folder.path.name,
+        "compare": [run.folder.path.name for run in runs[1:]],
+        "images": len(answers.y),
+        "samples": len(images),
+        "heads": answers.heads,
+        "likeness": alike,
+        "likeness_means": means,
+        "right_images": right_images,
+        "right_confidence": confidence,
+        "gain_by_class": {
+            name: dict(zip(names, gain)) for name, gain in gains.items()
+        },
+    }
+    short = [class_label(name, 22) for name in names]
+    main = titles[0]
+    counts = confusion(answers.y, answers.predicted(main), len(names))
+    groups = _groups(answers, shown, runs)
+    context = {
+        **numbers,
+        "title": f"{runs[0].name} on {runs[0].info.name}: "
+        f"{', '.join(runs[0].config.networks)}",
+        "subtitle": _subtitle(runs, checkpoint),
+        "findings": _findings(answers, means, titles, shown, runs),
+        "main": main,
+        "seed": seed,
+        "cards": _cards(runs, shown, dataset, groups, names, per_group, seed),
+        "group_sizes": {title: len(each) for title, each in groups.items()},
+        "likeness": {name: page.matrix(each) for name, each in alike.items()},
+        "reliability": {
+            f"{title}: ECE {100 * answers.heads[title]['ece']:.2f} %": (
+                charts.reliability_diagram(table, title)
+            )
+            for title, table in reliability_tables(answers).items()
+        },
+        "gains": {
+            name: {
+                "chart": charts.gain_bars(short, gain),
+                "text": _gain_text(gain),
+            }
+            for name, gain in gains.items()
+        },
+        "confusion": charts.confusion_image(counts, short, main),
+        "confused": [
+            (short[i], short[j], share) for i, j, share in most_confused(counts)
+        ],
+        "curves": {
+            run.name: charts.curves(run.folder.read_history()) for run in runs
+        },
+        "configurations": {run.name: _configuration(run) for run in runs},
+        "environments": {
+            **{f"Training of {run.name}": _training(run) for run in runs},
+            "This page": page.environment(),
+        },
+    }
+    path = pathlib.Path(output or runs[0].folder.path / "report.html")
+    page.write(path, page.render(context))
+    numbers = page.plain(numbers)
+    page.write(path.with_suffix(".json"), json.dumps(numbers, indent=2) + "\n")
+    return path, numbers
+
+
+# ----- parts of the page ------------------------------------------------------
+
+
+def _subtitle(runs, checkpoint):
+    parts = [f"{run.folder.path.name}, seed {run.config.seed}" for run in runs]
+    text = f"Run {parts[0]}"
+    if parts[1:]:
+        text += f"; compared with {'; '.join(parts[1:])}"
+    return f"{text}. Checkpoint: {checkpoint} epoch."
+
+
+def _findings(answers, means, titles, shown, runs):
+    """The numbers that matter, in sentences."""
+    main = titles[0]
+    error = answers.heads[main]["top1_error"]
+    found = [f"{main}: {error:.2f} % top-1 error."]
+    for run, _, title in shown:
+        if run is not runs[0]:
+            other = answers.heads[title]["top1_error"]
+            found.append(
+                f"{title}: {other:.2f} %, so {main} makes "
+                f"{abs(other - error):.2f} points "
+                f"{'fewer' if error <= other else 'more'} errors."
+            )
+    for name, words in (
+        ("map_correlation", "Correlation of Grad-CAM maps (true class)"),
+        ("cka", "CKA of feature maps"),
+        ("agreement", "Same answer"),
+    ):
+        if means[name]:
+            values = ", ".join(
+                f"{who} {value:.3f}" for who, value in means[name].items()
+            )
+            found.append(f"{words}: {values}.")
+    return found
+
+
+def _gains(answers, shown, runs):
+    """Gains by class of the main head over each run compared with."""
+    main = shown[0][2]
+    classes = runs[0].info.num_classes
+    return {
+        f"Gain of {main} over {title}": per_class_gain(
+            answers.y,
+            answers.predicted(main),
+            answers.predicted(title),
+            classes,
+        )
+        for run, _, title in shown
+        if run is not runs[0]
+    }
+
+
+def _gain_text(gain):
+    better, worse = np.sum(gain > 0), np.sum(gain < 0)
+    return (
+        f"{better} classes are better by it, {worse} worse, "
+        f"{len(gain) - better - worse} as good; mean "
+        f"{np.nanmean(gain):+.2f} points."
+    )
+
+
+def _groups(answers, shown, runs):
+    own = [answers.right(title) for run, _, title in shown if run is runs[0]]
+    others = [
+        answers.right(title) for run, _, title in shown if run is not runs[0]
+    ]
+    return outcome_groups(
+        own, np.reshape(others, (-1, len(answers.y))), group_names(shown)
+    )
+
+
+def _cards(runs, shown, dataset, groups, names, per_group, seed):
+    chosen = drawn(groups, per_group, seed)
+    numbers = np.concatenate(list(chosen.values()))
+    pixels = dataset.test_images(numbers)
+    images = data.normalize(pixels, runs[0].info)
+    views = [view(run.model, head, images, title) for run, head, title in shown]
+    return page.cards(
+        pixels,
+        views,
+        renumbered(chosen),
+        names,
+        dataset.y_test[numbers],
+    )
+
+
+def _configuration(run):
+    """The configuration's fields as text."""
+    return {
+        key: ", ".join(map(str, value)) if isinstance(value, list) else value
+        for key, value in run.config.to_dict().items()
+    }
+
+
+def _training(run):
+    """What the run's results say about where it was trained."""
+    if not run.folder.metrics.exists():
+        return {"results": "none yet, the run is not finished"}
+    metrics = run.folder.read_metrics()
+    seconds = metrics.get("seconds_per_epoch")
+    known = {
+        "seconds an epoch": seconds and round(seconds, 1),
+        "replicas": metrics.get("replicas"),
+        "steps": metrics.get("steps"),
+        **metrics.get("versions", {}),
+    }
+    return {key: value for key, value in known.items() if value is not None}

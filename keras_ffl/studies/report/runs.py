@@ -1,0 +1,134 @@
+"""Trained runs, opened to be looked at."""
+
+import dataclasses
+
+import keras
+
+from keras_ffl import training
+from keras_ffl.config import Config
+from keras_ffl.data import DatasetInfo
+from keras_ffl.errors import InputError
+from keras_ffl.studies.pictures.views import head_title, shown_heads
+from keras_ffl.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """A trained run and its name among others.
+
+    Attributes:
+        name: Str, the method, and the folder where that is not enough.
+        folder: `Workdir`.
+        config: `Config`.
+        info: `DatasetInfo`.
+        model: `keras_ffl.methods.TrainingMethod`.
+    """
+
+    name: str
+    folder: Workdir
+    config: Config
+    info: DatasetInfo
+    model: keras.Model
+
+    def titles(self, heads, first):
+        """What to call heads.
+
+        Args:
+            heads: Sequence of heads of the model.
+            first: Whether this is the run that all others are compared with;
+                its heads go by their own names, those of others behind the
+                run's, unless they have one head only.
+
+        Returns:
+            Dict from head to str.
+        """
+        if not first and len(self.model.heads) == 1:
+            return {head: self.name for head in heads}
+        prefix = "" if first else f"{self.name}: "
+        return {head: f"{prefix}{head_title(head)}" for head in heads}
+
+
+def open_runs(workdir, compare=(), checkpoint="last", data_dir=None):
+    """Opens a run and those that it is compared with.
+
+    Args:
+        workdir: Path of the run's folder.
+        compare: Sequence of the paths of other runs' folders.
+        checkpoint: "last" or "best".
+        data_dir: Folder of the data, if it has moved.
+
+    Returns:
+        List of `TrainedRun`, that of `workdir` first.
+
+    Raises:
+        InputError: A folder holds no run or no checkpoint, one is named
+            twice, or runs are not of the same data set.
+    """
+    folders = [Workdir(path) for path in (workdir, *compare)]
+    paths = [folder.path.resolve() for folder in folders]
+    for folder, path in zip(folders, paths):
+        if paths.count(path) > 1:
+            raise InputError(f"`compare`: {folder.path} is named twice")
+    configs = [folder.config() for folder in folders]
+    infos = [folder.dataset_info() for folder in folders]
+    for folder, info in zip(folders[1:], infos[1:]):
+        _check_same_data(folders[0], infos[0], folder, info)
+    if data_dir:
+        configs[0] = dataclasses.replace(configs[0], data_dir=data_dir)
+    methods = [config.method for config in configs]
+    names = [
+        method
+        if methods.count(method) == 1
+        else f"{method} ({folder.path.name})"
+        for method, folder in zip(methods, folders)
+    ]
+    return [
+        TrainedRun(name, folder, config, info, folder.load_model(checkpoint))
+        for name, folder, config, info in zip(names, folders, configs, infos)
+    ]
+
+
+def _check_same_data(folder, info, other_folder, other):
+    for field in ("name", "class_names", "input_shape", "mean", "std"):
+        ours, theirs = getattr(info, field), getattr(other, field)
+        if ours != theirs:
+            raise InputError(
+                f"`compare`: {other_folder.path} must be of the data set of "
+                f"{folder.path}, got another {field}"
+                + (f": {theirs}, not {ours}" if len(str(theirs)) < 60 else "")
+            )
+
+
+def load_test_data(run):
+    """The data set of a run.
+
+    Args:
+        run: `TrainedRun`.
+
+    Returns:
+        `keras_ffl.data.Dataset` or `PhotoDataset`.
+
+    Raises:
+        InputError: It can't be loaded.
+    """
+    dataset, _ = training.load_data(run.config, run.folder.left_out())
+    return dataset
+
+
+def views_to_show(runs):
+    """The heads that pictures show of runs, in order.
+
+    Args:
+        runs: List of `TrainedRun`.
+
+    Returns:
+        List of tuples `(run, head, title)`: of the first run its main head
+        and all trained ones, of each other its main head.
+    """
+    shown = []
+    for run in runs:
+        first = run is runs[0]
+        heads = shown_heads(run.model) if first else [run.model.primary_head]
+        titles = run.titles(heads, first)
+        shown += [(run, head, titles[head]) for head in heads]
+    return shown

@@ -1,0 +1,185 @@
+"""A cell: one configuration and seed, in a folder named by them."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+
+from keras_ffl.config import Config
+from keras_ffl.errors import InputError
+from keras_ffl.workdir import Workdir
+
+# Exit codes of a cell's process; any other says how it was ended.
+FAILED, BUSY = 3, 4
+
+# What does not decide what is trained.
+_NOT_IN_NAME = ("seed", "data_dir", "preset")
+
+
+def configuration_name(config):
+    """The part of a cell's name that all its seeds have in common.
+
+    Only fields that differ from their default count, so that a field that is
+    added to `Config` later renames no cell.
+
+    Args:
+        config: `keras_ffl.config.Config`.
+
+    Returns:
+        Str such as "cifar100_ffl_resnet32x2_307_1a2b3c4d".
+    """
+    defaults = Config(method=config.method).to_dict() | {"method": "ffl"}
+    different = {
+        key: value
+        for key, value in config.to_dict().items()
+        if key not in _NOT_IN_NAME and value != defaults[key]
+    }
+    text = json.dumps(different, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    networks = "-".join(config.networks)
+    if has_branches(config):
+        networks = f"{networks}x{config.options.branches}"
+    return (
+        f"{config.dataset}_{config.method}_{networks}_{config.epochs}_{digest}"
+    )
+
+
+def has_branches(config):
+    """Whether a configuration's `branches` has a meaning."""
+    return "branches" in vars(config.options).keys() - config.idle()
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run of a table.
+
+    Attributes:
+        config: `keras_ffl.config.Config`, its seed included.
+        root: `pathlib.Path` of the folder that holds all cells.
+    """
+
+    config: Config
+    root: pathlib.Path
+
+    @property
+    def name(self):
+        """Name of the cell's folder."""
+        return f"{configuration_name(self.config)}_seed{self.config.seed}"
+
+    @property
+    def path(self):
+        """`pathlib.Path` of the cell's folder."""
+        return self.root / self.name
+
+    @property
+    def workdir(self):
+        """The cell's `keras_ffl.workdir.Workdir`."""
+        return Workdir(self.path)
+
+    def metrics(self):
+        """Content of `metrics.json` if the cell is finished, else None.
+
+        Raises:
+            InputError: A file can't be read, or the folder holds a run of
+                another configuration.
+        """
+        if not self.workdir.finished(self.config.epochs):
+            return None
+        found = dataclasses.replace(
+            self.workdir.config(),
+            preset=self.config.preset,
+            data_dir=self.config.data_dir,
+        )
+        if found != self.config:
+            raise InputError(
+                f"{self.name} holds a run of another configuration"
+            )
+        return self.workdir.read_metrics()
+
+    @property
+    def finished(self):
+        """Whether the cell has its result."""
+        try:
+            return self.metrics() is not None
+        except InputError:
+            return False
+
+    @property
+    def epochs_done(self):
+        """Number of epochs after which training would go on."""
+        return next(iter(self.workdir.checkpoint_files()), 0)
+
+    def failure(self):
+        """Why the cell has no result, one line, or None if it never failed."""
+        try:
+            if self.metrics() is not None:
+                return None
+            return json.loads(failure_file(self.path).read_text())["reason"]
+        except FileNotFoundError:
+            return None
+        except InputError as error:
+            return one_line(error)
+        except (OSError, ValueError, KeyError, TypeError):
+            return "failed.json can't be read"
+
+    def state(self):
+        """What is known of the cell, for a list: one line."""
+        if self.finished:
+            return "finished"
+        done = self.epochs_done
+        state = f"{done} of {self.config.epochs} epochs" if done else "missing"
+        reason = self.failure()
+        return f"{state}, failed: {reason}" if reason else state
+
+
+def failure_file(path):
+    """Path of the file in a cell's folder that tells why it failed."""
+    return pathlib.Path(path) / "failed.json"
+
+
+def store_failure(path, reason):
+    """Writes why a cell failed into its folder."""
+    pathlib.Path(path).mkdir(parents=True, exist_ok=True)
+    write_text(
+        failure_file(path), json.dumps({"reason": one_line(reason)}) + "\n"
+    )
+
+
+def one_line(text):
+    """A text without line breaks."""
+    return " ".join(str(text).split())
+
+
+def write_text(path, text):
+    """Writes a file so that readers see the old or the new one."""
+    # Every process has a temporary file of its own.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def cells_of(table, runs, root, data_dir=None):
+    """The cells of a table: each once, all of seed 0 before seed 1.
+
+    Args:
+        table: `keras_ffl.studies.tables.Table`.
+        runs: Int, number of seeds.
+        root: Folder of the cells.
+        data_dir: Folder of tensorflow-datasets or None.
+
+    Returns:
+        List of `Cell`.
+    """
+    cells = [
+        cell_of(entry, seed, root, data_dir)
+        for seed in range(runs)
+        for entry in table.entries
+    ]
+    return list({cell.name: cell for cell in cells}.values())
+
+
+def cell_of(entry, seed, root, data_dir=None):
+    """The cell of a table's entry and a seed."""
+    config = dataclasses.replace(entry.config, seed=seed, data_dir=data_dir)
+    return Cell(config, pathlib.Path(root))

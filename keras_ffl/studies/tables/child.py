@@ -1,0 +1,107 @@
+"""Trains one cell in a process of its own: `python -m` with a JSON object.
+
+The process ends with its parent, whatever ends that: its standard input is a
+pipe that the parent holds open.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import sys
+import threading
+import time
+import traceback
+
+from keras_ffl import training
+from keras_ffl.config import Config
+from keras_ffl.errors import FFLError
+from keras_ffl.optional import import_modules
+from keras_ffl.studies.tables.cells import (
+    BUSY,
+    FAILED,
+    Cell,
+    failure_file,
+    store_failure,
+)
+
+
+@contextlib.contextmanager
+def lock(path, patience=3):
+    """Holds the lock of a cell's folder; the kernel frees it in any case.
+
+    Args:
+        path: `pathlib.Path` of the folder.
+        patience: Seconds to try for; a process that was just killed needs a
+            moment to be gone.
+
+    Yields:
+        Whether the lock is held.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / ".lock").open("w") as file:
+        yield _acquired(file, time.monotonic() + patience)
+
+
+def _acquired(file, until):
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.1)
+
+
+def train(cell):
+    """Trains a cell unless another process does or did.
+
+    Args:
+        cell: `keras_ffl.studies.tables.cells.Cell`.
+
+    Returns:
+        Exit code: 0, `FAILED` (the reason is stored) or `BUSY`.
+    """
+    with lock(cell.path) as held:
+        if not held:
+            return BUSY
+        try:
+            if not cell.finished:
+                # One line an epoch.
+                training.train(cell.config, cell.path, verbose=2)
+        # Whatever it is, it goes into the report and the other cells go on.
+        except Exception as error:
+            traceback.print_exc()
+            store_failure(cell.path, _reason(error))
+            return FAILED
+        failure_file(cell.path).unlink(missing_ok=True)
+    return 0
+
+
+def _reason(error):
+    if isinstance(error, FFLError):
+        return str(error)
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}"
+
+
+def _end_with_parent():
+    # Not through sys.stdin, whose lock would be in the way at a normal end.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+def main():
+    """Trains the cell that the only argument describes."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    given = json.loads(sys.argv[1])
+    import_modules(given["imports"])
+    config = Config.from_dict(given["config"])
+    sys.exit(train(Cell(config, pathlib.Path(given["root"]))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What a table would run, and how long, without touching any data."""
+
+import dataclasses
+import statistics
+import time
+
+import keras
+import numpy as np
+
+from keras_ffl.data import DatasetInfo, steps_per_epoch
+from keras_ffl.errors import InputError
+from keras_ffl.studies.tables.cells import one_line
+
+# Image shape, classes, training images.
+_DATASETS = {
+    "digits": ((16, 16, 1), 10, 1437),
+    "fashion_mnist": ((28, 28, 1), 10, 60000),
+    "cifar10": ((32, 32, 3), 10, 50000),
+    "cifar100": ((32, 32, 3), 100, 50000),
+    "imagenet2012": ((224, 224, 3), 1000, 1281167),
+}
+_WARM_UP, _TIMED = 2, 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What is left to do for a cell.
+
+    Attributes:
+        cell: `keras_ffl.studies.tables.cells.Cell`.
+        state: Str, "finished", "3 of 10 epochs" or "missing", and why it
+            failed where it did.
+        seconds: Float, or None where it can't be told.
+        reason: Str, why it can't, or None.
+    """
+
+    cell: object
+    state: str
+    seconds: float | None
+    reason: str | None = None
+
+
+def estimates(cells):
+    """Times a training step of each configuration and estimates the rest.
+
+    The steps only; evaluation and the reading of data come on top.
+
+    Args:
+        cells: List of `keras_ffl.studies.tables.cells.Cell`.
+
+    Yields:
+        `Estimate` for each cell.
+    """
+    known = {}
+    for cell in cells:
+        state = cell.state()
+        if cell.finished:
+            yield Estimate(cell, state, 0.0)
+            continue
+        recipe = dataclasses.replace(
+            cell.config, seed=0, data_dir=None, preset=""
+        )
+        if recipe not in known:
+            known[recipe] = _seconds_or_reason(recipe)
+        seconds, reason = known[recipe]
+        left = cell.config.epochs - cell.epochs_done
+        yield Estimate(cell, state, seconds and seconds * left, reason)
+
+
+def _seconds_or_reason(config):
+    # Whatever keeps a model from being built would keep it from training.
+    try:
+        return seconds_per_epoch(config), None
+    except InputError as error:
+        return None, one_line(error)
+    except Exception as error:
+        return None, one_line(f"{type(error).__name__}: {error}")[:200]
+
+
+def seconds_per_epoch(config):
+    """Times the training steps of an epoch on random images.
+
+    Args:
+        config: `keras_ffl.config.Config`.
+
+    Returns:
+        Float.
+
+    Raises:
+        InputError: The model can't be built.
+    """
+    from keras_ffl import training
+
+    info, images = dataset_info(config.dataset)
+    keras.utils.clear_session()
+    model = training.build_model(config, info)
+    rng = np.random.default_rng(0)
+    shape = (config.batch_size, *info.input_shape)
+    x = rng.standard_normal(shape, "float32")
+    y = rng.integers(info.num_classes, size=config.batch_size, dtype="int32")
+    times = []
+    for _ in range(_WARM_UP + _TIMED):
+        started = time.perf_counter()
+        model.train_on_batch(x, y)
+        times.append(time.perf_counter() - started)
+    step = statistics.median(times[_WARM_UP:])
+    return step * steps_per_epoch(images, config.batch_size)
+
+
+def dataset_info(name):
+    """Shape and classes of a data set, from no data.
+
+    Args:
+        name: Name of a data set of the tables.
+
+    Returns:
+        Tuple of a `keras_ffl.data.DatasetInfo` and the number of training
+        images.
+
+    Raises:
+        InputError: Nothing is known of it.
+    """
+    if name not in _DATASETS:
+        raise InputError(
+            f"dataset: expected one of {', '.join(_DATASETS)}, got {name!r}"
+        )
+    shape, classes, images = _DATASETS[name]
+    info = DatasetInfo(
+        name,
+        classes,
+        shape,
+        class_names=[str(k) for k in range(classes)],
+        mean=[0.0] * shape[-1],
+        std=[1.0] * shape[-1],
+        flip=False,
+    )
+    return info, images
+
+
+def duration(seconds):
+    """A duration to read: "40 s", "12 min", "3.5 h" or "2.1 days"."""
+    for length, unit, digits in (
+        (86400, "days", 1),
+        (3600, "h", 1),
+        (60, "min", 0),
+    ):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"

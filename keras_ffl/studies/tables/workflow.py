@@ -1,0 +1,147 @@
+"""A table from its cells to its report: what `scripts/reproduce.py` calls."""
+
+import os
+
+from keras_ffl.errors import InputError
+from keras_ffl.studies.tables import plan, report, runner
+from keras_ffl.studies.tables.cells import cells_of
+from keras_ffl.studies.tables.results import collect
+from keras_ffl.studies.tables.scaling import scaled_table
+from keras_ffl.studies.tables.tables import table as find_table
+from keras_ffl.workdir import folder_path
+
+SCALED_EPOCHS = 10
+
+
+def reproduce(
+    table,
+    workdir,
+    runs=1,
+    data_dir=None,
+    scale=False,
+    epochs=None,
+    jobs=1,
+    shard=None,
+    report_only=False,
+    plan_only=False,
+    imports=(),
+):
+    """Runs a table's cells and writes its report.
+
+    Cells are folders in `workdir`, named by configuration and seed, so that
+    tables share them. Finished ones are not run again, others go on where
+    they stopped; those that failed are tried again.
+
+    Args:
+        table: A key of `keras_ffl.studies.tables.TABLES`.
+        workdir: Folder of all cells and reports.
+        runs: Int >= 1, runs of every cell, with the seeds 0 to `runs - 1`.
+        data_dir: Folder of tensorflow-datasets, None for its default.
+        scale: Whether to take smaller networks and fewer epochs.
+        epochs: Int >= 1, epochs of the scaled table, 10 by default.
+        jobs: Int >= 1, cells that are trained at once, each on its share of
+            the CPUs.
+        shard: Str "k/n": run part k of n, for several machines.
+        report_only: Whether to write the report and run nothing.
+        plan_only: Whether to print what would be run, and how long, and
+            neither run nor write anything.
+        imports: Names of modules that the processes of the cells import.
+
+    Returns:
+        Bool, whether no cell has failed.
+
+    Raises:
+        InputError: An argument is out of its range or the folder can't be
+            written.
+    """
+    epochs = _check(runs, jobs, scale, epochs)
+    entries = find_table(table)
+    if scale:
+        entries = scaled_table(entries, epochs)
+    all_cells = cells_of(entries, runs, workdir, data_dir)
+    cells = runner.shard_of(all_cells, shard)
+    if plan_only:
+        _print_plan(entries, cells, jobs)
+        return True
+    _check_writable(workdir)
+    command = _command(table, runs, epochs if scale else None)
+
+    def write():
+        results = collect(entries, runs, workdir)
+        return report.write(entries, results, workdir, command, scale)
+
+    path = write()
+    if not report_only:
+        runner.run(cells, jobs, write, imports)
+        path = write()
+    _print_summary(cells, path)
+    return report_only or not any(cell.failure() for cell in cells)
+
+
+def _check(runs, jobs, scale, epochs):
+    """The number of epochs of a scaled table."""
+    if epochs is not None and not scale:
+        raise InputError(
+            "`epochs` goes with `scale` only: without it the epochs are the "
+            f"paper's, got {epochs}"
+        )
+    epochs = SCALED_EPOCHS if epochs is None else epochs
+    for name, value in (("runs", runs), ("jobs", jobs), ("epochs", epochs)):
+        if value < 1:
+            raise InputError(f"`{name}` must be at least 1, got {value}")
+    return epochs
+
+
+def _check_writable(workdir):
+    path = folder_path(workdir)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / f".writable.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"workdir {workdir} can't be written: {error.strerror}"
+        ) from error
+
+
+def _command(table, runs, epochs):
+    """The command without the folders of this machine."""
+    scaled = f" --scale --epochs={epochs}" if epochs else ""
+    return (
+        f"python scripts/reproduce.py --table={table} --runs={runs}{scaled} "
+        "--workdir=RUNS"
+    )
+
+
+def _print_summary(cells, path):
+    finished = sum(cell.finished for cell in cells)
+    print(f"{finished} of {len(cells)} cells finished; report: {path}")
+    for cell in cells:
+        reason = cell.failure()
+        if reason:
+            print(f"failed: {cell.name}: {reason}")
+
+
+def _described(estimate):
+    if estimate.seconds is None:
+        return f"{estimate.state}; can't be timed: {estimate.reason}"
+    if not estimate.seconds:
+        return estimate.state
+    return f"{estimate.state}; {plan.duration(estimate.seconds)} to go"
+
+
+def _print_plan(entries, cells, jobs):
+    print(f"{entries.title}: {len(cells)} cells\n")
+    total, unknown = 0.0, 0
+    with runner.pinned(runner.cpu_shares(jobs)[0]):
+        for estimate in plan.estimates(cells):
+            print(f"{estimate.cell.name}: {_described(estimate)}", flush=True)
+            total += estimate.seconds or 0.0
+            unknown += estimate.seconds is None
+    print(
+        f"\ntraining steps in total: about {plan.duration(total / jobs)}",
+        end="",
+    )
+    print(f" with {jobs} at once" if jobs > 1 else "", end="")
+    print(f", and {unknown} cells that can't be timed" if unknown else "")

@@ -1,0 +1,110 @@
+"""Linear classifiers on features that stay as they are."""
+
+import numpy as np
+
+from keras_ffl import data
+from keras_ffl.studies.analysis.threads import one_blas_thread
+
+# Inverse strengths of the probe's L2 regularisation, of which one is chosen.
+GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+HELD_OUT = 0.2
+# Iterations that the solver may take; it needs some hundreds.
+_ITERATIONS = 5000
+
+
+def pooled_features(extractor, images, info):
+    """Means of a feature map over its positions.
+
+    Args:
+        extractor: `keras.Model` from images to a map (batch, h, w, C), run
+            in inference mode.
+        images: uint8 images (n, height, width, channels).
+        info: `keras_ffl.data.DatasetInfo` that normalises them.
+
+    Returns:
+        float32 array (n, C).
+    """
+    x = data.normalize(images, info)
+    maps = extractor.predict(x, batch_size=100, verbose=0)
+    return np.asarray(maps, "float32").mean(axis=(1, 2))
+
+
+def linear_probe(x_train, y_train, x_test, y_test, seed=0):
+    """A linear classifier on features that are not trained any further.
+
+    Each feature is standardised by its mean and deviation on the training
+    split. Multinomial logistic regression with an L2 penalty (scikit-learn's,
+    solver L-BFGS) is fitted; its C is that of `GRID` with the least error on
+    a fifth of the training split that is held out by class (the smallest one
+    of equals), and it is fitted again on the whole training split.
+
+    Args:
+        x_train: Float array (n, C).
+        y_train: Integer labels (n,).
+        x_test: Float array (m, C).
+        y_test: Integer labels (m,).
+        seed: Int, of the held-out part.
+
+    Returns:
+        Dict of `top1_error` on the test split and `held_out_error`, both in
+        percent, and `C`.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import train_test_split
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    kept, held_out = train_test_split(
+        np.arange(len(y_train)),
+        test_size=HELD_OUT,
+        random_state=seed,
+        stratify=y_train,
+    )
+
+    def error(strength, fitted_on, x, y):
+        probe = make_pipeline(
+            StandardScaler(),
+            LogisticRegression(C=strength, max_iter=_ITERATIONS),
+        )
+        probe.fit(x_train[fitted_on], y_train[fitted_on])
+        return 100.0 * float(np.mean(probe.predict(x) != y))
+
+    everything = np.arange(len(y_train))
+    with one_blas_thread():
+        errors = [
+            error(strength, kept, x_train[held_out], y_train[held_out])
+            for strength in GRID
+        ]
+        best = int(np.argmin(errors))
+        test_error = error(GRID[best], everything, x_test, y_test)
+    return {
+        "top1_error": test_error,
+        "held_out_error": errors[best],
+        "C": GRID[best],
+    }
+
+
+def resplit_errors(x, y, test_size, splits):
+    """The probe's error on random splits of all images, by class.
+
+    They average out which images happen to be tested. The splits are the same
+    for every network.
+
+    Args:
+        x: Float array (n, C), features of both splits.
+        y: Integer labels (n,).
+        test_size: Int, images in each test split.
+        splits: Int >= 0, number of splits.
+
+    Returns:
+        List of errors in percent, one for each split.
+    """
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    if not splits:
+        return []
+    draw = StratifiedShuffleSplit(splits, test_size=test_size, random_state=0)
+    return [
+        linear_probe(x[train], y[train], x[test], y[test])["top1_error"]
+        for train, test in draw.split(x, y)
+    ]

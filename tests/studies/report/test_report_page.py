@@ -1,0 +1,182 @@
+"""The page about a run."""
+
+import html.parser
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ffl import InputError
+from keras_ffl.studies.analysis import expected_calibration_error
+from keras_ffl.studies.pictures import grad_cam
+from keras_ffl.studies.report import page, write_report
+from keras_ffl.studies.report.measures import between_heads
+
+# Elements that have no end.
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects what a page holds and checks that elements are closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.links, self.ids = [], [], [], []
+        self.text = ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        attributes = dict(attributes)
+        self.links += [
+            attributes[name]
+            for name in ("src", "href", "xlink:href")
+            if name in attributes
+        ]
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def written(ffl_run, vanilla_run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "new" / "page.html"
+    return write_report(
+        ffl_run.path,
+        path,
+        compare=[vanilla_run.path],
+        samples=20,
+        per_group=2,
+    )
+
+
+def test_the_page_needs_nothing_else(written):
+    path, _ = written
+    text = path.read_text(encoding="utf-8")
+    reader = Reader(text)
+    assert "script" not in reader.tags and "link" not in reader.tags
+    assert {"table", "svg", "img", "style"} <= set(reader.tags)
+    assert len(reader.ids) == len(set(reader.ids))
+    for link in reader.links:
+        assert link.startswith("data:image/") or link[1:] in reader.ids, link
+    assert "@import" not in text and "url(http" not in text
+    assert "width=device-width" in text and "@media print" in text
+    for words in (
+        "sub-network 2",
+        "vanilla",
+        "ekd",
+        "Reliability",
+        "weight_decay",
+        "seconds an epoch",
+        "Gain of fused over vanilla",
+    ):
+        assert words in text, words
+
+
+def test_the_numbers_are_those_of_the_models(written, ffl_run, digits):
+    _, numbers = written
+    metrics = ffl_run.read_metrics()["heads"]
+    for title, head in (("fused", "fused"), ("sub-network 2", "sub_2")):
+        for name in ("top1_error", "loss", "parameters", "multiply_adds"):
+            assert numbers["heads"][title][name] == pytest.approx(
+                metrics[head][name], rel=1e-4
+            )
+    assert set(numbers["heads"]) == {
+        "fused",
+        "sub-network 1",
+        "sub-network 2",
+        "ensemble",
+        "vanilla",
+    }
+    model = ffl_run.load_model()
+    images = (digits.x_test - np.float32(digits.info.mean)) / np.float32(
+        digits.info.std
+    )
+    logits = {
+        head: model.classifier(head).predict(images, verbose=0)
+        for head in ("fused", "sub_1")
+    }
+    probabilities = keras.ops.convert_to_numpy(
+        keras.ops.softmax(logits["fused"])
+    )
+    ece = expected_calibration_error(digits.y_test, probabilities)
+    assert numbers["heads"]["fused"]["ece"] == pytest.approx(ece, abs=1e-4)
+    same = np.mean(
+        logits["fused"].argmax(axis=1) == logits["sub_1"].argmax(axis=1)
+    )
+    pair = "fused | sub-network 1"
+    assert numbers["likeness"]["agreement"][pair] == pytest.approx(same)
+    # The sample is that of the seed; the correlation by NumPy.
+    sample = np.sort(np.random.default_rng(0).permutation(360)[:20])
+    maps = [
+        grad_cam(model, images[sample], head, digits.y_test[sample])
+        for head in ("fused", "sub_1")
+    ]
+    values = [
+        np.corrcoef(a.ravel(), b.ravel())[0, 1]
+        for a, b in zip(*maps)
+        if np.ptp(a) and np.ptp(b)
+    ]
+    found = numbers["likeness"]["map_correlation"][pair]
+    assert found["images"] == len(values)
+    assert found["mean"] == pytest.approx(np.mean(values), abs=1e-4)
+
+
+def test_the_numbers_are_beside_the_page(written):
+    path, numbers = written
+    assert json.loads(path.with_suffix(".json").read_text()) == numbers
+    assert not list(path.parent.glob(".*"))
+
+
+def test_means_by_who_is_compared(written, ffl_run, vanilla_run):
+    _, numbers = written
+    pairs = numbers["likeness"]["agreement"]
+    means = numbers["likeness_means"]["agreement"]
+    vanilla = [pairs[f"sub-network {k} | vanilla"] for k in (1, 2)]
+    assert means["vanilla and the sub-networks of ffl"] == pytest.approx(
+        np.mean(vanilla)
+    )
+    own = [pairs[f"fused | sub-network {k}"] for k in (1, 2)]
+    assert means["fused and its sub-networks"] == pytest.approx(np.mean(own))
+    assert between_heads.__doc__
+
+
+def test_a_run_alone_and_unfinished(vanilla_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(vanilla_run, "metrics", tmp_path / "absent.json")
+    path, numbers = write_report(
+        vanilla_run.path, tmp_path / "r.html", samples=5, per_group=1
+    )
+    assert list(numbers["heads"]) == ["vanilla"]
+    assert numbers["likeness"]["cka"] == {}
+    Reader(path.read_text(encoding="utf-8"))
+
+
+def test_names_are_escaped():
+    assert page.matrix({("<a>", "b"): float("nan")})["rows"][0][1][1] == {
+        "text": "–",
+        "shade": 0,
+    }
+    assert page.plain({("a", "b"): np.float32(0.5), "c": float("nan")}) == {
+        "a | b": 0.5,
+        "c": None,
+    }
+
+
+def test_output_that_can_not_be_written(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(InputError, match="`output` .* can't be written"):
+        page.write(tmp_path / "file" / "page.html", "text")
+    assert (tmp_path / "file").read_text() == "kept"
