@@ -33,13 +33,17 @@ INSTALL = [
     "psutil>=5.9,<8",
     # Shows progress while tensorflow-datasets is read.
     "tqdm>=4.66,<5",
+    # Writes the logs of a run; TensorFlow 2.21 does not bring it.
+    "tensorboard~=2.21.0",
+]
+
+# Pictures and reports of trained runs.
+STUDIES = [
     # Draws curves.png, the Grad-CAM figure and the report's charts.
     "matplotlib>=3.9,<4",
     # Fills the report's page and escapes what users have named; pure Python,
     # without dependencies but MarkupSafe, which tensorboard brings anyway.
     "jinja2>=3.1,<4",
-    # Writes the logs of a run; TensorFlow 2.21 does not bring it.
-    "tensorboard~=2.21.0",
 ]
 
 # Runs exported LiteRT files; TensorFlow brings the converter.
@@ -56,6 +60,7 @@ EXTRAS = {
     "jax": [JAX],
     "litert": LITERT,
     "onnx": ONNX,
+    "studies": STUDIES,
     # The formatter's style changes with ruff's minor version. The runtimes
     # are a tenth of TensorFlow's size.
     "test": [
@@ -64,6 +69,7 @@ EXTRAS = {
         "ruff~=0.17.6",
         *LITERT,
         *ONNX,
+        *STUDIES,
         JAX,
     ],
     # An independent implementation to compare with, in marked tests and the

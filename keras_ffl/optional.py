@@ -13,26 +13,43 @@ class OptionalPackage:
     Args:
         name: Str, the package's name.
         purpose: Str, what needs it, for the message.
+        extra: Str, the extra of keras_ffl that brings it, or None.
 
     Raises:
         InputError: On first use, where the package is not installed.
     """
 
-    def __init__(self, name, purpose):
+    def __init__(self, name, purpose, extra=None):
         self._name = name
         self._purpose = purpose
+        self._source = f'"keras-ffl[{extra}]"' if extra else name
 
-    def __getattr__(self, attribute):
+    def _load(self):
         try:
-            package = importlib.import_module(self._name)
+            return importlib.import_module(self._name)
         except ModuleNotFoundError as error:
             if error.name != self._name:
                 raise
             raise InputError(
                 f"{self._purpose} need {self._name}, which is not installed: "
-                f"pip install {self._name}"
+                f"pip install {self._source}"
             ) from error
-        return getattr(package, attribute)
+
+    def __getattr__(self, attribute):
+        return getattr(self._load(), attribute)
+
+
+def require(*packages):
+    """Checks that packages are installed before long work that needs them.
+
+    Args:
+        *packages: `OptionalPackage` objects.
+
+    Raises:
+        InputError: One of them is not installed.
+    """
+    for package in packages:
+        package._load()
 
 
 def import_modules(names):
@@ -64,3 +81,5 @@ tensorflow = OptionalPackage(
     "tensorflow", "photos, tf.data pipelines and exported models"
 )
 psutil = OptionalPackage("psutil", "photos and large trainings")
+matplotlib = OptionalPackage("matplotlib", "pictures", extra="studies")
+jinja2 = OptionalPackage("jinja2", "reports", extra="studies")

@@ -1,4 +1,4 @@
-# Sourced by quickstart.sh and test.sh: `environment [EXTRA]` makes sure that
+# Sourced by quickstart.sh and test.sh: `environment EXTRA` makes sure that
 # there is a Python environment with this package, editable, and the extra
 # installed. It sets `root`, the repository, and `python`, the environment's
 # interpreter.
@@ -40,7 +40,7 @@ make_venv() {
 }
 
 environment() {
-  local extra="${1:-}" venv stamp wanted
+  local extra="$1" venv stamp wanted
   venv="${KERAS_FFL_VENV:-${VIRTUAL_ENV:-$root/.venv}}"
   [[ -x "$venv/bin/python" ]] || make_venv "$venv"
   venv="$(cd "$venv" && pwd)"
@@ -54,17 +54,18 @@ environment() {
     cat "$root/setup.py"
     grep '^__version__' "$root/keras_ffl/__init__.py"
   } | cksum)"
-  if [[ "$(cat "$stamp" 2>/dev/null)" == "$wanted:"*"$extra" ]]; then
-    return
-  fi
-  echo "installing keras_ffl${extra:+ with the extra '$extra'} into $venv" \
+  # The extra `test` brings all that quickstart.sh asks for.
+  case "$(cat "$stamp" 2>/dev/null)" in
+    "$wanted:$extra" | "$wanted:test") return ;;
+  esac
+  echo "installing keras_ffl with the extra '$extra' into $venv" \
     "(minutes, the first time)"
   # An environment that was cut off while it was made has no pip.
   "$python" -m pip --version >/dev/null 2>&1 ||
     "$python" -m ensurepip >/dev/null 2>&1 ||
     fail "$venv has no pip; install Python's venv module and delete $venv"
   "$python" -m pip install --disable-pip-version-check \
-    --editable "$root${extra:+[$extra]}" ||
+    --editable "$root[$extra]" ||
     fail "the installation into $venv failed; pip says why above"
   echo "$wanted:$extra" >"$stamp"
 }

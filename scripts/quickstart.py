@@ -105,7 +105,8 @@ def main():
     dataset = data.load("digits")
     print(f"\n=== results on {len(dataset.y_test)} test images, last epoch")
     print(format_table(rows, ["", "top-1 error %", "loss", "parameters"]))
-    print(f"\ncurves: {ffl.curves}, {vanilla.curves}")
+    curves = [run.curves for run in (ffl, vanilla) if run.curves.exists()]
+    print("\ncurves:", *curves or ["none, without matplotlib"])
     sub_1 = exported["sub_1"]
     print(f"exported models, preprocessing included: {sub_1.parent}")
     name, probability = _predict(

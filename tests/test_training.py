@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 
 import keras
 import numpy as np
@@ -105,6 +106,21 @@ def test_a_run_and_its_folder(few_digits, tmp_path, caplog):
     assert (again["epoch"], again["steps"]) == (3, 6)
     assert [row["epoch"] for row in folder.read_history()] == [0, 1, 2]
     assert "epoch_0003.keras is damaged" in caplog.text
+
+
+def test_without_matplotlib_a_run_has_no_curves(
+    few_digits, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    training.train(changed(epochs=1, lr_milestones=()), tmp_path, verbose=0)
+    folder = Workdir(tmp_path)
+    assert folder.metrics.exists() and not folder.curves.exists()
+    # TensorFlow may log something, too.
+    records = [each for each in caplog.records if each.name == "absl"]
+    assert [record.getMessage() for record in records] == [
+        "curves.png is not drawn: pictures need matplotlib, which is not "
+        'installed: pip install "keras-ffl[studies]"'
+    ]
 
 
 def test_holdout_is_what_best_is_chosen_by(few_digits, tmp_path):

@@ -2,15 +2,27 @@
 
 import re
 
+from absl import logging
+
+from keras_ffl.errors import InputError
+from keras_ffl.optional import matplotlib, require
+
 
 def plot_curves(history, path, terms):
     """Plots the loss terms and the error of every head over the epochs.
 
+    Without matplotlib it logs one line and writes nothing.
+
     Args:
         history: List of dicts, the rows of `history.csv`.
-        path: Path of the PNG file.
+        path: `pathlib.Path` of the PNG file.
         terms: Names of the loss terms, a list.
     """
+    try:
+        require(matplotlib)
+    except InputError as error:
+        logging.warning("%s is not drawn: %s", path.name, error)
+        return
     from matplotlib.figure import Figure
 
     epochs = [row["epoch"] + 1 for row in history]

@@ -4,6 +4,7 @@ import textwrap
 
 import numpy as np
 
+from keras_ffl.optional import matplotlib, require
 from keras_ffl.studies.pictures.overlay import enlarge, overlay
 
 RIGHT, WRONG, UNKNOWN = "#14783c", "#c22020", "#555555"
@@ -54,7 +55,11 @@ def plot_grad_cam(
             None for unknown ones throughout.
         dpi: Int, dots per inch of a picture made of pixels. A cell is 1.4
             inches wide.
+
+    Raises:
+        InputError: matplotlib is not installed.
     """
+    require(matplotlib)
     from matplotlib.figure import Figure
 
     images = enlarge(images, 160)

@@ -3,6 +3,8 @@
 import numpy as np
 from keras import ops
 
+from keras_ffl.optional import matplotlib
+
 # Rec. 601, of red, green and blue.
 _LUMA = np.array([0.299, 0.587, 0.114], "float32")
 
@@ -73,10 +75,8 @@ def overlay(images, maps, strength=0.7):
     Returns:
         uint8 array (n, h, w, 3).
     """
-    from matplotlib import colormaps
-
     shares = heat(maps, images.shape[1:3])
-    colours = colormaps["turbo"](0.15 + 0.85 * shares)[..., :3] * 255
+    colours = matplotlib.colormaps["turbo"](0.15 + 0.85 * shares)[..., :3] * 255
     grey = (images.astype("float32") @ _LUMA)[..., None]
     alpha = strength * shares[..., None] ** 0.5
     return np.rint(alpha * colours + (1 - alpha) * grey).astype("uint8")

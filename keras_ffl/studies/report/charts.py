@@ -6,6 +6,8 @@ import re
 
 import numpy as np
 
+from keras_ffl.optional import matplotlib
+
 _numbers = itertools.count(1)
 _SIZE = (4.2, 3.0)  # inches; a phone's width, so that text stays readable
 _SETTINGS = {
@@ -221,20 +223,17 @@ def confusion_image(counts, names, title):
 
 
 def _figure(size=_SIZE):
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+    with matplotlib.rc_context(_SETTINGS):
+        from matplotlib.figure import Figure
 
-    with rc_context(_SETTINGS):
         figure = Figure(figsize=size, layout="constrained")
         return figure, figure.subplots()
 
 
 def _svg(figure, label):
     """A figure as an SVG element that takes the width it is given."""
-    from matplotlib import rc_context
-
     buffer = io.StringIO()
-    with rc_context(_SETTINGS):
+    with matplotlib.rc_context(_SETTINGS):
         figure.savefig(
             buffer,
             format="svg",

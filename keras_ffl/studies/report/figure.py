@@ -7,6 +7,7 @@ import numpy as np
 from keras_ffl import data
 from keras_ffl.errors import InputError, printable
 from keras_ffl.evaluation import head_logits
+from keras_ffl.optional import matplotlib, require
 from keras_ffl.studies.pictures.cam_figure import plot_grad_cam
 from keras_ffl.studies.pictures.grad_cam import grad_cam
 from keras_ffl.studies.pictures.views import drawn, outcome_groups, view
@@ -61,8 +62,10 @@ def write_figure(
 
     Raises:
         InputError: As of `open_runs`, `readable_names`, `grad_cam` and
-            `keras_ffl.data.read_images`, or the output can't be written.
+            `keras_ffl.data.read_images`, the output can't be written, or
+            matplotlib is not installed.
     """
+    require(matplotlib)
     output = pathlib.Path(output)
     if output.suffix.lower() not in _SUFFIXES:
         raise InputError(

@@ -13,6 +13,7 @@ import numpy as np
 import keras_ffl
 from keras_ffl import backend
 from keras_ffl.errors import InputError
+from keras_ffl.optional import jinja2
 from keras_ffl.studies.pictures.cam_figure import caption
 from keras_ffl.studies.pictures.overlay import enlarge, overlay
 
@@ -28,8 +29,6 @@ def render(context):
     Returns:
         Str, HTML.
     """
-    import jinja2
-
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("keras_ffl", "studies/report"),
         # Class names are the user's.

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from keras_ffl import data
+from keras_ffl.optional import jinja2, matplotlib, require
 from keras_ffl.studies.analysis import confusion, most_confused, per_class_gain
 from keras_ffl.studies.pictures.cam_figure import class_label
 from keras_ffl.studies.pictures.views import drawn, outcome_groups, view
@@ -61,8 +62,10 @@ def write_report(
 
     Raises:
         InputError: As of `keras_ffl.studies.report.runs.open_runs` and
-            `readable_names`, or the output can't be written.
+            `readable_names`, the output can't be written, or matplotlib or
+            jinja2 is not installed.
     """
+    require(matplotlib, jinja2)
     runs = open_runs(workdir, compare, checkpoint, data_dir)
     names = readable_names(runs[0].info, class_names)
     dataset = load_test_data(runs[0])
