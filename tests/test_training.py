@@ -216,8 +216,8 @@ def test_the_dtype_policy_is_put_back(few_digits, tmp_path):
         ({"dataset": "mnist"}, "digits, .*got 'mnist'"),
         ({"steps_per_execution": 4}, "must divide the 6 steps .*got 4"),
         ({"lr_milestones": (15, 10)}, "`milestones` must be increasing"),
-        ({"pad": 20}, "pad: expected less than the image's size"),
-        ({"randaugment": 5.0}, "randaugment: expected images of 3 channels"),
+        ({"pad": 20}, "`pad` must be less than the image"),
+        ({"randaugment": 5.0}, "`randaugment` needs images of 3 ch"),
     ],
 )
 def test_bad_input_leaves_no_run_behind(change, message, tmp_path):

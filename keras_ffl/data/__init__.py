@@ -1,4 +1,4 @@
-"""Data sets, and batches of them: plan -> read -> transform -> network."""
+"""Data sets and their batches: plan -> read -> transform -> network."""
 
 from keras_ffl.data.arrays import (
     Dataset,

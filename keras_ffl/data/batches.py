@@ -1,4 +1,4 @@
-"""Batches of arrays and of photos: their options and what they are."""
+"""Batches of arrays and of photos, and their options."""
 
 import dataclasses
 import functools
@@ -18,26 +18,25 @@ NO_AUGMENTATION = Augmentation(pad=0, flip=False)
 
 @dataclasses.dataclass(frozen=True)
 class BatchOptions:
-    """Which batches are made of the examples of a split.
+    """How the examples of a split are turned into batches.
 
     Args:
-        batch_size: Integer; an epoch's last batch may be smaller.
-        seed: Integer >= 0. The order of epoch e and what is done to its
-            images depend on the seed and e alone. `None` for the examples in
-            their order.
-        augmentation: `Augmentation`, or `None` for none.
-        initial_epoch: Integer, the first epoch.
-        epochs: Integer, the epoch to stop before.
-        smallest: Integer, an epoch's last batch is left out if it has fewer
-            examples: with `batch_size`, if it is smaller than the others.
-        one_hot: Boolean, whether integer labels become float32 rows in any
-            case. An augmentation that softens labels makes them such rows.
-        steps_per_call: Integer, how many steps of data on the device a
-            compiled function runs in one call. Of use on JAX only.
-        share: `Share`, which rows of every batch are prepared.
+        batch_size: Int; an epoch's last batch may be smaller.
+        seed: Int >= 0. The order and the augmentation of epoch e depend
+            on the seed and e alone. None keeps the examples in order.
+        augmentation: `Augmentation`, or None for none.
+        initial_epoch: Int, the first epoch.
+        epochs: Int, the epoch before which to stop.
+        smallest: Int, an epoch's last batch is dropped if it has fewer
+            examples than this; `batch_size` drops any incomplete batch.
+        one_hot: Bool, whether integer labels always become float32 rows. An
+            augmentation that softens labels turns them into rows anyway.
+        steps_per_call: Int, how many steps a compiled function runs in one
+            call, with the data on the device. JAX only.
+        share: `Share`, the rows of every batch that are prepared.
 
     Raises:
-        InputError: If the batch size or the seed is outside its range.
+        InputError: The batch size or the seed is outside its range.
     """
 
     batch_size: int
@@ -53,10 +52,10 @@ class BatchOptions:
     def __post_init__(self):
         if not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise InputError(
-                f"batch_size: expected an integer >= 1, got {self.batch_size!r}"
+                f"`batch_size` must be an int >= 1, got {self.batch_size!r}"
             )
         if self.seed is not None and self.seed < 0:
-            raise InputError(f"seed: expected >= 0, got {self.seed}")
+            raise InputError(f"`seed` must be >= 0, got {self.seed}")
         if self.augmentation is None:
             object.__setattr__(self, "augmentation", NO_AUGMENTATION)
 
@@ -65,28 +64,28 @@ def steps_per_epoch(n, batch_size, smallest=1):
     """Counts the batches in an epoch.
 
     Args:
-        n: Integer, number of examples.
-        batch_size: Integer.
-        smallest: Integer, a last batch of fewer examples is left out.
+        n: Int, number of examples.
+        batch_size: Int.
+        smallest: Int, a last batch with fewer examples is dropped.
 
     Returns:
-        Integer, what `fit` is given as `steps_per_epoch`.
+        Int, the value to pass to `fit` as `steps_per_epoch`.
     """
     return len(batch_bounds(n, batch_size, smallest))
 
 
 def steps_per_call(n, batch_size, most=64):
-    """How many steps of an epoch to run in one call on an accelerator.
+    """How many steps to run in one call on an accelerator.
 
     Args:
-        n: Integer, number of examples.
-        batch_size: Integer.
-        most: Integer, the limit.
+        n: Int, number of examples.
+        batch_size: Int.
+        most: Int, the largest value to return.
 
     Returns:
-        Integer, the largest one up to `most` that divides an epoch's full
-        batches, so that one compiled function does for all of them; without a
-        fair one half of `most`.
+        Int, the largest number up to `most` that divides the number of an
+        epoch's full batches, so that one compiled function serves them all;
+        half of `most` if every divisor is small.
     """
     full = max(n // batch_size, 1)
     best = max(k for k in range(1, most + 1) if full % k == 0)
@@ -94,17 +93,16 @@ def steps_per_call(n, batch_size, most=64):
 
 
 class Batches(keras.utils.PyDataset):
-    """All batches of a training or an evaluation.
+    """All batches of a training run or an evaluation.
 
-    Iteration, and an index, give `(images, labels)` as a network takes them:
-    float32 `(batch, height, width, channels)`, normalised, and int32
-    `(batch,)` or float32 `(batch, num_classes)`, NumPy arrays. Any Keras
-    model can be given these batches. The training methods of this package
-    are fed as their backend does it fastest (`keras_ffl.backend`).
+    Iterating and indexing yield `(images, labels)` as a network takes them,
+    NumPy arrays: normalised float32 (batch, height, width, channels), and
+    int32 (batch,) or float32 (batch, num_classes). Any Keras model takes
+    these batches. The training methods of this package are fed in the way
+    that is fastest on their backend (`keras_ffl.backend`).
 
-    Epochs follow each other without a mark. Give `fit` its `steps_per_epoch`:
-    it then draws all epochs from one iterator, where it would else start anew
-    in every epoch.
+    Nothing marks the end of an epoch. Pass `steps_per_epoch` to `fit`, so that
+    it draws all epochs from one iterator instead of starting over in each.
 
     Args:
         examples: `keras_ffl.data.arrays.Examples`, or `EncodedPhotos`.
@@ -112,8 +110,8 @@ class Batches(keras.utils.PyDataset):
         options: `BatchOptions`.
 
     Raises:
-        InputError: If there are too few examples, or the augmentation does
-            not fit their shape.
+        InputError: There are too few examples, or the augmentation doesn't
+            fit their shape.
     """
 
     def __init__(self, examples, info, options):
@@ -128,14 +126,14 @@ class Batches(keras.utils.PyDataset):
         )
         if not len(self.steps):
             raise InputError(
-                f"batch_size: expected at most {len(examples)}, the number of "
-                "examples, when a smaller batch is left out, got "
+                f"`batch_size` must be at most {len(examples)}, the number of "
+                "examples, when smaller batches are dropped, got "
                 f"{options.batch_size}"
             )
 
     @property
     def steps_per_epoch(self):
-        """Number of global batches in an epoch, an int."""
+        """Int, number of global batches in an epoch."""
         return len(self.steps)
 
     @property
@@ -145,13 +143,13 @@ class Batches(keras.utils.PyDataset):
 
     @functools.cached_property
     def calls(self):
-        """The steps of each call where one runs `options.steps_per_call`.
+        """The steps of each call, at most `options.steps_per_call`.
 
-        A smaller last batch has a call for itself.
+        A smaller last batch gets a call of its own.
 
         Returns:
-            Integer array `(calls, 2)`, the numbers of the first step and of
-            that after the last.
+            Integer array (calls, 2), the first step and the one after the
+            last.
         """
         sizes = self.steps[:, 1] - self.steps[:, 0]
         full = int((sizes == sizes[0]).sum())
@@ -175,17 +173,17 @@ class Batches(keras.utils.PyDataset):
 
     @functools.cached_property
     def slices(self):
-        """What is prepared for the steps of an epoch.
+        """The rows to read and to keep for the steps of an epoch.
 
         Returns:
-            Integer array `(slices, 4)`: from which to before which row of the
-            epoch's plan images are read, and which of them, counted from the
-            first one, are kept. The others are partners in a mixture.
+            Integer array (slices, 4): start and end of the rows of the
+            epoch's plan to read, then start and end, relative to the first
+            row read, of those to keep. The others are only mixing partners.
         """
         kept = self.options.share.slices(self.steps)
         read = kept.copy()
         if self.options.augmentation.mixes:
-            # By twos, and an odd one at the end with that before it.
+            # Read whole pairs; a batch's odd last row needs the one before it.
             last = np.repeat(self.steps[:, 1], self.options.share.local)
             first = np.repeat(self.steps[:, 0], self.options.share.local)
             read -= (read - first[:, None]) % 2 * [1, -1]
@@ -197,17 +195,17 @@ class Batches(keras.utils.PyDataset):
         return np.concatenate([read, kept - read[:, :1]], axis=1)
 
     def plans(self, first, stop):
-        """The plans of some slices, by their numbers in all epochs."""
+        """Yields the plans of slices, which are numbered across epochs."""
         for number in range(first, stop):
             epoch, k = divmod(number, len(self.slices))
             start, end = self.slices[k, :2]
             yield self.plan(self.options.initial_epoch + epoch)[start:end]
 
     def augmented(self, pixels, labels, rows, over_images=ops.map):
-        """Augments images that were read; see `transform` for the arguments.
+        """Augments images; see `transform` for the arguments.
 
         Returns:
-            Tuple of pixels in 0..255 and labels, of all rows.
+            Tuple of pixels in 0..255 and labels for all rows.
         """
         if self.soft_labels and len(labels.shape) == 1:
             labels = ops.one_hot(labels, self.info.num_classes, dtype="float32")

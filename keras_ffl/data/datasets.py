@@ -22,34 +22,33 @@ from keras_ffl.labels import check_labels
 
 
 def load(name, data_dir=None, photos=PhotoOptions()):
-    """Loads a data set by its name.
+    """Loads a data set by name.
 
-    `digits` comes with scikit-learn, `npz` is a file of anyone's arrays
-    (`keras_ffl.data.arrays.npz.read_npz`), `imagefolder` are anyone's photos
-    (`keras_ffl.data.from_folder`); the others are read, and downloaded where
-    they are not there yet, by tensorflow-datasets, or where `data_dir` is a
-    `.npz` file, from there.
+    `digits` comes with scikit-learn, `npz` reads a file of your own arrays
+    (`keras_ffl.data.read_npz`) and `imagefolder` a folder of your own photos
+    (`keras_ffl.data.from_folder`). tensorflow-datasets reads the others, and
+    downloads them if necessary, unless `data_dir` is a `.npz` file.
 
     Args:
-        name: String, a key of `DATASETS`.
-        data_dir: Folder that tensorflow-datasets keeps its data sets in.
-            `None` is its own default folder. Of `imagefolder` the folder that
-            holds `train` and `val`, of `npz` the file. CIFAR and Fashion-MNIST
-            take a `.npz` file as well. `digits` has no use for it.
-        photos: `PhotoOptions`. Data sets of arrays have no use for it.
+        name: Str, a key of `DATASETS`.
+        data_dir: The folder of tensorflow-datasets, None for its default.
+            For `imagefolder` the folder that holds `train` and `val`, for
+            `npz` the file. CIFAR and Fashion-MNIST also take a `.npz` file.
+            `digits` ignores it.
+        photos: `PhotoOptions`, ignored by data sets of arrays.
 
     Returns:
-        A `Dataset`, or of photos a `PhotoDataset`, with integer labels,
+        A `Dataset`, or a `PhotoDataset` for photos, with integer labels,
         always in the same order.
 
     Raises:
-        InputError: If the name is unknown, the folder does not exist, the
-            data set can neither be found nor downloaded, or what is in the
-            folder is incomplete.
+        InputError: The name is unknown, the folder does not exist, the
+            data set can neither be found nor downloaded, or the folder's
+            content is incomplete.
     """
     if name not in DATASETS:
         raise InputError(
-            f"dataset: expected one of {', '.join(DATASETS)}, got {name!r}"
+            f"`dataset` must be one of {', '.join(DATASETS)}, got {name!r}"
         )
     return DATASETS[name](data_dir, photos)
 
@@ -70,16 +69,16 @@ def _digits(data_dir, photos):
 
 
 def _enlarge_digits(images):
-    """Turns 8x8 images of 0..16 into uint8 ones of 16x16 and 0..255."""
+    """Enlarges 8x8 images in 0..16 to uint8 images, 16x16, in 0..255."""
     for axis in (1, 2):
         images = _doubled(images, axis)
-    # In float32, as TensorFlow has it: some values are halves.
+    # In float32, as in TensorFlow: some values are exact halves.
     enlarged = images[..., np.newaxis].astype("float32")
     return np.rint(enlarged * np.float32(255 / 16)).astype("uint8")
 
 
 def _doubled(images, axis):
-    """Twice the pixels along an axis, by bilinear interpolation."""
+    """Doubles the size of an axis by bilinear interpolation."""
     last = images.shape[axis] - 1
     here = np.arange(last + 1)
     before = images.take(np.maximum(here - 1, 0), axis)
@@ -92,12 +91,12 @@ def _doubled(images, axis):
 
 def _npz(data_dir, photos):
     if data_dir is None:
-        raise InputError("data_dir: expected a .npz file for dataset npz")
+        raise InputError("`data_dir` must be a .npz file for `dataset` npz")
     return from_arrays(**read_npz(data_dir), name="npz")
 
 
 def _known_arrays(name, num_classes, mean, std, data_dir, photos):
-    """A data set whose mean and standard deviation are known."""
+    """Loads a data set whose mean and standard deviation are known."""
     if str(data_dir).endswith(".npz"):
         arrays = read_npz(data_dir)
         dataset = from_arrays(
@@ -123,7 +122,7 @@ def _from_tfds(name, num_classes, mean, std, data_dir):
         )
         train = _read_split(builder, "train")
         test = _read_split(builder, "test")
-    # JSON, protobuf, record reader and decoder each fail in their own way.
+    # JSON, protobuf, record reader and decoder all fail differently.
     except Exception as error:
         raise damaged(name, builder.data_path, error) from error
     for split, labels in (("train", train[1]), ("test", test[1])):
@@ -145,7 +144,7 @@ def _read_split(builder, split, batch_size=1000):
         tfds.as_numpy(dataset),
         desc=f"Reading {builder.name} {split}",
         total=math.ceil(builder.info.splits[split].num_examples / batch_size),
-        # None: only on a terminal.
+        # None shows the bar on terminals only.
         disable=None,
     )
     images, labels = zip(*batches)

@@ -1,6 +1,6 @@
-"""The plan of an epoch: which examples, in which order, and what is drawn.
+"""The plan of an epoch: its examples, their order and all random draws.
 
-It is made of NumPy arrays alone, so that it is the same whatever trains.
+A plan consists of NumPy arrays alone, so it is the same on every backend.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_ffl.data import randaugment
 
-# The random-resized crop of Szegedy et al. (2015) with torchvision's numbers.
+# The random-resized crop of Szegedy et al. (2015), with torchvision's values.
 _AREA = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
 TRIES = 10
@@ -18,34 +18,34 @@ TRIES = 10
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-    """What happens to the examples of an epoch, a row for each, in its order.
+    """What happens to the examples of an epoch, one row each, in order.
 
-    A column is `None` where nothing of its kind happens. A slice of a plan is
-    a plan.
+    A column is None if its operation is not used. A slice of a plan is a
+    plan.
 
     Attributes:
-        example: int32 `(n,)`, the example's number.
-        crop: int32 `(n, 2)`, top and left of the crop in the image; where
-            they are negative it begins in the padding.
-        flip: bool `(n,)`, whether the padded image is mirrored before the
+        example: int32 (n,), the example's number.
+        crop: int32 (n, 2), top and left of the crop in the image; negative
+            values are in the padding.
+        flip: bool (n,), whether the padded image is mirrored before the
             crop.
-        sides: float32 `(n, 2, 10)`, heights and widths of ten tries of a
-            photo's random-resized crop, as parts of the square root of the
+        sides: float32 (n, 2, 10), heights and widths of ten tries of a
+            photo's random-resized crop, relative to the square root of the
             photo's area.
-        corner: float32 `(n, 2)` in [0, 1), where among its possible places
-            that crop is.
-        operation: int32 `(n, 2)`, the operations of RandAugment,
+        corner: float32 (n, 2) in [0, 1), position of that crop within its
+            possible range.
+        operation: int32 (n, 2), the operations of RandAugment, see
             `keras_ffl.data.randaugment.OPERATIONS`.
-        strength: int32 `(n, 2)`, theirs.
-        affine: int32 `(n, 2, 6)`, from a pixel of their result to one of the
-            image.
-        cutout: int32 `(n, 4)`, top, left, bottom and right of the square that
-            is filled, which may be outside in part.
-        cutmix: int32 `(n, 4)`, the box that is taken from the partner, within
+        strength: int32 (n, 2), their strengths.
+        affine: int32 (n, 2, 6), maps from a pixel of their result to a pixel
+            of the image.
+        cutout: int32 (n, 4), top, left, bottom and right of the square to
+            fill, which may extend beyond the image.
+        cutmix: int32 (n, 4), the box to take from the partner, clipped to
             the image.
-        mixup: float32 `(n,)`, the weight of the image itself in its mixture.
-        partner: int32 `(n,)`, how many rows from its own the image's partner
-            in CutMix and MixUp is. Both are in one batch.
+        mixup: float32 (n,), the weight of the image itself in its mixture.
+        partner: int32 (n,), offset from the image's row to that of its
+            partner in CutMix and MixUp. Both are in the same batch.
     """
 
     example: np.ndarray
@@ -62,31 +62,31 @@ class Plan:
     partner: np.ndarray | None = None
 
     def columns(self):
-        """The columns that there are, a dict of arrays by name."""
+        """The columns that are present, a dict of arrays by name."""
         return {k: v for k, v in vars(self).items() if v is not None}
 
     def __len__(self):
         return len(self.example)
 
     def __getitem__(self, rows):
-        """The plan of some rows, a slice or an array of their numbers."""
+        """The plan of some rows, given as a slice or as an array of indices."""
         return Plan(**{k: v[rows] for k, v in self.columns().items()})
 
 
 def plan_of_epoch(n, options, size, photos, epoch):
     """Draws an epoch's plan.
 
-    Each kind of draw has a stream of its own, keyed by the seed, the epoch
-    and the stream's number, so that none depends on which others there are.
+    Each kind of draw has its own stream, keyed by the seed, the epoch and the
+    stream's number, so that no draw depends on which others are in use.
 
     Args:
-        n: Integer, number of examples.
+        n: Int, number of examples.
         options: `keras_ffl.data.BatchOptions`. Without a seed the examples
-            are in their order and nothing is drawn.
-        size: Pair of integers, height and width of the images.
-        photos: Boolean, whether a random-resized crop of a photo takes the
-            place of padding and crop.
-        epoch: Integer.
+            stay in order and nothing is drawn.
+        size: Pair of int, height and width of the images.
+        photos: Bool, whether random-resized crops of photos replace
+            padding and crop.
+        epoch: Int.
 
     Returns:
         `Plan` of `n` rows.
@@ -123,17 +123,17 @@ def plan_of_epoch(n, options, size, photos, epoch):
 
 
 def partners(n, batch_size):
-    """How far the partners of an epoch's rows are from them.
+    """Offsets from the rows of an epoch to their mixing partners.
 
-    The rows are in random order, so neighbours will do: those of a batch by
-    twos, and its last one, where their number is odd, the one before it.
+    The rows are in random order, so neighbours serve as partners: the rows of
+    a batch form pairs, and an odd last row takes the one before it.
 
     Args:
-        n: Integer, number of rows.
-        batch_size: Integer.
+        n: Int, number of rows.
+        batch_size: Int.
 
     Returns:
-        int32 array `(n,)` of 1, -1 and, for a batch of one, 0.
+        int32 array (n,) of 1, -1 and, for a batch of one, 0.
     """
     place = np.arange(n) % batch_size
     offset = 1 - 2 * (place % 2)
@@ -155,7 +155,7 @@ def _photo_crops(stream, n):
 
 
 def _cutmix_boxes(stream, n, alpha, size):
-    """Boxes of a part 1 - λ of the image, λ drawn from Beta(α, α)."""
+    """Boxes that cover 1 - λ of the image, λ drawn from Beta(α, α)."""
     part = np.sqrt(1 - stream.beta(alpha, alpha, (n, 1)))
     sides = (part * size).astype("int32")
     first = stream.integers(0, size, (n, 2), "int32") - sides // 2

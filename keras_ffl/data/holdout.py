@@ -1,4 +1,4 @@
-"""A part of the training images for choosing things by it."""
+"""Holds out training images for model selection."""
 
 import numpy as np
 
@@ -6,27 +6,27 @@ from keras_ffl.errors import InputError
 
 
 def split_holdout(dataset, fraction, seed=0):
-    """Takes a part out of the training images, for choosing things by it.
+    """Holds out a part of the training images for model selection.
 
-    The classes keep their shares in both parts, and both keep their order.
-    Mean and standard deviation stay as they are.
+    Both parts keep the order and the proportions of the classes. Mean and
+    standard deviation stay unchanged.
 
     Args:
         dataset: `Dataset` or `PhotoDataset`.
-        fraction: Float in [0, 1), the part of the training images to take.
-        seed: Integer, decides which images are taken.
+        fraction: Float in [0, 1), the part of the training images to hold out.
+        seed: Int, determines which images are held out.
 
     Returns:
-        Tuple `(dataset, held_out)` of two data sets. The training split of
-        both lacks the part, which is the test split of `held_out`; at
-        `fraction=0` that is `None`.
+        Tuple `(dataset, held_out)` of two data sets that both train on the
+        remaining images. The held-out ones are the test split of `held_out`,
+        which is None for `fraction=0`.
 
     Raises:
-        InputError: If `fraction` is outside [0, 1) or leaves a class out of
-            one of the parts.
+        InputError: `fraction` is outside [0, 1) or leaves one part without
+            some class.
     """
     if not 0 <= fraction < 1:
-        raise InputError(f"holdout: expected 0 <= holdout < 1, got {fraction}")
+        raise InputError(f"`holdout` must be in [0, 1), got {fraction}")
     if fraction == 0:
         return dataset, None
     from sklearn.model_selection import train_test_split
@@ -41,7 +41,7 @@ def split_holdout(dataset, fraction, seed=0):
         )
     except ValueError as error:
         raise InputError(
-            f"holdout: {fraction} of {len(y)} images of "
+            f"`holdout`: {fraction} of {len(y)} images of "
             f"{dataset.info.num_classes} classes can't be held out by class: "
             f"{error}"
         ) from error

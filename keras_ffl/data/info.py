@@ -1,4 +1,4 @@
-"""What is known about a data set besides its images."""
+"""The description of a data set."""
 
 import dataclasses
 
@@ -7,29 +7,29 @@ from keras_ffl.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """What is known about a data set besides its images.
+    """The description of a data set: everything but its examples.
 
-    It goes into a run's config and into the exported models, which need the
-    class names and the normalisation.
+    Runs store it in their configuration. Exported models store it too, since
+    they need the class names and the normalisation.
 
     Args:
-        name: String, the data set's name.
-        num_classes: Integer.
-        input_shape: Tuple `(height, width, channels)`; height and width are
-            `None` for networks that are exported for images of any size.
+        name: Str, the data set's name.
+        num_classes: Int.
+        input_shape: Tuple (height, width, channels); height and width are
+            None for networks exported for images of any size.
         class_names: Tuple of `num_classes` strings.
-        mean: Tuple of one float per channel, in units of 0..255.
-        std: Tuple of one positive float per channel, in units of 0..255.
-        flip: Boolean, whether a horizontal flip belongs to its training
-            recipe (a mirrored digit is not a digit).
-        central_crop: Float in (0, 1]: of an encoded image the square in the
-            centre is shown whose side is this part of the shorter one.
-            `None` for all of the image, its aspect ratio not kept.
-        left_out: Tuple of the names of the files that are not used, since
-            they were found to be unreadable.
+        mean: Tuple of one float per channel, for pixels in 0..255.
+        std: Tuple of one positive float per channel, for pixels in 0..255.
+        flip: Bool, whether horizontal flips belong to its training recipe
+            (a mirrored digit is not a digit).
+        central_crop: Float in (0, 1]: encoded images are cropped to the
+            square in their centre whose side is this fraction of the shorter
+            side. None uses the whole image and ignores its aspect ratio.
+        left_out: Tuple of the names of files that are left out because they
+            can't be decoded.
 
     Raises:
-        InputError: If the fields contradict each other.
+        InputError: The fields contradict each other.
     """
 
     name: str
@@ -55,12 +55,12 @@ class DatasetInfo:
         for field, length in lengths.items():
             if len(getattr(self, field)) != length:
                 raise InputError(
-                    f"{field} of data set {self.name!r}: expected {length} "
+                    f"`{field}` of data set {self.name!r} must have {length} "
                     f"entries, got {len(getattr(self, field))}"
                 )
         if min(self.std) <= 0:
             raise InputError(
-                f"std of data set {self.name!r}: expected positive values, "
+                f"`std` of data set {self.name!r} must be positive, "
                 f"got {self.std}"
             )
 
@@ -75,11 +75,11 @@ class DatasetInfo:
     def from_dict(cls, fields):
         """Returns the `DatasetInfo` whose `to_dict` gave `fields`."""
         known = [field.name for field in dataclasses.fields(cls)]
-        # Runs from before a field was added lack it.
+        # Runs made before a field was added lack it.
         optional = {"central_crop", "left_out"}
         if not set(known) - optional <= set(fields) <= set(known):
             raise InputError(
-                f"fields of a data set's info: expected {known}, "
+                f"the fields of a data set's info must be {known}, "
                 f"got {list(fields)}"
             )
         return cls(**fields)

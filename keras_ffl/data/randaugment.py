@@ -1,9 +1,9 @@
-"""RandAugment, each image by its own drawn operations.
+"""RandAugment with operations drawn for each image.
 
-Keras' layer takes the same operations for a whole batch, and keras-cv's can't
-be given a seed. These are Pillow's operations, in the ranges of torchvision,
-and the drawn values alone say what becomes of an image. All is computed in
-whole numbers, fractions in 65536ths, so that it is the same wherever it runs.
+Keras' layer applies the same operations to a whole batch, and keras-cv's takes
+no seed. These are Pillow's operations with torchvision's ranges, and the drawn
+values alone determine the result. All computations use integers, with
+fractions in 65536ths, so that results are the same everywhere.
 
 Reference:
     Cubuk et al., 2020, "RandAugment: Practical automated data augmentation
@@ -22,16 +22,16 @@ def draw(stream, n, magnitude, size):
 
     Args:
         stream: `numpy.random.Generator`.
-        n: Integer.
+        n: Int.
         magnitude: Float in 0..10.
-        size: Pair of integers, height and width of the images.
+        size: Pair of int, height and width of the images.
 
     Returns:
         Dict of the columns `operation`, `strength` and `affine` of a `Plan`.
     """
     shape = n, PER_IMAGE
     drawn = stream.integers(0, 2 * len(OPERATIONS), shape)
-    # Of each operation and each sign, what it is given.
+    # The parameters of each operation with each sign.
     values = [
         (_FUNCTIONS.index(function), *parameters(name, sign * part, size))
         for name, function in OPERATIONS.items()
@@ -47,17 +47,17 @@ def draw(stream, n, magnitude, size):
 
 
 def parameters(name, part, size):
-    """What an operation is given.
+    """The parameters of an operation.
 
     Args:
-        name: String, a key of `OPERATIONS`.
-        part: Float in -1..1, its signed part of the range.
-        size: Pair of integers, height and width of the images.
+        name: Str, a key of `OPERATIONS`.
+        part: Float in -1..1, the signed fraction of its range.
+        size: Pair of int, height and width of the images.
 
     Returns:
-        Tuple of the strength, an integer (bits that stay, the least value
-        that is inverted, or a factor in 65536ths), and an array of six
-        integers a, ..., f: pixel (x, y) of the result is that of the image at
+        Tuple of the strength, an int (number of bits to keep, the smallest
+        value to invert, or a factor in 65536ths), and an array of six
+        integers a, ..., f: pixel (x, y) of the result is the image's pixel at
         (ax + by + c, dx + ey + f), in 65536ths.
     """
     height, width = size
@@ -77,18 +77,18 @@ def parameters(name, part, size):
         "posterize": 8 - round(4 * abs(part)),
         "solarize": int(np.ceil(255 * (1 - abs(part)))),
     }.get(name, round(_ONE * (1 + 0.9 * part)))
-    # From the middle of a pixel.
+    # Measured from the centre of a pixel.
     affine[[2, 5]] += (affine[[0, 3]] + affine[[1, 4]]) / 2
     return strength, np.floor(affine * _ONE + 0.5).astype("int32")
 
 
 def transformed(image, rows):
-    """An image after its operations.
+    """Applies its operations to an image.
 
     Args:
-        image: int32 tensor `(height, width, 3)` in 0..255.
-        rows: Dict of the columns `operation`, `strength` and `affine` of a
-            `Plan`, of this image.
+        image: int32 tensor (height, width, 3) in 0..255.
+        rows: Dict with this image's `operation`, `strength` and `affine` of
+            a `Plan`.
 
     Returns:
         int32 tensor of the shape of `image`.
@@ -104,7 +104,7 @@ def transformed(image, rows):
     return image
 
 
-# ----- operations: of an image, a strength and an affine map to an image ------
+# ----- operations: from image, strength and affine map to an image -----------
 
 
 def _same(image, strength, affine):
@@ -165,7 +165,7 @@ def _grey(image):
 
 
 def _blended(other, image, strength):
-    """From another image past this one, cut off as Pillow does it."""
+    """Extrapolates from `other` past `image`, clipped like Pillow's."""
     return ops.clip(other + strength * (image - other) // _ONE, 0, 255)
 
 
@@ -191,7 +191,7 @@ def _sharpened(image, strength, affine):
         for dy in (-1, 0, 1)
         for dx in (-1, 0, 1)
     )
-    # The mean with weight 5 in the middle; edges stay as they are.
+    # The mean with weight 5 in the centre; edges stay unchanged.
     smooth = (2 * (around + 4 * image[1:-1, 1:-1]) + 13) // 26
     inner = _blended(smooth, image[1:-1, 1:-1], strength)
     middle = ops.concatenate([image[1:-1, :1], inner, image[1:-1, -1:]], axis=1)

@@ -1,4 +1,4 @@
-"""Images of a data set as evaluation shows them, but not normalised."""
+"""Samples of a data set's images, before normalisation."""
 
 import numpy as np
 
@@ -6,38 +6,38 @@ from keras_ffl.errors import InputError
 
 
 def sample_test(dataset, count=None, seed=0):
-    """Images of the test split as evaluation shows them, not normalised.
+    """Samples test images as evaluation sees them, before normalisation.
 
     Args:
         dataset: `keras_ffl.data.Dataset` or `PhotoDataset`.
-        count: Int >= 1, images to draw at random; None for all, which it is
-            too where there are no more.
-        seed: Int, of the draw.
+        count: Int >= 1, number of images to draw at random. None or a count
+            above the size of the split for all.
+        seed: Int, seed of the draw.
 
     Returns:
         Tuple of a uint8 array (n, h, w, channels) and the labels (n,), in
         the split's order.
 
     Raises:
-        InputError: `count` is no such number.
+        InputError: `count` is not an int >= 1.
     """
     drawn = _draw(len(dataset.y_test), count, seed)
     return dataset.test_images(drawn), np.asarray(dataset.y_test)[drawn]
 
 
 def sample_training(dataset, count=None, seed=0):
-    """Images of the training split, drawn at random, without augmentation.
+    """Samples training images, without augmentation.
 
     Args:
         dataset: `keras_ffl.data.Dataset` or `PhotoDataset`.
-        count: As of `sample_test`.
-        seed: Int, of the draw.
+        count: As in `sample_test`.
+        seed: Int, seed of the draw.
 
     Returns:
-        As `sample_test`.
+        As in `sample_test`.
 
     Raises:
-        InputError: `count` is no such number.
+        InputError: `count` is not an int >= 1.
     """
     drawn = _draw(dataset.num_train, count, seed)
     return sample_test(dataset.divided(drawn, drawn)[1])

@@ -1,4 +1,4 @@
-"""Which rows of every batch a process prepares, as a value."""
+"""The rows of every batch that a process prepares, as a value."""
 
 import dataclasses
 import itertools
@@ -13,13 +13,13 @@ class Share:
     """The replicas that a process feeds.
 
     Every batch is global: it is drawn as a whole, and each replica gets a
-    slice of its rows, in order. The slices are of equal size where that is
-    possible, else they differ by one row.
+    slice of its rows, in order. The slices have equal sizes if possible, and
+    otherwise differ by one row.
 
     Attributes:
-        first: Int, number of the process's first replica.
-        local: Int, how many it has.
-        total: Int, how many all processes have.
+        first: Int, index of the process's first replica.
+        local: Int, number of its replicas.
+        total: Int, number of replicas in all processes.
     """
 
     first: int = 0
@@ -27,15 +27,15 @@ class Share:
     total: int = 1
 
     def slices(self, batches):
-        """The slices of these replicas in global batches.
+        """The slices that these replicas get of global batches.
 
         Args:
-            batches: Integer array `(batches, 2)`, the rows where each one
+            batches: Integer array (batches, 2), the rows where each one
                 begins and ends.
 
         Returns:
-            Integer array `(batches * local, 2)`, likewise; of batches with
-            fewer rows than replicas some slices are empty.
+            Integer array (batches * local, 2), likewise; some slices
+            are empty for batches with fewer rows than replicas.
         """
         start, stop = np.reshape(batches, (-1, 2)).T[:, :, None]
         replicas = np.arange(self.first, self.first + self.local)
@@ -46,7 +46,7 @@ class Share:
         return np.stack(bounds, axis=-1).reshape(-1, 2)
 
     def rows(self, count, batch_size):
-        """Numbers of the rows in all slices of these replicas.
+        """The indices of the rows in all slices of these replicas.
 
         Args:
             count: Int, number of rows.
@@ -60,15 +60,15 @@ class Share:
 
 
 def batch_bounds(count, batch_size, smallest=1):
-    """Where the batches of an epoch begin and end.
+    """The rows where the batches of an epoch begin and end.
 
     Args:
         count: Int, number of rows.
         batch_size: Int.
-        smallest: Int, a last batch of fewer rows is left out.
+        smallest: Int, a last batch with fewer rows is dropped.
 
     Returns:
-        Integer array `(batches, 2)`.
+        Integer array (batches, 2).
     """
     starts = np.arange(0, count, batch_size)
     stops = np.minimum(starts + batch_size, count)
@@ -77,12 +77,11 @@ def batch_bounds(count, batch_size, smallest=1):
 
 
 def evaluation_batch_size(examples, batch_size, replicas):
-    """The batch size next to a wanted one that leaves no replica empty.
+    """The wanted batch size, or one near it, that leaves no replica empty.
 
-    The next smaller one, or where there is none the next larger one.
-
-    Some of TensorFlow's operations fail on batches without a row. In
-    evaluation no example may be left out, so the batches change instead.
+    Smaller sizes are tried first, then larger ones. Some of TensorFlow's
+    operations fail on empty batches. Evaluation must use every example, so the
+    batch size changes instead.
 
     Args:
         examples: Int, number of examples.
@@ -109,7 +108,7 @@ def evaluation_batch_size(examples, batch_size, replicas):
 
 
 def static_evaluation_batch_size(examples, batch_size, replicas):
-    """The batch size for evaluation where all batches must be of one size.
+    """The evaluation batch size if all batches must have the same size.
 
     Args:
         examples: Int, number of examples.
@@ -117,9 +116,9 @@ def static_evaluation_batch_size(examples, batch_size, replicas):
         replicas: Int.
 
     Returns:
-        Int: of the multiples of `replicas` from half the wanted size up to
-        it, the largest that leaves out the fewest examples at the end; none
-        if it divides `examples`.
+        Int, the multiple of `replicas` between half the wanted size and that
+        size which drops the fewest examples at the end (none if it divides
+        `examples`); the largest of several such.
 
     Raises:
         InputError: There are fewer examples than replicas.
@@ -133,6 +132,6 @@ def static_evaluation_batch_size(examples, batch_size, replicas):
 
 def _too_few(examples, replicas):
     return InputError(
-        f"evaluation needs an example for each of the {replicas} replicas, "
-        f"got {examples}"
+        f"evaluation needs at least one example for each of the {replicas} "
+        f"replicas, got {examples}"
     )

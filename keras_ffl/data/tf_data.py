@@ -10,13 +10,13 @@ def by_tf_data(batches, finish):
 
     Args:
         batches: `Batches`.
-        finish: Function of uint8 images, labels and a dict of the columns of
-            their plan, tensors. The columns have a further one, `kept`: from
-            which to before which row a slice is kept.
+        finish: Function of uint8 images, labels and a dict of tensors, the
+            columns of their plan. Its additional key `kept` holds start and
+            end of the rows of the slice to keep.
 
     Returns:
-        `tf.data.Dataset` of what `finish` returns, with an element for each
-        of `batches.slices` in each epoch.
+        `tf.data.Dataset` of the results of `finish`, one for each of
+        `batches.slices` in each epoch.
     """
     options = batches.options
     epochs = range(options.initial_epoch, options.epochs)
@@ -39,17 +39,17 @@ def by_tf_data(batches, finish):
     )
     settings = tf.data.Options()
     settings.deterministic = True
-    # Every replica and worker is to see the batches of the same global order.
+    # All replicas and workers must see the batches in the same global order.
     settings.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.OFF
     )
-    # Keras warns of a validation whose end it can't foresee.
+    # Keras warns about validation data of unknown length.
     counted = tf.data.experimental.assert_cardinality(len(batches))
     return read.prefetch(tf.data.AUTOTUNE).apply(counted).with_options(settings)
 
 
 def signature(plan):
-    """Shapes and dtypes of a plan's columns, of any number of rows."""
+    """Shapes and dtypes of a plan's columns, for any number of rows."""
     return {
         name: tf.TensorSpec((None, *column.shape[1:]), np.dtype(column.dtype))
         for name, column in plan.columns().items()

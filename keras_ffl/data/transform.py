@@ -1,8 +1,8 @@
 """From pixels and the rows of a plan to what a network sees, in `keras.ops`.
 
-It runs where the batches are fed (`keras_ffl.backend`): on TensorFlow within
-`tf.data`, but for the normalisation, which is part of the step; on JAX within
-the step as a whole.
+The backends (`keras_ffl.backend`) run it when they feed batches. On TensorFlow
+it runs within `tf.data`, except for the normalisation, which is part of the
+step; on JAX all of it runs within the step.
 """
 
 import typing
@@ -14,14 +14,14 @@ from keras_ffl.data import randaugment
 
 
 class Constants(typing.NamedTuple):
-    """What a data set and an augmentation say of all images alike.
+    """The values of a data set and an augmentation that all images share.
 
     Attributes:
-        mean: float32 `(channels,)`, in units of 0..255.
-        scale: float32 `(channels,)`, one by the standard deviation.
-        reflect: bool `()`, whether padding reflects; else it is black.
-        smoothing: float32 `()`, the part of a label that is spread over all
-            classes.
+        mean: float32 (channels,), for pixels in 0..255.
+        scale: float32 (channels,), one over the standard deviation.
+        reflect: bool (), whether padding reflects; otherwise it is black.
+        smoothing: float32 (), the fraction of a label that is spread over
+            all classes.
     """
 
     mean: typing.Any
@@ -31,7 +31,7 @@ class Constants(typing.NamedTuple):
 
 
 def constants_of(info, augmentation):
-    """The `Constants` of a data set and an augmentation, NumPy arrays."""
+    """The `Constants` of a data set and an augmentation, in NumPy arrays."""
     return Constants(
         *_normalization(info),
         np.array(augmentation.padding == "reflect"),
@@ -40,28 +40,29 @@ def constants_of(info, augmentation):
 
 
 def _normalization(info):
-    # For a product, since a graph makes one of a division by a constant.
+    # A scale to multiply by: graphs turn divisions by constants into products.
     return np.float32(info.mean), 1 / np.float32(info.std)
 
 
 def transform(pixels, labels, rows, constants, over_images=ops.map):
-    """Augments a batch by the rows of a plan.
+    """Augments a batch according to the rows of a plan.
 
-    Crop and flip, RandAugment, cutout, label smoothing, CutMix, MixUp: what
-    has a column in `rows`, in this order.
+    Crop and flip, RandAugment, cutout, label smoothing, CutMix and MixUp, in
+    this order. Steps without a column in `rows` are skipped, as is smoothing
+    of integer labels.
 
     Args:
-        pixels: uint8 tensor `(batch, height, width, channels)`.
-        labels: int32 `(batch,)` or float32 `(batch, num_classes)` tensor; the
-            latter where labels are smoothed or mixed.
-        rows: Dict of tensors, columns of a `Plan`.
+        pixels: uint8 tensor (batch, height, width, channels).
+        labels: int32 (batch,) or float32 (batch, num_classes) tensor; the
+            latter if labels are smoothed or mixed.
+        rows: Dict of tensors, the columns of a `Plan`.
         constants: `Constants`.
         over_images: `keras.ops.map` or `keras.ops.vectorized_map`, whichever
-            does RandAugment faster.
+            runs RandAugment faster.
 
     Returns:
-        Tuple of the pixels in 0..255, float32 with cutout, CutMix or MixUp,
-        else uint8, and the labels.
+        Tuple of the pixels in 0..255 (float32 with cutout, CutMix or MixUp,
+        otherwise uint8) and the labels.
     """
     if "crop" in rows:
         pixels = crop_and_flip(pixels, rows, constants.reflect)
@@ -79,12 +80,12 @@ def transform(pixels, labels, rows, constants, over_images=ops.map):
 
 
 def normalized(pixels, mean, scale):
-    """Subtracts a mean and multiplies by a scale.
+    """Normalises pixels by a mean and a scale.
 
     Args:
-        pixels: Tensor `(batch, height, width, channels)` in 0..255.
-        mean: float32 tensor `(channels,)`.
-        scale: float32 tensor `(channels,)`.
+        pixels: Tensor (batch, height, width, channels) in 0..255.
+        mean: float32 tensor (channels,).
+        scale: float32 tensor (channels,).
 
     Returns:
         float32 tensor of the shape of `pixels`.
@@ -92,8 +93,8 @@ def normalized(pixels, mean, scale):
     pixels = ops.cast(pixels, "float32")
     if None in pixels.shape[1:]:
         return (pixels - mean) * scale
-    # TensorFlow takes three times as long to spread three values over pixels
-    # one by one.
+    # Broadcasting three values over single pixels takes TensorFlow three times
+    # as long as over whole lines.
     width, channels = pixels.shape[-2:]
     lines = ops.reshape(pixels, (-1, width * channels))
     lines = (lines - ops.tile(mean, width)) * ops.tile(scale, width)
@@ -104,12 +105,12 @@ def normalize(x, info):
     """Subtracts a data set's mean and divides by its standard deviation.
 
     Args:
-        x: Images `(batch, height, width, channels)` in 0..255 of any dtype;
+        x: Images (batch, height, width, channels) in 0..255 of any dtype;
             a NumPy array or a tensor.
         info: `DatasetInfo`.
 
     Returns:
-        float32 array or tensor, whichever `x` was, of the shape of `x`.
+        float32 array or tensor, like `x`, of the shape of `x`.
     """
     mean, scale = _normalization(info)
     if isinstance(x, np.ndarray):
@@ -118,12 +119,12 @@ def normalize(x, info):
 
 
 class Pixels(typing.NamedTuple):
-    """Images that the step has yet to normalise.
+    """Images that the step will normalise.
 
     Attributes:
-        values: uint8 or float32 `(batch, height, width, channels)`, 0..255.
-        mean: float32 `(channels,)`.
-        scale: float32 `(channels,)`.
+        values: uint8 or float32 (batch, height, width, channels), 0..255.
+        mean: float32 (channels,).
+        scale: float32 (channels,).
     """
 
     values: typing.Any
@@ -131,23 +132,23 @@ class Pixels(typing.NamedTuple):
     scale: typing.Any
 
 
-# ----- the single steps -------------------------------------------------------
+# ----- individual steps -------------------------------------------------------
 
 
 def crop_and_flip(pixels, rows, reflect):
     """Pads, flips and crops each image.
 
     Args:
-        pixels: Tensor `(batch, height, width, channels)`.
-        rows: Dict with `crop` and maybe `flip` as of a `Plan`.
-        reflect: Boolean or tensor, whether padding reflects.
+        pixels: Tensor (batch, height, width, channels).
+        rows: Dict with `crop` and optionally `flip`, columns of a `Plan`.
+        reflect: Bool or tensor, whether padding reflects.
 
     Returns:
         Tensor of the shape and dtype of `pixels`.
     """
-    # The padded image is never made: every pixel of the result is looked up
-    # where padding would have copied it from (tf.pad's reflection alone takes
-    # three times as long as these lookups).
+    # Instead of padding, every pixel of the result is looked up where padding
+    # would have copied it from (tf.pad's reflection alone takes three times as
+    # long as these lookups).
     _, height, width, channels = pixels.shape
     row = rows["crop"][:, :1] + ops.arange(height, dtype="int32")
     column = rows["crop"][:, 1:] + ops.arange(width, dtype="int32")
@@ -169,11 +170,11 @@ def crop_and_flip(pixels, rows, reflect):
 
 
 def _looked_up(positions, size):
-    """Where to look a padded position up, and whether it is in the image."""
+    """The positions to look up for padded ones, and which are in the image."""
     inside = (positions >= 0) & (positions < size)
     last = size - 1
     reflected = last - ops.abs(last - ops.abs(positions))
-    # Black padding is not looked up; anything in the image does for it.
+    # For black padding any valid position will do: its pixel is not used.
     return ops.clip(reflected, 0, last), inside
 
 
@@ -187,7 +188,7 @@ def _randaugment(pixels, rows, over_images):
 
 
 def _within(box, pixels):
-    """Which pixels are in each image's box, bool `(batch, h, w, 1)`."""
+    """Mask of the pixels in each image's box, bool (batch, h, w, 1)."""
     height, width = pixels.shape[1:3]
     y = ops.arange(height, dtype="int32")
     x = ops.arange(width, dtype="int32")
@@ -198,7 +199,7 @@ def _within(box, pixels):
 
 
 def _mixed(pixels, labels, rows):
-    """CutMix and MixUp with each image's partner."""
+    """Applies CutMix and MixUp with each image's partner."""
     partner = ops.arange(ops.shape(pixels)[0], dtype="int32") + rows["partner"]
 
     def of_partner(values):
@@ -209,7 +210,7 @@ def _mixed(pixels, labels, rows):
         pixels = ops.where(inside, of_partner(pixels), pixels)
         box = ops.cast(rows["cutmix"], "float32")
         area = (box[:, 2:3] - box[:, :1]) * (box[:, 3:] - box[:, 1:2])
-        # A product, since a graph makes one of a division by a constant.
+        # A product, since graphs turn divisions by constants into products.
         part = area * np.float32(1 / (pixels.shape[1] * pixels.shape[2]))
         labels = labels * (1 - part) + of_partner(labels) * part
     if "mixup" in rows:

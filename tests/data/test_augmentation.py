@@ -9,16 +9,16 @@ from keras_ffl.errors import InputError
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"pad": -1}, "pad: .*got -1"),
-        ({"pad": 1.5}, "pad: .*got 1.5"),
-        ({"cutout": -2}, "cutout: .*got -2"),
+        ({"pad": -1}, "`pad` must be .*got -1"),
+        ({"pad": 1.5}, "`pad` must be .*got 1.5"),
+        ({"cutout": -2}, "`cutout` must be .*got -2"),
         ({"padding": "wrap"}, "padding: .*'reflect' or 'constant'.*'wrap'"),
-        ({"randaugment": 11}, "randaugment: .*got 11"),
-        ({"mixup": -0.1}, "mixup: .*got -0.1"),
-        ({"cutmix": float("nan")}, "cutmix: .*got nan"),
-        ({"label_smoothing": -0.1}, "label_smoothing: .*got -0.1"),
-        ({"label_smoothing": 1}, "label_smoothing: .*got 1"),
-        ({"label_smoothing": float("nan")}, "label_smoothing: .*got nan"),
+        ({"randaugment": 11}, "`randaugment` must be .*got 11"),
+        ({"mixup": -0.1}, "`mixup` must be .*got -0.1"),
+        ({"cutmix": float("nan")}, "`cutmix` must be .*got nan"),
+        ({"label_smoothing": -0.1}, "`label_smoothing` must be .*got -0.1"),
+        ({"label_smoothing": 1}, "`label_smoothing` must be .*got 1"),
+        ({"label_smoothing": float("nan")}, "`label_smoothing` .*got nan"),
     ],
 )
 def test_refuses_bad_options(options, message):
@@ -29,12 +29,12 @@ def test_refuses_bad_options(options, message):
 def test_reflection_needs_an_image_larger_than_the_padding():
     Augmentation(pad=9).check_input_shape((12, 10, 3))
     Augmentation(pad=30, padding="constant").check_input_shape((12, 10, 3))
-    with pytest.raises(InputError, match="pad: .*12x10.*got 10"):
+    with pytest.raises(InputError, match="`pad` must be .*12x10.*got 10"):
         Augmentation(pad=10).check_input_shape((12, 10, 3))
 
 
 def test_randaugment_needs_colour():
-    with pytest.raises(InputError, match="randaugment: .*3 channels, got 1"):
+    with pytest.raises(InputError, match="`randaugment` .*3 channels, got 1"):
         Augmentation(randaugment=5).check_input_shape((16, 16, 1))
 
 

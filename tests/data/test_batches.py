@@ -320,7 +320,7 @@ def test_calls_of_several_steps():
     # Six full batches as 4 + 2, and the last one alone.
     assert made.calls.tolist() == [[0, 4], [4, 6], [6, 7]]
     assert make(batch_size=8).calls.tolist() == [[k, k + 1] for k in range(7)]
-    with pytest.raises(InputError, match="steps_per_call: expected 1 .*got 4"):
+    with pytest.raises(InputError, match="`steps_per_call` must be 1 .*got 4"):
         feed(made, tf.distribute.get_strategy())
 
 
@@ -423,13 +423,13 @@ def test_evaluation_batches_with_one_hot_labels(already):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"x": np.zeros((N, 9, 8, 3))}, "x: expected uint8.*float64"),
+        ({"x": np.zeros((N, 9, 8, 3))}, "`x` must be uint8.*float64"),
         ({"x": np.zeros((N, 8, 8, 3), "uint8")}, r"x: .*\(9, 8, 3\).*8, 8"),
         ({"x": np.zeros((0, 9, 8, 3), "uint8")}, r"x: .*\(0, 9, 8, 3\)"),
         ({"y": np.arange(N) + 1}, "`y`: .*label 50 at index 49"),
-        ({"y": np.arange(N - 1)}, "y: expected 50 labels, got 49"),
-        ({"batch_size": 0}, "batch_size: .*got 0"),
-        ({"batch_size": 2.5}, "batch_size: .*got 2.5"),
+        ({"y": np.arange(N - 1)}, "`y` must be 50 labels, got 49"),
+        ({"batch_size": 0}, "`batch_size` must be .*got 0"),
+        ({"batch_size": 2.5}, "`batch_size` must be .*got 2.5"),
     ],
 )
 @pytest.mark.parametrize("training", [True, False])
@@ -444,10 +444,10 @@ def test_bad_input(changes, message, training):
 
 
 def test_batch_larger_than_the_data_without_remainder():
-    with pytest.raises(InputError, match="batch_size: expected at most 50"):
+    with pytest.raises(InputError, match="`batch_size` must be at most 50"):
         batches(batch_size=51, smallest=51)
 
 
 def test_augmentation_that_does_not_fit():
-    with pytest.raises(InputError, match="pad: .*9x8.*got 8"):
+    with pytest.raises(InputError, match="`pad` must be .*9x8.*got 8"):
         batches(augmentation=Augmentation(pad=8))

@@ -176,7 +176,7 @@ def test_download_that_fails(monkeypatch, tmp_path):
 
 def test_data_dir_that_is_not_there(tmp_path):
     missing = tmp_path / "missing"
-    with pytest.raises(InputError, match=f"data_dir: .*{missing}"):
+    with pytest.raises(InputError, match=f"`data_dir` must be .*{missing}"):
         load("cifar100", missing)
     assert not missing.exists()
 

@@ -110,7 +110,7 @@ def test_plans_depend_on_seed_and_epoch():
         for name, column in base.columns().items():
             if name not in ("partner", "affine"):
                 assert (column != other[name]).mean() > 0.3, name
-    with pytest.raises(InputError, match="seed: expected >= 0, got -1"):
+    with pytest.raises(InputError, match="`seed` must be >= 0, got -1"):
         BatchOptions(16, -1)
 
 

@@ -29,7 +29,7 @@ def feed(batches, strategy):
     """
     if batches.options.steps_per_call > 1:
         raise InputError(
-            "steps_per_call: expected 1 on TensorFlow, where `compile` takes "
+            "`steps_per_call` must be 1 on TensorFlow, where `compile` takes "
             f"`steps_per_execution`, got {batches.options.steps_per_call}"
         )
     total = strategy.num_replicas_in_sync

@@ -10,7 +10,7 @@ from keras_ffl.data.info import DatasetInfo
 from keras_ffl.errors import InputError
 from keras_ffl.labels import check_labels
 
-# Of classes, where only what the labels are made of is to be checked.
+# As `num_classes`, makes `check_labels` check shape and dtype but no range.
 _ANY_NUMBER = np.iinfo("int32").max
 
 
@@ -20,11 +20,11 @@ class Dataset(BatchedSplits):
 
     Args:
         info: `DatasetInfo`.
-        x_train: uint8 array `(n, height, width, channels)`.
-        y_train: Integer array `(n,)`, or float array `(n, num_classes)` of
+        x_train: uint8 array (n, height, width, channels).
+        y_train: Integer array (n,), or float array (n, num_classes) of
             one-hot or soft labels.
-        x_test: uint8 array `(m, height, width, channels)`.
-        y_test: As `y_train`, of length `m`.
+        x_test: uint8 array (m, height, width, channels).
+        y_test: Like `y_train`, of length `m`.
     """
 
     info: DatasetInfo
@@ -43,17 +43,17 @@ class Dataset(BatchedSplits):
         """`Examples` of the training split.
 
         Raises:
-            InputError: If images or labels don't fit `info`.
+            InputError: Images or labels don't fit `info`.
         """
         return Examples.checked(self.x_train, self.y_train, self.info)
 
     @property
     def test(self):
-        """`Examples` of the test split; raises as `train`."""
+        """`Examples` of the test split; raises like `train`."""
         return Examples.checked(self.x_test, self.y_test, self.info)
 
     def with_test(self, indices):
-        """The data set with some of its test examples only.
+        """The data set with only some of its test examples.
 
         Args:
             indices: Integer array.
@@ -66,15 +66,16 @@ class Dataset(BatchedSplits):
         )
 
     def divided(self, kept, held_out):
-        """Two data sets from the training split.
+        """Divides the training split into two data sets.
 
         Args:
-            kept: Integer array, the training examples that stay.
-            held_out: Integer array, the training examples that are the test
-                split of the second data set.
+            kept: Integer array, the training examples that both data sets
+                train on.
+            held_out: Integer array, the training examples that become the
+                test split of the second data set.
 
         Returns:
-            Tuple of two `Dataset`; both train on what is kept.
+            Tuple of two `Dataset`.
         """
         x, y = self.x_train, self.y_train
         rest = dataclasses.replace(self, x_train=x[kept], y_train=y[kept])
@@ -93,35 +94,35 @@ def from_arrays(
     flip=False,
     name="arrays",
 ):
-    """Makes a `Dataset` of anyone's arrays.
+    """Makes a `Dataset` from arrays.
 
     Mean and standard deviation are measured per channel on `x_train`.
 
     Args:
-        x_train: Images `(n, height, width, channels)`, whole numbers in
+        x_train: Images (n, height, width, channels), whole numbers in
             0..255 of any integer or float type.
-        y_train: Integer labels `(n,)` or `(n, 1)`, or one-hot or soft labels
-            `(n, num_classes)`.
-        x_test: Images as `x_train`, `(m, height, width, channels)`.
-        y_test: Labels as `y_train`, of length `m`.
-        class_names: Sequence of strings. Defaults to the class numbers.
-        num_classes: Integer. Defaults to the number of class names, else to
-            what the labels show.
-        flip: Boolean, whether a horizontal flip suits these images.
-        name: String.
+        y_train: Integer labels (n,) or (n, 1), or one-hot or soft labels
+            (n, num_classes).
+        x_test: Images like `x_train`, (m, height, width, channels).
+        y_test: Labels like `y_train`, of length `m`.
+        class_names: Sequence of str. Defaults to the class numbers.
+        num_classes: Int. Defaults to the number of class names, or else to
+            the number that the labels imply.
+        flip: Bool, whether horizontal flips suit these images.
+        name: Str.
 
     Returns:
         A `Dataset`.
 
     Raises:
-        InputError: If images or labels are not as described above, or
+        InputError: Images or labels are not as described above, or
             arrays, `class_names` and `num_classes` don't fit together.
     """
     x_train = _as_images(x_train, "x_train")
     x_test = _as_images(x_test, "x_test")
     if x_train.shape[1:] != x_test.shape[1:]:
         raise InputError(
-            f"x_test: expected images of x_train's shape "
+            "`x_test` must hold images of the shape of `x_train`'s, "
             f"{x_train.shape[1:]}, got {x_test.shape[1:]}"
         )
     y_train, y_test = _squeezed(y_train), _squeezed(y_test)
@@ -131,8 +132,8 @@ def from_arrays(
         check_labels(y, num_classes, f"y_{split}")
         if len(x) != len(y):
             raise InputError(
-                f"y_{split}: expected {len(x)} labels, one for every image "
-                f"in x_{split}, got {len(y)}"
+                f"`y_{split}` must be {len(x)} labels, one for every image "
+                f"in `x_{split}`, got {len(y)}"
             )
     y_train, y_test = (
         y.astype("int64") if y.ndim == 1 else y for y in (y_train, y_test)
@@ -146,7 +147,7 @@ def from_arrays(
         if class_names is None
         else class_names,
         mean=pixels.mean(axis=0, dtype="float64").tolist(),
-        # A channel that never varies carries nothing and is not scaled.
+        # A constant channel carries no information and is not scaled.
         std=[s or 1.0 for s in pixels.std(axis=0, dtype="float64").tolist()],
         flip=flip,
     )
@@ -154,32 +155,32 @@ def from_arrays(
 
 
 def _as_images(x, argument):
-    """Returns `x` as uint8 images if that changes no value."""
+    """Returns `x` as uint8 images, provided that no value changes."""
     x = np.asarray(x)
     if x.ndim != 4 or x.size == 0 or x.dtype.kind not in "iuf":
         raise InputError(
-            f"{argument}: expected images (n, height, width, channels) of "
-            f"numbers, got shape {x.shape} of {x.dtype}"
+            f"`{argument}` must be numeric images (n, height, width, "
+            f"channels), got shape {x.shape} of {x.dtype}"
         )
     if x.dtype == np.uint8:
         return x
-    # A comparison with NaN is false, so this refuses NaN as well.
+    # Comparisons with NaN are false, so this rejects NaN as well.
     if not (x.min() >= 0 and x.max() <= 255):
         raise InputError(
-            f"{argument}: expected pixel values in 0..255, got "
+            f"`{argument}` must have pixel values in 0..255, got "
             f"{x.min()}..{x.max()}"
         )
     images = x.astype("uint8")
     if not np.array_equal(images, x):
         raise InputError(
-            f"{argument}: expected whole numbers in 0..255, got fractions; "
-            "scale images of 0..1 by 255 and round them with np.rint"
+            f"`{argument}` must hold whole numbers in 0..255, got fractions; "
+            "multiply images in 0..1 by 255 and round them with np.rint"
         )
     return images
 
 
 def _squeezed(y):
-    """Returns labels as an array, a column as a vector."""
+    """Returns labels as an array; a single column becomes a vector."""
     y = np.asarray(y)
     return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
 

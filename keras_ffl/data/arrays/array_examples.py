@@ -15,8 +15,8 @@ class Examples:
     """The images and labels of a split, as `Batches` read them.
 
     Args:
-        x: uint8 array `(n, height, width, channels)`.
-        y: int32 `(n,)` or float32 `(n, num_classes)` array.
+        x: uint8 array (n, height, width, channels).
+        y: int32 (n,) or float32 (n, num_classes) array.
     """
 
     x: np.ndarray
@@ -25,16 +25,16 @@ class Examples:
 
     @classmethod
     def checked(cls, x, y, info):
-        """Makes examples of images and labels, or raises an `InputError`."""
+        """Makes examples from images and labels, or raises `InputError`."""
         x, y = np.asarray(x), np.asarray(y)
         if x.dtype != np.uint8 or x.shape[1:] != info.input_shape or not len(x):
             raise InputError(
-                f"x: expected uint8 images of shape {info.input_shape}, n of "
-                f"them, got an array of shape {x.shape} of {x.dtype}"
+                f"`x` must be uint8 images (n, *{info.input_shape}), n >= 1, "
+                f"got shape {x.shape} of {x.dtype}"
             )
         check_labels(y, info.num_classes, "y")
         if len(x) != len(y):
-            raise InputError(f"y: expected {len(x)} labels, got {len(y)}")
+            raise InputError(f"`y` must be {len(x)} labels, got {len(y)}")
         if y.ndim == 2 and y.shape[1] == info.num_classes:
             return cls(x, y.astype("float32"))
         return cls(x, y.reshape(-1).astype("int32"))
@@ -43,34 +43,34 @@ class Examples:
         return len(self.x)
 
     def read(self, plans, info):
-        """Images and labels of plans.
+        """Reads the images and labels of plans.
 
         Args:
-            plans: Function that gives an iterable of `Plan`.
+            plans: Function that returns an iterable of `Plan`.
             info: `DatasetInfo`.
 
         Yields:
-            For each plan a tuple of uint8 `(batch, height, width, channels)`
+            For each plan a tuple of uint8 (batch, height, width, channels)
             and the labels.
         """
         for plan in plans():
             yield self.x[plan.example], self.y[plan.example]
 
     def read_by_tf_data(self, epochs, rows_of, sizes, info, finish):
-        """As `read`, within `tf.data`.
+        """Like `read`, within `tf.data`.
 
         Args:
-            epochs: `tf.data.Dataset` of the columns of whole epochs' plans.
-            rows_of: Function from these columns to a `tf.data.Dataset` of
-                those of each slice, dicts of tensors.
-            sizes: Integers `(slices,)`, the rows of each slice of an epoch.
+            epochs: `tf.data.Dataset` of the columns of each epoch's plan.
+            rows_of: Function from these columns to a `tf.data.Dataset` with
+                the columns of each slice, a dict of tensors.
+            sizes: Integers (slices,), the rows of each slice of an epoch.
             info: `DatasetInfo`.
-            finish: Function of images, labels and the columns.
+            finish: Function of images, labels and a slice's columns.
 
         Returns:
             `tf.data.Dataset` of what `finish` returns.
         """
-        # Held by the pipeline on the host, also where there is an accelerator.
+        # The pipeline keeps them on the host even if there is an accelerator.
         with tf.device("CPU:0"):
             x, y = tf.constant(self.x), tf.constant(self.y)
 
@@ -84,23 +84,23 @@ class Examples:
 def training_batches(
     x, y, info, batch_size, seed, augmentation=None, **options
 ):
-    """Makes the batches of all epochs of a training.
+    """Makes the batches of all epochs of a training run.
 
     Args:
-        x: uint8 images `(n, height, width, channels)`.
-        y: Integer labels `(n,)`, or one-hot or soft labels
-            `(n, num_classes)`.
+        x: uint8 images (n, height, width, channels).
+        y: Integer labels (n,), or one-hot or soft labels
+            (n, num_classes).
         info: `DatasetInfo`.
-        batch_size: Integer.
-        seed: Integer >= 0.
-        augmentation: `Augmentation`, or `None` for none.
-        **options: Further ones of `keras_ffl.data.BatchOptions`.
+        batch_size: Int.
+        seed: Int >= 0.
+        augmentation: `Augmentation`, or None for none.
+        **options: Further fields of `keras_ffl.data.BatchOptions`.
 
     Returns:
         `keras_ffl.data.Batches`.
 
     Raises:
-        InputError: If images, labels and options don't fit together.
+        InputError: Images, labels and options don't fit together.
 
     Example:
 
@@ -119,20 +119,20 @@ def training_batches(
 
 
 def evaluation_batches(x, y, info, batch_size=100, **options):
-    """Makes the batches of images in their order.
+    """Makes batches of images in their given order.
 
     Args:
-        x: As of `training_batches`, as are `y` and `info`.
-        y: Labels.
+        x: As in `training_batches`.
+        y: As in `training_batches`.
         info: `DatasetInfo`.
-        batch_size: Integer; the last batch may be smaller.
-        **options: Further ones of `keras_ffl.data.BatchOptions`.
+        batch_size: Int; the last batch may be smaller.
+        **options: Further fields of `keras_ffl.data.BatchOptions`.
 
     Returns:
         `keras_ffl.data.Batches`.
 
     Raises:
-        InputError: As of `training_batches`.
+        InputError: As in `training_batches`.
     """
     options = BatchOptions(batch_size, **options)
     return Batches(Examples.checked(x, y, info), info, options)

@@ -1,4 +1,4 @@
-"""Arrays of a data set in a `.npz` file, which NumPy alone can read."""
+"""A data set's arrays in a `.npz` file, read with NumPy alone."""
 
 import os
 import zipfile
@@ -14,32 +14,33 @@ def read_npz(path):
     """Reads a data set's arrays.
 
     Args:
-        path: Path of a file as `numpy.savez` writes it, with the arrays that
+        path: Path of a file written by `numpy.savez`, with the arrays that
             `keras_ffl.data.from_arrays` takes: `x_train`, `y_train`, `x_test`
-            and `y_test`, and, if it likes, `class_names`.
+            and `y_test`, and optionally `class_names`.
 
     Returns:
         Dict of the arguments of `keras_ffl.data.from_arrays`.
 
     Raises:
-        InputError: If the file can't be read or lacks an array.
+        InputError: The file can't be read or lacks an array.
     """
     path = os.path.expanduser(path)
     try:
-        # NumPy leaves a file open that it can't read.
+        # NumPy doesn't close a file that it fails to read.
         with open(path, "rb") as stream, np.load(stream) as file:
             missing = [name for name in _ARRAYS if name not in file]
             if missing:
                 raise InputError(
-                    f"data_dir: expected the arrays {', '.join(_ARRAYS)} in "
-                    f"{path}, got none named {', '.join(missing)}"
+                    "`data_dir` must be a file with the arrays "
+                    f"{', '.join(_ARRAYS)}, got {path} without "
+                    f"{', '.join(missing)}"
                 )
             arrays = {name: file[name] for name in _ARRAYS}
             if "class_names" in file:
                 arrays["class_names"] = [str(n) for n in file["class_names"]]
     except InputError:
         raise
-    # Each kind of other file fails in its own way.
+    # Every other file type fails in its own way.
     except (
         OSError,
         EOFError,
@@ -48,7 +49,7 @@ def read_npz(path):
         zipfile.BadZipFile,
     ) as error:
         raise InputError(
-            f"data_dir: {path} can't be read as a .npz file "
+            f"`data_dir`: {path} can't be read as a .npz file "
             f"({type(error).__name__}: {str(error).splitlines()[0]})"
         ) from error
     return arrays

@@ -1,4 +1,4 @@
-"""From the bytes of a photo to the part of it that is shown."""
+"""Decodes encoded photos to the crop that a network sees."""
 
 from keras_ffl.data.epoch_plan import RATIO, TRIES
 from keras_ffl.optional import tensorflow as tf
@@ -7,24 +7,24 @@ from keras_ffl.optional import tensorflow as tf
 def random_box(size, own):
     """The box of a random-resized crop.
 
-    The first of the tries that fits into the photo counts. If none does, the
-    box is the largest one in the centre whose ratio is allowed.
+    The first try that fits into the photo is used. If none fits, the box is
+    the largest central one with an allowed aspect ratio.
 
     Args:
-        size: int32 tensor `(2,)`, height and width of the photo.
-        own: Dict with `sides` and `corner`, a photo's row of a `Plan`.
+        size: int32 tensor (2,), height and width of the photo.
+        own: Dict with `sides` and `corner`, the photo's row of a `Plan`.
 
     Returns:
-        int32 tensor `(4,)`: top, left, height and width of the box.
+        int32 tensor (4,): top, left, height and width of the box.
     """
     # Few operations: each one costs microseconds, and decoding a whole photo
-    # takes no more than a thousand.
+    # takes at most a thousand of them.
     exact = tf.cast(size, tf.float32)
     tries = own["sides"] * tf.sqrt(tf.reduce_prod(exact))
     largest = tf.minimum(exact, RATIO[1] * tf.reverse(exact, [0]))
     sides = _rounded(tf.concat([tries, largest[:, tf.newaxis]], axis=1))
     fits = tf.reduce_all((sides > 0) & (sides <= size[:, tf.newaxis]), axis=0)
-    # The first, since the maximum is true: the last one always fits.
+    # argmax finds the first that fits; the last one always does.
     chosen = tf.argmax(fits, output_type=tf.int32)
     sides = tf.gather(sides, chosen, axis=1)
     room = size - sides
@@ -34,15 +34,15 @@ def random_box(size, own):
 
 
 def central_box(size, part):
-    """The box of a square in the centre.
+    """The box of the central square.
 
     Args:
-        size: int32 tensor `(2,)`, height and width of the photo.
-        part: Float in (0, 1], the square's side as a part of the shorter one
-            of the photo.
+        size: int32 tensor (2,), height and width of the photo.
+        part: Float in (0, 1], the square's side as a fraction of the photo's
+            shorter side.
 
     Returns:
-        int32 tensor `(4,)`: top, left, height and width of the box.
+        int32 tensor (4,): top, left, height and width of the box.
     """
     shorter = tf.cast(tf.reduce_min(size), tf.float32)
     side = tf.maximum(_rounded(part * shorter), 1)
@@ -56,20 +56,20 @@ def _rounded(values):
 def decode_box(encoded, choose_box, size, flip=None):
     """Decodes a box of a photo and resizes it bilinearly.
 
-    Of a JPEG, progressive or not, grey, colour or CMYK, nothing but the box
-    is decoded. PNG, GIF (its first frame), BMP and WebP are decoded whole.
-    What the file is called doesn't matter. An EXIF orientation is ignored.
+    Only the box of a JPEG is decoded, be it progressive or not, grey, colour
+    or CMYK. PNG, GIF (its first frame), BMP and WebP are decoded whole. The
+    content alone tells the format. An EXIF orientation is ignored.
 
     Args:
-        encoded: String scalar tensor.
-        choose_box: Function from height and width, an int32 tensor `(2,)`,
-            to the box, an int32 tensor `(4,)` of top, left, height and width.
-        size: Tuple `(height, width)` of the result.
-        flip: Boolean scalar tensor, whether to mirror the box left to right;
-            `None` for no.
+        encoded: Scalar string tensor.
+        choose_box: Function from height and width, an int32 tensor (2,),
+            to the box, an int32 tensor (4,) of top, left, height and width.
+        size: Tuple (height, width) of the result.
+        flip: Scalar bool tensor, whether to mirror the box left to right.
+            None doesn't.
 
     Returns:
-        uint8 tensor `(*size, 3)`.
+        uint8 tensor (*size, 3).
     """
 
     def of_jpeg():
@@ -83,10 +83,10 @@ def decode_box(encoded, choose_box, size, flip=None):
 
     region = tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_another)
     if flip is not None:
-        # Before it is resized, while a pixel is three bytes.
+        # Before resizing, while a pixel is three bytes.
         region = tf.cond(flip, lambda: tf.reverse(region, [1]), lambda: region)
-    # Without antialiasing, as TensorFlow's own ImageNet pipelines have it: it
-    # would take longer than decoding does.
+    # Without antialiasing, like TensorFlow's own ImageNet pipelines: it would
+    # take longer than decoding.
     resized = tf.image.resize(region, size)
     return tf.ensure_shape(_as_pixels(resized), (*size, 3))
 
@@ -97,12 +97,12 @@ def _as_pixels(values):
 
 
 def decode_crop(encoded, own, info):
-    """Decodes what training shows of a photo: a random-resized crop.
+    """Decodes the random-resized crop of a photo for training.
 
     Args:
-        encoded: String scalar tensor.
-        own: Dict with `sides`, `corner` and maybe `flip`, the photo's row of
-            a `Plan`.
+        encoded: Scalar string tensor.
+        own: Dict with `sides`, `corner` and optionally `flip`, the photo's
+            row of a `Plan`.
         info: `DatasetInfo`.
 
     Returns:
@@ -117,14 +117,14 @@ def decode_crop(encoded, own, info):
 
 
 def decode_centre(encoded, info):
-    """Decodes what evaluation shows of a photo.
+    """Decodes the central square of a photo for evaluation.
 
-    That is the square in the centre whose side is `info.central_crop` of the
-    photo's shorter one: what is left of the photo if its shorter side is
-    resized to 256 and 224 pixels are cut out, without computing the rest.
+    Its side is `info.central_crop` of the photo's shorter side. This is what
+    resizing the shorter side to 256 and cropping 224 pixels leaves, without
+    computing the rest.
 
     Args:
-        encoded: String scalar tensor.
+        encoded: Scalar string tensor.
         info: `DatasetInfo`.
 
     Returns:
@@ -139,15 +139,15 @@ def decode_centre(encoded, info):
 
 
 def decode_image(encoded, info):
-    """Decodes an image of any size as a data set's networks take it.
+    """Decodes an image of any size for the networks of a data set.
 
-    Where the data set is one of photos (`info.central_crop`), as for its
-    evaluation (`decode_centre`). Else all of the image is shown, resized with
-    bilinear interpolation and antialiasing, the aspect ratio not kept, and
-    rounded; at its own size where the data set has none.
+    For a data set of photos (`info.central_crop`) this is `decode_centre`.
+    Otherwise the whole image is resized with bilinear interpolation and
+    antialiasing, ignoring its aspect ratio, and rounded. It keeps its own
+    size if the data set has none.
 
     Args:
-        encoded: String scalar tensor, JPEG, PNG, GIF (its first frame) or BMP.
+        encoded: Scalar string tensor, JPEG, PNG, GIF (its first frame) or BMP.
         info: `DatasetInfo`.
 
     Returns:

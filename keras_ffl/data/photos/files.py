@@ -1,4 +1,4 @@
-"""Encoded photos on disk, read into memory at once if they fit there."""
+"""Encoded photos on disk, read into memory if they fit."""
 
 import dataclasses
 import functools
@@ -12,24 +12,24 @@ from keras_ffl.errors import InputError, printable
 from keras_ffl.optional import psutil
 from keras_ffl.optional import tensorflow as tf
 
-# Photos of a split that take no more bytes than this, and no more than this
-# part of the memory that is free, are kept in memory, encoded.
+# A split's encoded photos are kept in memory if they take at most this many
+# bytes and at most this fraction of the free memory.
 _KEEP_BYTES = 4 * 2**30
 _KEEP_PART = 0.25
 
 
 class EncodedPhotos:
-    """The photos of one split. Nothing is read before they are needed.
+    """The photos of one split, read when they are needed.
 
-    A subclass has `names`, an array `(n,)` of strings by which a photo can be
-    found, `labels`, an integer array `(n,)`, and the methods below that
-    raise `NotImplementedError`.
+    Subclasses have `names`, an array (n,) of strings that identify the
+    photos, `labels`, an integer array (n,), and the methods below that raise
+    `NotImplementedError`.
     """
 
     are_photos = True
 
     def take(self, indices):
-        """Returns a data set of some of the photos."""
+        """Returns the photos with the given indices."""
         raise NotImplementedError
 
     def sizes(self):
@@ -37,15 +37,15 @@ class EncodedPhotos:
         raise NotImplementedError
 
     def content(self, i):
-        """Returns what is on disk of example `i`, scalar string tensor."""
+        """Returns the bytes of example `i` on disk, a scalar string tensor."""
         raise NotImplementedError
 
     def parse(self, content, i):
-        """Returns photo (encoded) and label of what was read, as tensors."""
+        """Returns the encoded photo and the label in `content`, tensors."""
         raise NotImplementedError
 
     def name_of(self, i):
-        """Returns by what a user finds examples `i`, string tensor."""
+        """Returns the printable names of examples `i`, a string tensor."""
         raise NotImplementedError
 
     def __len__(self):
@@ -55,7 +55,7 @@ class EncodedPhotos:
         """Reads an example from disk, for use within `tf.data`.
 
         Args:
-            i: Integer scalar tensor.
+            i: Scalar integer tensor.
 
         Returns:
             Tuple of the encoded photo, a scalar string tensor, and its label,
@@ -64,7 +64,7 @@ class EncodedPhotos:
         return self.parse(self.content(i), i)
 
     def read(self, plans, info):
-        """Decoded images and labels; see `keras_ffl.data.arrays.Examples`."""
+        """Decodes images and labels; see `keras_ffl.data.arrays.Examples`."""
         sizes = [len(plan) for plan in plans()]
         rows = tf.data.Dataset.from_generator(
             lambda: (plan.columns() for plan in plans()),
@@ -75,17 +75,17 @@ class EncodedPhotos:
             yield from batches.map(lambda x, y, _: (x, y)).as_numpy_iterator()
 
     def read_by_tf_data(self, epochs, rows_of, sizes, info, finish):
-        """As `read`; see `keras_ffl.data.arrays.Examples`."""
+        """Like `read`; see `keras_ffl.data.arrays.Examples`."""
         load = self.reader()
         return epochs.flat_map(
             lambda columns: decoded(self, load, rows_of(columns), sizes, info)
         ).map(finish, tf.data.AUTOTUNE)
 
     def reader(self):
-        """Returns `from_disk`, or the same from memory if all fit there.
+        """Returns `from_disk`, or its equivalent from memory if all photos fit.
 
         Raises:
-            InputError: If a photo that is to be kept in memory can't be read.
+            InputError: A photo to be kept in memory can't be read.
         """
         if not self._fit_into_memory:
             return self.from_disk
@@ -116,16 +116,16 @@ class EncodedPhotos:
 
 
 def _bytes(name):
-    # What os.fsencode does, which can't be traced.
+    # The same as os.fsencode, which can't be traced.
     return name.encode(errors="surrogateescape")
 
 
 def first_line(error):
-    """The first line of an error of TensorFlow's about a file.
+    """The first line of TensorFlow's error about a file.
 
     Args:
-        error: `tf.errors.OpError`, or the `UnicodeDecodeError` that comes in
-            its place where the file's name is no UTF-8.
+        error: `tf.errors.OpError`, or the `UnicodeDecodeError` that replaces
+            it if the file's name is not UTF-8.
 
     Returns:
         Str.
@@ -139,12 +139,12 @@ def first_line(error):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PhotoFiles(EncodedPhotos):
-    """Photos in a file each.
+    """Photos in files, one photo per file.
 
     Args:
-        root: Path of the folder that the names are in.
-        names: Array `(n,)` of strings, the files relative to `root`.
-        labels: Integer array `(n,)`.
+        root: Path of the folder that contains the files.
+        names: Array (n,) of strings, paths relative to `root`.
+        labels: Integer array (n,).
     """
 
     root: str
@@ -159,7 +159,7 @@ class PhotoFiles(EncodedPhotos):
     def sizes(self):
         for name in self.names:
             path = os.path.join(self.root, name)
-            # Of a file that is gone is said when it is read.
+            # A missing file is reported when it is read.
             yield os.path.getsize(path) if os.path.exists(path) else 0
 
     def content(self, i):
@@ -175,10 +175,10 @@ class PhotoFiles(EncodedPhotos):
 
     @functools.cached_property
     def _tensors(self):
-        # The bytes of a name need not be UTF-8.
+        # File names are bytes that may not be UTF-8.
         names = [_bytes(name) for name in self.names]
         shown = [printable(name).encode() for name in self.names]
-        # Held on the host, also where there is an accelerator.
+        # Kept on the host even if there is an accelerator.
         with tf.device("CPU:0"), tf.init_scope():
             found = tf.constant(names, tf.string)
             return {

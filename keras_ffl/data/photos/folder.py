@@ -1,4 +1,4 @@
-"""Photos in folders, one folder a class."""
+"""Photos in folders, one folder per class."""
 
 import os
 import pathlib
@@ -19,12 +19,12 @@ _SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 def from_folder(root, options=PhotoOptions()):
-    """Makes a data set of `<root>/{train,val}/<class>/*`.
+    """Makes a data set from `<root>/{train,val}/<class>/*`.
 
     Photos are the files whose names end with .jpeg, .jpg or .png in any case;
-    what they are is told by their content. The classes are the folders in
-    `train`, sorted by name. Hidden files are passed over, other ones with a
-    warning. No file is read here, unless they are to be verified.
+    their content tells their format. The classes are the folders in `train`,
+    sorted by name. Hidden files are skipped silently, all others with a
+    warning. Files are read here only if `options.verify` asks for it.
 
     Args:
         root: Path of the folder.
@@ -34,9 +34,9 @@ def from_folder(root, options=PhotoOptions()):
         A `PhotoDataset`, normalised by ImageNet's mean and standard deviation.
 
     Raises:
-        InputError: If a folder is missing or empty, a class of `val` is not
-            in `train`, or, with `options.verify` "stop", a file can't be
-            decoded.
+        InputError: A folder is missing or empty, a class of `val` is not
+            in `train`, or a file can't be decoded and `options.verify` is
+            "stop".
     """
     root = _existing_folder(root)
     ignored = []
@@ -44,8 +44,8 @@ def from_folder(root, options=PhotoOptions()):
     test = _names_by_class(root, "val", ignored)
     if ignored:
         warnings.warn(
-            f"{root}: {len(ignored)} entries that are no photos by their name "
-            f"are ignored, the first is {ignored[0]}",
+            f"{root}: ignored {len(ignored)} entries whose names are not those "
+            f"of photos, the first is {ignored[0]}",
             UserWarning,
             stacklevel=2,
         )
@@ -53,8 +53,8 @@ def from_folder(root, options=PhotoOptions()):
     unknown = [label for label in test if label not in train]
     if unknown:
         raise InputError(
-            f"data_dir: expected no class in {root / 'val'} that "
-            f"{root / 'train'} lacks, got {', '.join(unknown)}"
+            f"`data_dir`: every class in {root / 'val'} must be in "
+            f"{root / 'train'}, got {', '.join(unknown)}"
         )
     splits = [_as_files(root, names, classes) for names in (train, test)]
     splits, left_out = without_unreadable(splits, options, str(root))
@@ -74,11 +74,11 @@ def from_folder(root, options=PhotoOptions()):
 def _existing_folder(root):
     if root is None:
         raise InputError(
-            "data_dir: expected the folder that holds train and val, got none"
+            "`data_dir` must be the folder that holds train and val, got None"
         )
     root = pathlib.Path(os.path.expanduser(root))
     if not root.is_dir():
-        raise InputError(f"data_dir: expected an existing folder, got {root}")
+        raise InputError(f"`data_dir` must be an existing folder, got {root}")
     return root
 
 
@@ -88,11 +88,11 @@ def _visible(folder):
 
 
 def _names_by_class(root, split, ignored):
-    """Returns names relative to `root` by class, all sorted."""
+    """Returns a dict from classes to paths relative to `root`, sorted."""
     folder = root / split
     if not folder.is_dir():
         raise InputError(
-            f"data_dir: expected a folder {split} in {root}, got none"
+            f"`data_dir` must hold a folder {split}, got {root} without it"
         )
     names = {}
     for entry in _visible(folder):
@@ -102,7 +102,7 @@ def _names_by_class(root, split, ignored):
             ignored.append(f"{split}/{entry.name}")
     if not names:
         raise InputError(
-            f"data_dir: expected images in {folder}/<class>/, got no class "
+            f"`data_dir` must hold images in {folder}/<class>/, got no class "
             "folder"
         )
     return names
@@ -117,7 +117,7 @@ def _names(folder, split, ignored):
         )
     if not names:
         raise InputError(
-            f"data_dir: expected .jpeg, .jpg or .png files in every class "
+            "`data_dir` must hold .jpeg, .jpg or .png files in every class "
             f"folder, got none in {folder.path}"
         )
     return names
@@ -137,6 +137,6 @@ def _check_classes(train, classes):
     counts = np.bincount(train.labels, minlength=len(classes))
     if not counts.all():
         raise InputError(
-            f"data_dir: no file in {train.root}/train/"
+            f"`data_dir`: no file in {train.root}/train/"
             f"{classes[counts.argmin()]} can be decoded"
         )

@@ -1,4 +1,4 @@
-"""ImageNet as tensorflow-datasets prepares it."""
+"""ImageNet as prepared by tensorflow-datasets."""
 
 from keras_ffl.data.photos.photo_dataset import (
     PhotoDataset,
@@ -16,34 +16,34 @@ from keras_ffl.errors import InputError
 
 
 def imagenet2012(data_dir, options=PhotoOptions()):
-    """Opens ILSVRC 2012, the validation photos as test split.
+    """Opens ILSVRC 2012, with the validation photos as test split.
 
-    tensorflow-datasets makes it of the archives, which everybody has to get
-    for himself, and says where it looks for them. The photos stay encoded.
+    tensorflow-datasets prepares it from the archives, which you must obtain
+    yourself, and says where it expects them. The photos stay encoded.
 
     Args:
-        data_dir: Folder of tensorflow-datasets, or `None` for its default.
+        data_dir: Folder of tensorflow-datasets, or None for its default.
         options: `PhotoOptions`.
 
     Returns:
-        A `PhotoDataset`. Its training labels are known only once every
-        record has been read, which a holdout does.
+        A `PhotoDataset`. Looking up its training labels, as a holdout does,
+        reads every record.
 
     Raises:
-        InputError: If the data set is not there and can't be prepared, or
-            what is there is damaged.
+        InputError: The data set is missing and can't be prepared, or it is
+            damaged.
     """
     builder = prepared_builder("imagenet2012", data_dir)
     if builder.info.file_format.value != "tfrecord":
         raise InputError(
-            f"dataset 'imagenet2012' in {builder.data_path}: expected the "
+            f"data set 'imagenet2012' in {builder.data_path} must have the "
             f"file format tfrecord, got {builder.info.file_format.value}"
         )
     try:
         check_complete(builder)
         names = builder.info.features["label"].names
         splits = [_records(builder, s) for s in ("train", "validation")]
-    # JSON and protobuf fail in their own ways.
+    # JSON and protobuf fail differently.
     except Exception as error:
         raise damaged("imagenet2012", builder.data_path, error) from error
     splits, left_out = without_unreadable(

@@ -1,4 +1,4 @@
-"""Image files that a user names one by one."""
+"""Image files named individually by the user."""
 
 import pathlib
 
@@ -17,14 +17,14 @@ def read_images(paths, info):
         info: `DatasetInfo`.
 
     Returns:
-        uint8 array `(n, height, width, channels)`.
+        uint8 array (n, height, width, channels).
 
     Raises:
-        InputError: If there is no path, a file can't be read, or its content
-            is no image that can be decoded (JPEG, PNG, GIF or BMP).
+        InputError: `paths` is empty, or a file can't be read or decoded
+            (JPEG, PNG, GIF or BMP).
     """
     if not paths:
-        raise InputError("images: expected at least one file, got none")
+        raise InputError("`images` must name at least one file, got none")
     return np.stack([_read(pathlib.Path(path), info) for path in paths])
 
 
@@ -33,12 +33,12 @@ def _read(path, info):
         encoded = path.read_bytes()
     except OSError as error:
         raise InputError(
-            f"images: {path} can't be read: {error.strerror}"
+            f"`images`: {path} can't be read: {error.strerror}"
         ) from error
     try:
         return decode_image(encoded, info).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise InputError(
-            f"images: {path} is no image that can be decoded (JPEG, PNG, GIF "
-            "or BMP)"
+            f"`images`: {path} can't be decoded as a JPEG, PNG, GIF or BMP "
+            "image"
         ) from error

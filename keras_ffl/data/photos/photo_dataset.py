@@ -1,4 +1,4 @@
-"""Data sets of encoded photos that are decoded when they are needed."""
+"""Data sets of encoded photos that are decoded on demand."""
 
 import dataclasses
 
@@ -7,10 +7,10 @@ from keras_ffl.data.info import DatasetInfo
 from keras_ffl.data.photos.files import EncodedPhotos
 from keras_ffl.errors import InputError
 
-# Of ImageNet, in 0..255.
+# ImageNet's, for pixels in 0..255.
 _MEAN = (123.675, 116.28, 103.53)
 _STD = (58.395, 57.12, 57.375)
-# Evaluation shows 224 pixels of a photo whose shorter side has 256.
+# Evaluation crops 224 pixels from a photo whose shorter side has 256.
 _CENTRAL_CROP = 224 / 256
 
 
@@ -19,15 +19,15 @@ class PhotoOptions:
     """How a data set of photos is read.
 
     Args:
-        image_size: Integer >= 8, height and width of the prepared images.
-        verify: "skip" to decode every file once and to leave out those that
-            can't be decoded, with a warning that names them, "stop" for an
-            error instead, "no" for neither.
+        image_size: Int >= 8, height and width of the prepared images.
+        verify: "skip" decodes every file once, leaves out those that can't
+            be decoded and names them in a warning; "stop" raises an error
+            instead; "no" does neither.
         left_out: Sequence of the names that an earlier verification left out
-            (`DatasetInfo.left_out`). With it nothing is verified again.
+            (`DatasetInfo.left_out`). If given, nothing is verified again.
 
     Raises:
-        InputError: If `image_size` is too small.
+        InputError: `verify` is unknown or `image_size` is too small.
     """
 
     image_size: int = 224
@@ -37,22 +37,22 @@ class PhotoOptions:
     def __post_init__(self):
         if self.verify not in ("no", "skip", "stop"):
             raise InputError(
-                f"verify: expected no, skip or stop, got {self.verify!r}"
+                f"`verify` must be no, skip or stop, got {self.verify!r}"
             )
         if not isinstance(self.image_size, int) or self.image_size < 8:
             raise InputError(
-                f"image_size: expected an integer >= 8, got {self.image_size!r}"
+                f"`image_size` must be an int >= 8, got {self.image_size!r}"
             )
 
 
 def photo_info(name, class_names, image_size, left_out=()):
-    """Makes the `DatasetInfo` of photos, which are prepared as ImageNet's.
+    """Makes the `DatasetInfo` of photos that are prepared like ImageNet's.
 
     Args:
-        name: String, the data set's name.
-        class_names: Sequence of strings.
-        image_size: Integer, height and width of the prepared images.
-        left_out: Names of the photos that are not used.
+        name: Str, the data set's name.
+        class_names: Sequence of str.
+        image_size: Int, height and width of the prepared images.
+        left_out: Names of the photos that are left out.
 
     Returns:
         `DatasetInfo`.
@@ -72,11 +72,11 @@ def photo_info(name, class_names, image_size, left_out=()):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PhotoDataset(BatchedSplits):
-    """Training and test photos that are read and decoded when needed.
+    """Training and test photos that are read and decoded on demand.
 
-    In training a random-resized crop takes the place of an augmentation's
-    padding and crop. In evaluation the square in the centre is shown whose
-    side is `info.central_crop` of the photo's shorter one.
+    In training a random-resized crop replaces the augmentation's padding and
+    crop. Evaluation uses the central square whose side is `info.central_crop`
+    of the photo's shorter side.
 
     Args:
         info: `DatasetInfo`.
@@ -99,7 +99,7 @@ class PhotoDataset(BatchedSplits):
         return self.test.labels
 
     def with_test(self, indices):
-        """The data set with some of its test examples only.
+        """The data set with only some of its test examples.
 
         Args:
             indices: Integer array.
@@ -110,15 +110,16 @@ class PhotoDataset(BatchedSplits):
         return dataclasses.replace(self, test=self.test.take(indices))
 
     def divided(self, kept, held_out):
-        """Two data sets from the training split.
+        """Divides the training split into two data sets.
 
         Args:
-            kept: Integer array, the training examples that stay.
-            held_out: Integer array, the training examples that are the test
-                split of the second data set.
+            kept: Integer array, the training examples that both data sets
+                train on.
+            held_out: Integer array, the training examples that become the
+                test split of the second data set.
 
         Returns:
-            Tuple of two `PhotoDataset`; both train on what is kept.
+            Tuple of two `PhotoDataset`.
         """
         rest = dataclasses.replace(self, train=self.train.take(kept))
         return rest, dataclasses.replace(rest, test=self.train.take(held_out))

@@ -1,4 +1,4 @@
-"""Encoded photos read, cut, decoded and put together to batches."""
+"""Reads, crops and decodes encoded photos and batches them."""
 
 import contextlib
 import re
@@ -8,26 +8,26 @@ from keras_ffl.errors import InputError
 from keras_ffl.optional import tensorflow as tf
 
 _NO_EXAMPLE = -1
-# Around the name of a file in an error that TensorFlow brings up.
+# Encloses the name of a file in an error that TensorFlow raises.
 _MARK = "<photo>"
 
 
 def decoded(photos, load, rows, sizes, info):
-    """Decodes the photos of batches, each by its own row of a plan.
+    """Decodes the photos of batches, each according to its row of a plan.
 
     Args:
         photos: `EncodedPhotos`.
-        load: What their `reader` returned, outside of any graph.
+        load: The result of their `reader`, called outside of any graph.
         rows: `tf.data.Dataset` of dicts, for each batch the columns of its
-            plan and maybe `kept`, which is not one.
-        sizes: Integers `(batches,)`, the rows of each batch.
+            plan and optionally `kept`, which is not a column.
+        sizes: Integers (batches,), the rows of each batch.
         info: `DatasetInfo`.
 
     Returns:
         `tf.data.Dataset` of tuples of a uint8 tensor
-        `(batch, height, width, 3)`, int32 labels `(batch,)` and what `rows`
-        has. A photo that can't be decoded ends it with an error that
-        `naming_unreadable` makes an `InputError`.
+        (batch, height, width, 3), int32 labels (batch,) and the dict
+        from `rows`. A photo that can't be decoded ends it with an error that
+        `naming_unreadable` turns into an `InputError`.
     """
 
     def decode(own):
@@ -36,7 +36,7 @@ def decoded(photos, load, rows, sizes, info):
             image = decode_crop(encoded, own, info)
         else:
             image = decode_centre(encoded, info)
-        # A batch of one: to put these together copies a photo once.
+        # Batches of one: rebatching these copies a photo only once.
         return image[tf.newaxis], label[tf.newaxis], own["example"][tf.newaxis]
 
     def complete(wanted, batch):
@@ -52,16 +52,16 @@ def decoded(photos, load, rows, sizes, info):
         with tf.control_dependencies([nothing_missing]):
             return tf.identity(images), labels, wanted
 
-    # An error of the decoder doesn't say which photo it comes from. What
-    # can't be decoded is passed over here and missed by `complete`.
+    # The decoder's errors don't say which photo they come from. Photos that
+    # can't be decoded are skipped here and found missing by `complete`.
     single = (
         rows.map(lambda own: {k: v for k, v in own.items() if k in _READ})
         .unbatch()
         .map(decode, tf.data.AUTOTUNE)
         .ignore_errors()
     )
-    # In place of the last one if that is missing; without it, empty batches
-    # at the end were lost too.
+    # Takes the place of the last photo if that is missing; without it, empty
+    # batches at the end would be lost as well.
     after_last = tf.data.Dataset.from_tensors(
         (tf.zeros((1, *info.input_shape), tf.uint8), [0], [_NO_EXAMPLE])
     )
@@ -69,27 +69,27 @@ def decoded(photos, load, rows, sizes, info):
     return tf.data.Dataset.zip(rows, together).map(complete)
 
 
-# The columns that decide what is read of a photo.
+# The columns that determine what is decoded of a photo.
 _READ = ("example", "sides", "corner", "flip")
 
 
 @contextlib.contextmanager
 def naming_unreadable():
-    """Makes an `InputError` of a photo that can't be read or decoded.
+    """Context that turns errors about an unreadable photo into `InputError`.
 
-    To be used around whatever draws batches of photos.
+    Use it around code that draws batches of photos.
 
     Raises:
-        InputError: It names the file.
+        InputError: A photo can't be read or decoded; the message names it.
     """
     try:
         yield
-    # TensorFlow's InvalidArgumentError, where there is TensorFlow.
+    # TensorFlow's InvalidArgumentError, if TensorFlow is installed.
     except Exception as error:
         found = re.search(f"{_MARK}(.*?){_MARK}", str(error), re.DOTALL)
         if found is None:
             raise
-        # TensorFlow has put a backslash before these.
+        # TensorFlow has escaped these with a backslash.
         name = re.sub(r"\\(['\"\\])", r"\1", found[1])
         raise InputError(
             f"photo {name} can't be read or decoded; verify_images finds "

@@ -1,4 +1,4 @@
-"""Finds the photos that can't be decoded before a training does."""
+"""Finds the photos that can't be decoded before training starts."""
 
 import re
 import warnings
@@ -18,14 +18,14 @@ def without_unreadable(splits, options, place):
     Args:
         splits: Sequence of `EncodedPhotos`.
         options: `PhotoOptions`.
-        place: String, what the warning or the error says they are in.
+        place: Str, the location that the warning or error names.
 
     Returns:
-        Tuple of a list of what is left of each split and a tuple of the names
-        that were left out.
+        Tuple of the list of the remaining splits and a tuple of the names that
+        were left out.
 
     Raises:
-        InputError: If there are such photos and `options.verify` is "stop".
+        InputError: There are such photos and `options.verify` is "stop".
     """
     left_out = options.left_out
     if left_out is None:
@@ -72,7 +72,7 @@ def find_unreadable(photos):
 
     def decode(i):
         image = _decode(photos, i)
-        # Some of the result must be asked for.
+        # Decoding only happens if some of the result is used.
         return i, tf.shape(image)
 
     readable = np.zeros(len(photos), bool)
@@ -82,7 +82,7 @@ def find_unreadable(photos):
         .ignore_errors()
         .batch(_BATCH)
     )
-    # disable=None: shown on a terminal only.
+    # disable=None shows the bar on terminals only.
     with tqdm(total=len(photos), desc="Verifying", disable=None) as bar:
         for indices, _ in decoded.as_numpy_iterator():
             readable[indices] = True
@@ -99,6 +99,6 @@ def _reason(photos, i):
     try:
         _decode(photos, tf.constant(i))
     except (tf.errors.OpError, UnicodeDecodeError) as error:
-        # Without the names of operations around it.
+        # Drops the operation names that surround the message.
         return re.sub(r"\{\{.*?\}\} | \[Op:.*", "", first_line(error))
     return "it could not be read a moment ago"

@@ -12,25 +12,25 @@ from keras_ffl.data.photos.files import EncodedPhotos
 from keras_ffl.errors import InputError
 from keras_ffl.optional import tensorflow as tf
 
-# A record: its length, a checksum of that, its data, a checksum of these.
+# A record: length, checksum of the length, data, checksum of the data.
 _LENGTH = struct.Struct("<Q")
 _BEFORE, _AFTER = 12, 4
-# Reading the lengths waits for the disk and does little else.
+# Reading the lengths is mostly waiting for the disk.
 _THREADS = 32
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PhotoRecords(EncodedPhotos):
-    """Photos in TFRecord files, each to be read by itself.
+    """Photos in TFRecord files with random access.
 
-    TFRecord files know no random access. An index of all records makes it
-    possible, so that the order of the examples is as free as that of files.
+    TFRecord files lack random access. An index of all records provides it, so
+    that examples can be read in any order.
 
     Args:
-        split: String, the split's name.
+        split: Str, the split's name.
         shards: Tuple of paths.
-        index: int64 array `(n, 4)`: of each example its number in the split,
-            that of its shard, and where its data begin and how long they are.
+        index: int64 array (n, 4): for each example its number in the split,
+            its shard's number, and start and length of its data.
     """
 
     split: str
@@ -39,14 +39,14 @@ class PhotoRecords(EncodedPhotos):
 
     @functools.cached_property
     def names(self):
-        """Array `(n,)` of strings such as `"train[7]"`."""
+        """Array (n,) of strings such as `"train[7]"`."""
         return np.array(
             [f"{self.split}[{i}]" for i in self.index[:, 0]], object
         )
 
     @functools.cached_property
     def labels(self):
-        """Integer labels `(n,)`. To know them, every record is read."""
+        """Integer labels (n,). Getting them reads every record."""
         from tqdm import tqdm
 
         labels = tf.data.Dataset.range(len(self)).map(
@@ -94,18 +94,18 @@ class PhotoRecords(EncodedPhotos):
 
 
 def open_records(split, shards):
-    """Makes the `PhotoRecords` of TFRecord files.
+    """Opens TFRecord files as `PhotoRecords`.
 
     Args:
-        split: String, the split's name.
+        split: Str, the split's name.
         shards: Sequence of paths.
 
     Returns:
         `PhotoRecords` in the order of the files.
 
     Raises:
-        InputError: If a file ends within a record.
-        OSError: If a file can't be read.
+        InputError: A file ends within a record.
+        OSError: A file can't be read.
     """
     shards = tuple(map(str, shards))
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
@@ -120,10 +120,10 @@ def open_records(split, shards):
 
 
 def _places(path):
-    """Start and length of the data of every record in a file, `(n, 2)`."""
+    """Start and length of the data of every record in a file, (n, 2)."""
     places = []
     end = os.path.getsize(path)
-    # Unbuffered, or every length would bring the photo behind it along.
+    # Unbuffered: buffering would read the photo behind every length as well.
     with open(path, "rb", buffering=0) as file:
         position = 0
         while position < end:

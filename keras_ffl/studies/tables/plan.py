@@ -122,7 +122,7 @@ def dataset_info(name):
     """
     if name not in _DATASETS:
         raise InputError(
-            f"dataset: expected one of {', '.join(_DATASETS)}, got {name!r}"
+            f"`dataset` must be one of {', '.join(_DATASETS)}, got {name!r}"
         )
     shape, classes, images = _DATASETS[name]
     info = DatasetInfo(

@@ -40,10 +40,10 @@ def test_info_survives_json():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"class_names": ("a",)}, "class_names of data set 'two': expected 2"),
-        ({"mean": (1.0, 2.0)}, "mean of data set 'two': expected 1 entries"),
-        ({"std": (0.0,)}, "std of data set 'two': expected positive"),
-        ({"input_shape": (4, 1)}, "input_shape of data set 'two': expected 3"),
+        ({"class_names": ("a",)}, "`class_names` of .* 'two' must have 2"),
+        ({"mean": (1.0, 2.0)}, "`mean` of data set 'two' must have 1 entries"),
+        ({"std": (0.0,)}, "`std` of data set 'two' must be positive"),
+        ({"input_shape": (4, 1)}, "`input_shape` of .* 'two' must have 3"),
     ],
 )
 def test_info_refuses_contradictions(changes, message):
@@ -54,7 +54,7 @@ def test_info_refuses_contradictions(changes, message):
 def test_info_from_dict_names_the_fields():
     fields = info_fields()
     del fields["std"]
-    with pytest.raises(InputError, match="expected .*'std'"):
+    with pytest.raises(InputError, match="must be .*'std'"):
         DatasetInfo.from_dict(fields)
 
 
@@ -131,22 +131,26 @@ def bad(position, change):
 @pytest.mark.parametrize(
     "values, options, message",
     [
-        (bad(0, lambda x: x / 255), {}, "x_train: .*whole numbers.*np.rint"),
-        (bad(0, lambda x: x + 1.0), {}, r"x_train: .*0\.\.255, got .*256"),
-        (bad(2, lambda x: x - 1.0), {}, r"x_test: .*0\.\.255, got -1"),
-        (bad(0, lambda x: x * np.nan), {}, "x_train: .*got nan"),
-        (bad(2, lambda x: x[..., 0]), {}, r"x_test: .*\(20, 6, 5\)"),
-        (bad(0, lambda x: x[:0]), {}, r"x_train: .*\(0, 6, 5, 3\)"),
-        (bad(0, lambda x: x.astype(str)), {}, "x_train: .*of <U3"),
-        (bad(2, lambda x: x[:, :5]), {}, r"x_test: .*\(6, 5, 3\).*\(5, 5, 3\)"),
-        (bad(1, lambda y: y[1:]), {}, "y_train: expected 40 labels.*got 39"),
+        (bad(0, lambda x: x / 255), {}, "`x_train` .*whole numbers.*np.rint"),
+        (bad(0, lambda x: x + 1.0), {}, r"`x_train` .*0\.\.255, got .*256"),
+        (bad(2, lambda x: x - 1.0), {}, r"`x_test` must .*0\.\.255, got -1"),
+        (bad(0, lambda x: x * np.nan), {}, "`x_train` must .*got nan"),
+        (bad(2, lambda x: x[..., 0]), {}, r"`x_test` must .*\(20, 6, 5\)"),
+        (bad(0, lambda x: x[:0]), {}, r"`x_train` must .*\(0, 6, 5, 3\)"),
+        (bad(0, lambda x: x.astype(str)), {}, "`x_train` must .*of <U3"),
+        (
+            bad(2, lambda x: x[:, :5]),
+            {},
+            r"`x_test` .*\(6, 5, 3\), got \(5, 5",
+        ),
+        (bad(1, lambda y: y[1:]), {}, "`y_train` must be 40 .*got 39"),
         (bad(3, lambda y: y + 3), {"num_classes": 4}, "y_test.*label 4 at"),
         (bad(3, lambda y: y - 1), {}, "y_test.*label -1 at index 0"),
         (bad(1, lambda y: y * 0.5), {}, "y_train.*float64"),
         (
             arrays(),
             {"num_classes": 4, "class_names": ["a"]},
-            "class_names of data set 'arrays': expected 4 entries, got 1",
+            "`class_names` of .* 'arrays' must have 4 entries, got 1",
         ),
     ],
 )
@@ -217,5 +221,5 @@ def test_holdout_out_of_range(fraction):
 
 
 def test_holdout_too_small_for_all_classes():
-    with pytest.raises(InputError, match="holdout: 0.1 of 12 images of 3"):
+    with pytest.raises(InputError, match="`holdout`: 0.1 of 12 images of 3"):
         split_holdout(numbered(np.arange(12) % 3), 0.1)

@@ -45,8 +45,8 @@ def test_cifar_keeps_its_constants(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"y_test": None}, "expected the arrays x_train, .*named y_test"),
-        ({"x_test": np.zeros((3, 4, 4))}, "x_test: expected images"),
+        ({"y_test": None}, "the arrays x_train, .*without y_test"),
+        ({"x_test": np.zeros((3, 4, 4))}, "`x_test` must be numeric images"),
         ({"y_train": np.full(6, 100)}, "y_train.*0..99, label 100"),
         (
             {"y_train": np.array([None] * 6)},
@@ -65,10 +65,10 @@ def test_bad_files(content, tmp_path):
     path = tmp_path / "data.npz"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(InputError, match="data_dir: .*data.npz can't be read"):
+    with pytest.raises(InputError, match="`data_dir`: .*data.npz can't be"):
         load("npz", path)
 
 
 def test_the_file_must_be_named():
-    with pytest.raises(InputError, match="expected a .npz file"):
+    with pytest.raises(InputError, match="must be a .npz file"):
         load("npz")

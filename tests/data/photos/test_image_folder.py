@@ -219,9 +219,9 @@ def remove(folder):
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda root: remove(root), "data_dir: expected an existing folder"),
-        (lambda root: remove(root / "train"), "a folder train in .*got none"),
-        (lambda root: remove(root / "val"), "a folder val in .*got none"),
+        (lambda root: remove(root), "`data_dir` must be an existing"),
+        (lambda root: remove(root / "train"), "folder train, got .*without"),
+        (lambda root: remove(root / "val"), "folder val, got .*without"),
         (
             lambda root: (root / "train" / "b2").mkdir(),
             "every class folder, got none in .*train/b2",
@@ -232,11 +232,11 @@ def remove(folder):
         ),
         (
             lambda root: (root / "val" / "b1").rename(root / "val" / "c"),
-            "no class in .*val that .*train lacks, got c",
+            "class in .*val must be in .*train, got c",
         ),
         (
             lambda root: (remove(root / "train"), (root / "train").mkdir()),
-            "expected images in .*train/<class>/",
+            "must hold images in .*train/<class>/",
         ),
     ],
 )
@@ -249,13 +249,13 @@ def test_bad_folders(spoil, message, tmp_path):
 
 
 def test_no_folder_at_all():
-    with pytest.raises(InputError, match="data_dir: .*got none"):
+    with pytest.raises(InputError, match="`data_dir` must be .*got None"):
         load("imagefolder")
 
 
 @pytest.mark.parametrize("size", [7, 0, 16.0])
 def test_bad_image_size(size):
-    with pytest.raises(InputError, match=f"image_size: .*got {size}"):
+    with pytest.raises(InputError, match=f"`image_size` must .*got {size}"):
         PhotoOptions(image_size=size)
 
 

@@ -43,7 +43,7 @@ def test_what_is_no_image(tmp_path):
     save(cut, (40, 40))
     cut.write_bytes(cut.read_bytes()[:200])
     for path in (text, cut):
-        message = f"images: {path} is no image that can be decoded"
+        message = f"`images`: {path} can't be decoded as a JPEG"
         with pytest.raises(InputError, match=message) as error:
             data.read_images([path], INFO)
         assert "\n" not in str(error.value)

@@ -326,8 +326,8 @@ def test_other_errors_stay_what_they_are():
 @pytest.mark.parametrize(
     "batch_size, options, message",
     [
-        (0, {}, "batch_size: .*got 0"),
-        (8, {"smallest": 8}, "batch_size: expected at most 7"),
+        (0, {}, "`batch_size` must be .*got 0"),
+        (8, {"smallest": 8}, "`batch_size` must be at most 7"),
     ],
 )
 def test_bad_batch_size(photos, batch_size, options, message):

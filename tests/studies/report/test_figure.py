@@ -101,7 +101,7 @@ def test_files(ffl_run, files, tmp_path):
             "`class` must be a class of digits \\(0, 1, 2, 3, 4, ...\\) or a "
             "number in 0..9, got 'cat'",
         ),
-        ({"files": ["absent.png"]}, "images: absent.png can't be read"),
+        ({"files": ["absent.png"]}, "`images`: absent.png can't be read"),
         ({"output": "figure.txt"}, "`output` must end with one of .png, .jpg"),
         ({"compare": ["nowhere"]}, "nowhere holds no run"),
         ({"class_names": "absent.txt"}, "absent.txt can't be read: No such"),
