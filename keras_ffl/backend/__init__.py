@@ -1,28 +1,30 @@
-"""What differs by Keras' backend, chosen once, when the package is imported.
+"""Everything that depends on Keras' backend, chosen once at import.
 
-Keras' default is TensorFlow; `keras_ffl.supported` has refused all others
-before. `tensorflow/` and `jax/` have the same names:
+The default is TensorFlow, the alternative JAX; `keras_ffl.supported` has
+rejected all other backends before. `tensorflow/` and `jax/` define the same
+names:
 
-* `MethodModel`: the class under all training methods. It runs their steps.
-* `said_by(error)`: what a check of a batch's values within a step says, or
+* `MethodModel`: the base class of all training methods, which runs their steps.
+* `said_by(error)`: the message of a check of a batch's values within a step,
   None for any other error.
-* `make_devices(name)`: the devices of a training, a
-  `keras_ffl.backend.devices.Devices`; `split_cpu(n)` makes several of a CPU.
+* `make_devices(name)`: the devices of a training run, a
+  `keras_ffl.backend.devices.Devices`; `split_cpu(n)` splits a CPU into several.
 * `num_replicas()`, `in_strategy(model)`, `share_of_replica(mean, count)`,
-  `sum_over_replicas(value)`: what a step must know of its replicas.
-* `fused_batch_norm`: the backend's kernel, or None. `momentum_kernel()`
-  likewise, of SGD with momentum.
-* `gradients_of(function, tensors)`, of the sum of a function's values.
-* `same_size_in_step(maps, message)`: the check of sizes that are unknown while
-  a step is traced.
+  `sum_over_replicas(value)`: what a step must know about its replicas.
+* `fused_batch_norm`: the backend's kernel, or None. `momentum_kernel()`: the
+  same for SGD with momentum.
+* `gradients_of(function, tensors)`: gradients of a function's summed values.
+* `same_size_in_step(maps, message)`: checks sizes that are unknown while a step
+  is traced.
 * `has_accelerator()`: whether there is a GPU or TPU.
-* `prefers_xla()`: whether steps are compiled by XLA by default.
-* `make_deterministic()`: makes operations repeat bit by bit.
+* `prefers_xla()`: whether XLA compiles steps by default.
+* `make_deterministic()`: makes operations bitwise reproducible.
 * `NAME`: Keras' name of the backend.
-* `PACKAGES`: the packages whose versions a run writes down.
+* `PACKAGES`: the packages whose versions a run records.
 * `STEPS_IN_A_CALL`: whether a batch of arrays holds several steps
-  (`keras_ffl.backend.jax.feed`) instead of Keras' counting some as one.
-* `TENSORBOARD`: whether a run writes TensorBoard's logs.
+  (`keras_ffl.backend.jax.feed`); otherwise Keras' `steps_per_execution` runs
+  several.
+* `TENSORBOARD`: whether a run writes TensorBoard logs.
 """
 
 import keras

@@ -9,17 +9,17 @@ from keras import ops
 class OneCount:
     """Makes the updates of one batch count as one update.
 
-    An optimizer counts its updates: in its number of iterations (schedules
-    and Adam's corrections go by it), in a loss scale's counter, and by moving
-    the averages of all weights (`use_ema`). Here every update of a batch
-    starts from the counters before the batch, and `finish` leaves them as one
-    update would: iterations and averages one further, and every
-    `ema_overwrite_frequency` iterations the averages in the weights' place.
+    An optimizer counts its updates: in its number of iterations (which
+    schedules and Adam's corrections depend on), in a loss scale's counter, and
+    by moving the averages of all weights (`use_ema`). Here every update of a
+    batch starts from the counters before the batch, and `finish` leaves them
+    as a single update would: iterations and averages advance once, and every
+    `ema_overwrite_frequency` iterations the averages replace the weights.
 
-    With a loss scale an update whose gradients are not finite is left out,
-    the others are made. The scale is then halved once, however many were left
-    out. It grows only after batches whose updates were all made. A batch
-    counts if one of its updates was made.
+    With a loss scale, updates whose gradients are not finite are skipped and
+    all others applied. The scale is then halved once, however many updates
+    were skipped. It grows only after batches without a skipped update. A batch
+    counts if at least one of its updates was applied.
 
     Args:
         optimizer: Built `keras.optimizers.Optimizer`.
@@ -39,7 +39,7 @@ class OneCount:
         self._started = False
 
     def next_update(self):
-        """The optimizer for the next update, which has to follow."""
+        """Returns the optimizer for the next update, which must follow."""
         if self._started:
             self._note_counters()
             for counter, value in zip(self._counters, self._before):
@@ -48,7 +48,7 @@ class OneCount:
         return self._optimizer
 
     def finish(self):
-        """Sets all counts to what one update would have made of them."""
+        """Sets all counters to their values after a single update."""
         counted = True
         if self._scale:
             self._note_counters()
@@ -61,23 +61,23 @@ class OneCount:
             self._move_averages(counted)
 
     def _note_counters(self):
-        # Without a loss scale all updates leave the same.
+        # Without a loss scale all updates leave the same counters.
         if self._scale:
             self._after.append(_copies(self._counters))
 
     def _one_of(self, counter, before, after):
-        """A counter's value after the batch, from those after each update."""
+        """A counter's value after the batch, given those after each update."""
         if any(counter is one for one in self._scale):
-            # That of an update that was left out, if there was one.
+            # The value after a skipped update, if there was one.
             return functools.reduce(ops.minimum, after)
         value = before
         for each in after:
-            # That of an update that was made.
+            # The value after an applied update.
             value = ops.where(ops.not_equal(each, before), each, value)
         return value
 
     def _move_averages(self, counted):
-        """What Keras does in every update, for all weights at once."""
+        """Moves all averages, as Keras does in every update."""
         inner = self._inner
         kept = ops.where(ops.equal(self._steps, 0), 0.0, inner.ema_momentum)
         kept = ops.where(counted, kept, 1.0)
@@ -99,15 +99,15 @@ class OneCount:
 
 
 def _copies(variables):
-    # A conversion would give the variables themselves.
+    # A conversion would return the variables themselves.
     return [ops.copy(variable) for variable in variables]
 
 
 def _without_averages(optimizer):
-    """A second face of an optimizer, whose updates move no averages.
+    """A view of an optimizer whose updates don't move the averages.
 
-    All variables are the optimizer's. `use_ema` is not switched off in the
-    optimizer itself, because replicas run side by side in threads.
+    It shares the optimizer's variables. `use_ema` is not switched off in the
+    optimizer itself, because replicas run concurrently in threads.
     """
     view = object.__new__(type(optimizer))
     vars(view).update(vars(optimizer), use_ema=False)
@@ -118,7 +118,7 @@ def _without_averages(optimizer):
 
 
 def _counters(optimizer, inner):
-    """An optimizer's scalars, but those that it keeps for scalar weights."""
+    """An optimizer's scalars, except its slots for scalar weights."""
     slots = tuple(
         variable.path.replace("/", "_")
         for variable in inner._trainable_variables

@@ -1,4 +1,4 @@
-"""The devices of a training: one object with one interface on each backend."""
+"""The devices of a training run, with one interface on all backends."""
 
 import contextlib
 
@@ -10,17 +10,17 @@ STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
 
 
 class Devices:
-    """The devices of a training; this class stands for one device.
+    """The devices of a training run; this base class is a single device.
 
     Attributes:
-        count: Int >= 1, devices in all processes.
-        replicas: Int >= 1, replicas of the model, each with rows of its own
-            of every batch. 1 where one program runs on all devices.
-        process: `keras_ffl.data.Share`, the share of this process
-            in the evaluation of the test split.
+        count: Int >= 1, number of devices in all processes.
+        replicas: Int >= 1, number of replicas of the model, each with its
+            own rows of every batch. 1 if one program runs on all devices.
+        process: `keras_ffl.data.Share`, this process' share of the
+            evaluation on the test split.
         chief: Bool, whether this process writes the run's files.
-        static_shapes: Bool, whether every batch must have one size that is
-            known beforehand.
+        static_shapes: Bool, whether all batches must have the same size,
+            known in advance.
     """
 
     count = 1
@@ -30,25 +30,25 @@ class Devices:
     static_shapes = False
 
     def scope(self):
-        """Context in which a model and its optimizer are made."""
+        """Context in which to create a model and its optimizer."""
         return contextlib.nullcontext()
 
     def running(self):
         """Context of a whole run.
 
         Raises:
-            WorkerLost: Another process is gone.
+            WorkerLost: Another process has ended or can't be reached.
         """
         return contextlib.nullcontext()
 
     def sum_over_processes(self, values):
-        """The sum of an array over all processes, which all must call this.
+        """Sums an array over all processes, each of which must call this.
 
         Args:
             values: float64 array of the same shape in each process.
 
         Returns:
-            Array of that shape; `values` itself where there is one process.
+            Array of that shape; `values` itself for a single process.
         """
         return values
 
@@ -57,15 +57,15 @@ class Devices:
 
         Args:
             value: Int >= 0.
-            what: Str, what the number is, for the message.
+            what: Str, description of the number for the message.
 
         Raises:
-            InputError: They have different numbers.
+            InputError: Their numbers differ.
         """
 
 
 def check_strategy(name):
-    """An InputError unless `name` is one of `STRATEGIES`."""
+    """Raises `InputError` unless `name` is one of `STRATEGIES`."""
     if name not in STRATEGIES:
         raise InputError(
             f"`strategy` must be one of {', '.join(STRATEGIES)}, got {name!r}"
@@ -77,8 +77,8 @@ def splitting_cpu(devices, framework):
     """Context that splits the CPU into logical devices, with clear errors.
 
     Args:
-        devices: Int, how many are asked for.
-        framework: Str, what must not have started yet.
+        devices: Int, number of devices wanted.
+        framework: Str, name of the framework that must not have started.
 
     Raises:
         InputError: `devices` is smaller than 1, or the framework has started.

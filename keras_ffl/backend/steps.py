@@ -1,4 +1,4 @@
-"""What a training step is made of, whatever runs it."""
+"""The parts of a training step that are the same on all backends."""
 
 import contextlib
 
@@ -11,59 +11,59 @@ from keras_ffl.errors import InputError
 
 
 class ForwardPass:
-    """What a network predicts for a batch, ready for an update.
+    """A network's outputs for a batch, ready for an update.
 
     Args:
         model: `SteppedModel` whose optimizer makes the update.
         network: `keras.Model`, the model itself or a part of it.
         x: Image batch.
-        variables: List of trainable `keras.Variable`, those to update.
-        training: As of a call of the network.
+        variables: List of trainable `keras.Variable` to update.
+        training: As in a call of the network.
 
     Attributes:
-        outputs: What the network returns.
+        outputs: The network's outputs.
     """
 
     def __init__(self, model, network, x, variables, training=True):
         raise NotImplementedError
 
     def update(self, loss_of, batch_size=None, count=None):
-        """Moves the variables by the gradient of a loss; no others.
+        """Updates the variables by the gradient of a loss.
 
-        All other variables keep their values, and the optimizer's slots of
-        them theirs.
+        All other variables and their slots in the optimizer keep their
+        values.
 
         Args:
             loss_of: Function from the outputs and the list of the network's
-                regularisation losses to a scalar, the loss. It must depend on
-                the variables through these two only.
-            batch_size: Int or scalar tensor, over how many samples of this
-                replica the loss is a mean; None where it is the replica's
-                share of the global mean already.
-            count: What `SteppedModel.one_count` gives, where a batch makes
-                several updates; None where this is all.
+                regularisation losses to the scalar loss. It must depend on
+                the variables only through these two.
+            batch_size: Int or scalar tensor, the number of this replica's
+                samples that the loss is a mean over; None if the loss is
+                already the replica's share of the global mean.
+            count: The `OneCount` of `SteppedModel.one_count` if a batch makes
+                several updates; None for a single update.
 
         Returns:
-            The loss as `loss_of` gave it.
+            The loss returned by `loss_of`.
         """
         raise NotImplementedError
 
 
 class SteppedModel(keras.Model):
-    """A functional model that trains by its `training_step`.
+    """A functional model that trains with its `training_step`.
 
-    To be implemented by the training methods:
+    Training methods implement:
 
     * `training_step(x, y, sample_weight)` and
       `evaluation_step(x, y, sample_weight)`, which update the metrics and
       return their running values.
-    * `num_classes` and `heads`, which say what labels may be.
-    * `turns`, a tuple of names: where it is not empty, a step is the turn of
+    * `num_classes` and `heads`, which determine the valid labels.
+    * `turns`, a tuple of names: if it isn't empty, every step is the turn of
       one of them, `turn`, which `turn_number(steps, epochs)` chooses before
       the step.
 
-    To be implemented by the backends: `forward_pass_class`, `feed`, and what
-    Keras calls (`train_step`, `test_step` and so on).
+    Backends implement `forward_pass_class`, `feed` and the methods that Keras
+    calls (`train_step`, `test_step` and so on).
     """
 
     forward_pass_class = ForwardPass
@@ -72,7 +72,7 @@ class SteppedModel(keras.Model):
 
     @property
     def turn(self):
-        """Whose turn the step is that is being made, one of `turns`."""
+        """Whose turn the current step is, one of `turns`."""
         return self._turn or self.next_turn()
 
     def next_turn(self):
@@ -87,28 +87,28 @@ class SteppedModel(keras.Model):
         """Images, labels and weights (or None) of a batch.
 
         Raises:
-            InputError: It is none, as `keras_ffl.batches.unpacked` says.
+            InputError: As in `keras_ffl.batches.unpacked`.
         """
         return unpacked(batch, self.num_classes, self.heads)
 
     def forward_pass(self, network, x, variables, training=True):
-        """The `ForwardPass` of a batch; the arguments are its own.
+        """The `ForwardPass` of a batch, with the same arguments.
 
         Raises:
-            InputError: There are no `variables`.
+            InputError: `variables` is empty.
         """
         self._check_trainable(variables)
         return self.forward_pass_class(self, network, x, variables, training)
 
     @contextlib.contextmanager
     def one_count(self):
-        """Within it, the updates that get what it gives count as one.
+        """Context in which several updates of a batch count as one.
 
-        Gives:
-            `keras_ffl.backend.counting.OneCount`.
+        Yields:
+            `keras_ffl.backend.counting.OneCount`, to pass to every `update`.
 
         Raises:
-            InputError: All of the model is frozen.
+            InputError: The whole model is frozen.
         """
         self._check_trainable(self.trainable_variables)
         count = OneCount(self.built_optimizer())
@@ -116,7 +116,7 @@ class SteppedModel(keras.Model):
         count.finish()
 
     def built_optimizer(self):
-        """The optimizer, with the variables that it keeps for the weights."""
+        """The optimizer, with its variables for the weights created."""
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         return self.optimizer
@@ -131,16 +131,16 @@ class SteppedModel(keras.Model):
     # ----- batches of this package -------------------------------------------
 
     def feed(self, batches):
-        """What Keras is given for `keras_ffl.data.Batches`."""
+        """The form in which Keras receives `keras_ffl.data.Batches`."""
         raise NotImplementedError
 
     def _fed(self, x):
         return self.feed(x) if isinstance(x, Batches) else x
 
     def fit(self, x=None, *args, validation_data=None, **kwargs):
-        """`keras.Model.fit`, also of `keras_ffl.data.Batches`."""
+        """`keras.Model.fit` that also accepts `keras_ffl.data.Batches`."""
         if isinstance(x, Batches):
-            # They come shuffled.
+            # These are already shuffled.
             kwargs["shuffle"] = False
         return super().fit(
             self._fed(x),
@@ -150,9 +150,9 @@ class SteppedModel(keras.Model):
         )
 
     def evaluate(self, x=None, *args, **kwargs):
-        """`keras.Model.evaluate`, also of `keras_ffl.data.Batches`."""
+        """`keras.Model.evaluate` that also accepts `keras_ffl.data.Batches`."""
         return super().evaluate(self._fed(x), *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
-        """`keras.Model.predict`, also of `keras_ffl.data.Batches`."""
+        """`keras.Model.predict` that also accepts `keras_ffl.data.Batches`."""
         return super().predict(self._fed(x), *args, **kwargs)

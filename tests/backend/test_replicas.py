@@ -171,7 +171,7 @@ def test_a_killed_worker_ends_the_others_and_the_run_goes_on(tmp_path):
             process.communicate()
     assert time.monotonic() - killed < 60
     assert chief.returncode != 0
-    assert "error: another worker is gone" in output
+    assert "error: another worker has ended" in output
     assert "Traceback" not in output
 
     done = max(

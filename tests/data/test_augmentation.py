@@ -12,7 +12,7 @@ from keras_ffl.errors import InputError
         ({"pad": -1}, "`pad` must be .*got -1"),
         ({"pad": 1.5}, "`pad` must be .*got 1.5"),
         ({"cutout": -2}, "`cutout` must be .*got -2"),
-        ({"padding": "wrap"}, "padding: .*'reflect' or 'constant'.*'wrap'"),
+        ({"padding": "wrap"}, "`padding` .*'reflect' or 'constant'.*'wrap'"),
         ({"randaugment": 11}, "`randaugment` must be .*got 11"),
         ({"mixup": -0.1}, "`mixup` must be .*got -0.1"),
         ({"cutmix": float("nan")}, "`cutmix` must be .*got nan"),

@@ -424,8 +424,11 @@ def test_evaluation_batches_with_one_hot_labels(already):
     "changes, message",
     [
         ({"x": np.zeros((N, 9, 8, 3))}, "`x` must be uint8.*float64"),
-        ({"x": np.zeros((N, 8, 8, 3), "uint8")}, r"x: .*\(9, 8, 3\).*8, 8"),
-        ({"x": np.zeros((0, 9, 8, 3), "uint8")}, r"x: .*\(0, 9, 8, 3\)"),
+        (
+            {"x": np.zeros((N, 8, 8, 3), "uint8")},
+            r"`x` must .*\(9, 8, 3\).*8, 8",
+        ),
+        ({"x": np.zeros((0, 9, 8, 3), "uint8")}, r"`x` must .*\(0, 9, 8, 3\)"),
         ({"y": np.arange(N) + 1}, "`y`: .*label 50 at index 49"),
         ({"y": np.arange(N - 1)}, "`y` must be 50 labels, got 49"),
         ({"batch_size": 0}, "`batch_size` must be .*got 0"),

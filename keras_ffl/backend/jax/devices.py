@@ -8,14 +8,14 @@ from keras_ffl.errors import InputError
 
 
 class JaxDevices(Devices):
-    """Devices that one program runs on.
+    """Devices that run one program together.
 
-    It computes what it would on one device, the statistics of batch
-    normalisation included, and the compiler splits the work by the rows of a
+    The program computes the same as on one device, batch normalisation
+    statistics included, and the compiler splits the work by the rows of a
     batch. So there is one replica.
 
     Args:
-        names: List of str, the devices by their Keras names.
+        names: List of str, the devices' names in Keras.
     """
 
     def __init__(self, names):
@@ -23,14 +23,14 @@ class JaxDevices(Devices):
         self.count = len(names)
 
     def running(self):
-        """Context of a whole run: variables and data are on the devices."""
+        """Context of a whole run: variables and data live on the devices."""
         if self.count == 1:
             return super().running()
         return AllDevices(devices=self.names, auto_shard_dataset=False).scope()
 
 
 class AllDevices(keras.distribution.DataParallel):
-    """`DataParallel` that copies to all devices what it can't split."""
+    """`DataParallel` that replicates the arrays that it can't split."""
 
     def get_data_layout(self, data_shape):
         layout = super().get_data_layout(data_shape)
@@ -41,7 +41,7 @@ class AllDevices(keras.distribution.DataParallel):
 
 
 def make_devices(name="auto"):
-    """The devices of a strategy's name.
+    """Makes the devices of a named strategy.
 
     Args:
         name: "one": the first device. "mirrored": all devices. "auto": all
@@ -51,8 +51,8 @@ def make_devices(name="auto"):
         `JaxDevices`.
 
     Raises:
-        InputError: The name is unknown or one of TensorFlow's only, or there
-            is one device for "mirrored".
+        InputError: The name is unknown or only available on TensorFlow, or
+            "mirrored" finds a single device.
     """
     check_strategy(name)
     if name not in ("auto", "one", "mirrored"):
@@ -74,13 +74,13 @@ def make_devices(name="auto"):
 def split_cpu(devices):
     """Splits the CPU into several devices, to try them without GPUs.
 
-    To be called before anything else of JAX.
+    Call it before any other use of JAX.
 
     Args:
         devices: Int >= 1.
 
     Raises:
-        InputError: `devices` is smaller, or JAX has started already.
+        InputError: `devices` is smaller, or JAX has already started.
     """
     with splitting_cpu(devices, "JAX"):
         jax.config.update("jax_num_cpu_devices", devices)

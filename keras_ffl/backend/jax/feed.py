@@ -1,7 +1,7 @@
-"""Batches on their way to a step on JAX: the device holds the images.
+"""Feeds batches to steps on JAX, with the images on the device.
 
-Only the rows of a plan go to the device, for several steps at once. Images
-are looked up, augmented and normalised there, within the compiled step.
+Only the rows of a plan are sent to the device, for several steps at once. The
+compiled step looks up, augments and normalises the images there.
 """
 
 import typing
@@ -16,16 +16,16 @@ from keras_ffl.optional import tensorflow as tf
 
 
 class DeviceBatch(typing.NamedTuple):
-    """The batches of one or several steps, a structure of arrays only.
+    """The batches of one or several steps, a structure of arrays.
 
-    The first axis of all of them is 1: what is no batch is to be copied to
-    all devices, not to be split between them.
+    The first axis of all arrays is 1, so that they are copied to all devices
+    instead of being split between them like a batch.
 
     Attributes:
-        images: uint8 `(1, n, height, width, channels)`, all examples.
-        labels: int32 `(1, n)` or float32 `(1, n, num_classes)`.
+        images: uint8 (1, n, height, width, channels), all examples.
+        labels: int32 (1, n) or float32 (1, n, num_classes).
         constants: `Constants`.
-        rows: Dict of the columns of a plan, `(1, steps, batch, ...)`.
+        rows: Dict of the columns of a plan, (1, steps, batch, ...).
     """
 
     images: typing.Any
@@ -34,19 +34,19 @@ class DeviceBatch(typing.NamedTuple):
     rows: typing.Any
 
     def steps(self):
-        """The rows of the steps, a dict of arrays `(steps, batch, ...)`."""
+        """The rows of the steps, a dict of arrays (steps, batch, ...)."""
         return {name: column[0] for name, column in self.rows.items()}
 
     def prepared(self, rows):
-        """The images and labels of one step.
+        """Prepares the images and labels of one step.
 
         Args:
-            rows: Dict of tensors `(batch, ...)`, one step of `steps()`.
+            rows: Dict of tensors (batch, ...), one step of `steps()`.
 
         Returns:
-            Tuple of float32 `(batch, height, width, channels)`, normalised,
-            and the labels, int32 `(batch,)` or float32
-            `(batch, num_classes)`.
+            Tuple of normalised float32 images (batch, height, width,
+            channels) and labels, int32 (batch,) or float32 (batch,
+            num_classes).
         """
         constants = Constants(*(value[0] for value in self.constants))
         pixels, labels = transform(
@@ -63,7 +63,7 @@ class DeviceBatch(typing.NamedTuple):
 
 
 def _spread(batch):
-    """A batch, its rows split between the devices where that is possible."""
+    """Splits the rows of a batch between the devices if possible."""
     distribution = keras.distribution.distribution()
     if distribution is None:
         return batch
@@ -75,7 +75,7 @@ def _spread(batch):
 
 
 def _everywhere(array):
-    """An array on the device, or on each one."""
+    """Copies an array to the device, or to all of them."""
     distribution = keras.distribution.distribution()
     if distribution is None:
         return ops.convert_to_tensor(array)
@@ -86,7 +86,7 @@ def _everywhere(array):
 
 
 def feed(batches):
-    """Batches as `fit`, `evaluate` and `predict` take them.
+    """Batches in the form for `fit`, `evaluate` and `predict`.
 
     Args:
         batches: `keras_ffl.data.Batches`.
@@ -98,9 +98,9 @@ def feed(batches):
 
 
 class ArrayFeed(keras.utils.PyDataset):
-    """Batches of arrays, which are on the device as a whole.
+    """Batches of arrays that are kept on the device as a whole.
 
-    Its elements hold the steps of a call each, `batches.calls`.
+    Each element holds the steps of one call, see `batches.calls`.
 
     Args:
         batches: `keras_ffl.data.Batches`.
@@ -136,7 +136,7 @@ class ArrayFeed(keras.utils.PyDataset):
 
 
 def photo_feed(batches):
-    """Batches of photos, which `tf.data` decodes: `(DeviceBatch,)` each."""
+    """Batches of photos decoded by `tf.data`, each a `(DeviceBatch,)`."""
 
     def finish(pixels, labels, rows):
         if batches.soft_labels:

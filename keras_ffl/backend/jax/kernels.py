@@ -1,4 +1,4 @@
-"""Kernels of its own that JAX has: none, XLA fuses elementary operations."""
+"""JAX's own kernels: none, since XLA fuses elementary operations."""
 
 fused_batch_norm = None
 

@@ -7,7 +7,7 @@ import jax
 NAME = "jax"
 PACKAGES = ("jax", "jaxlib", "keras", "numpy")
 STEPS_IN_A_CALL = True
-# Keras writes them by TensorFlow, which would take the GPU's memory.
+# Keras writes them with TensorFlow, which would occupy the GPU's memory.
 TENSORBOARD = False
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
@@ -18,14 +18,14 @@ def has_accelerator():
 
 
 def prefers_xla():
-    """Whether steps are compiled by XLA unless the user says otherwise."""
+    """Whether XLA compiles steps unless the user says otherwise."""
     return True
 
 
 def make_deterministic():
-    """Makes operations repeat bit by bit, where JAX has not yet started.
+    """Makes operations bitwise reproducible if JAX has not yet started.
 
-    On CPUs they always do.
+    On CPUs they always are.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if _DETERMINISTIC not in flags:

@@ -1,4 +1,4 @@
-"""Replicas on JAX: one, since one program runs on all devices."""
+"""Replicas on JAX: a single one, since one program runs on all devices."""
 
 
 def num_replicas():
@@ -12,10 +12,10 @@ def in_strategy(model):
 
 
 def share_of_replica(mean, count):
-    """What a replica adds to the mean over the global batch: all of it."""
+    """A replica's share of the mean over the global batch: all of it."""
     return mean
 
 
 def sum_over_replicas(value):
-    """The sum of what every replica has."""
+    """The sum of a value over all replicas."""
     return value

@@ -1,7 +1,7 @@
 """Training on JAX: a step is a function of the state of all variables.
 
-A step is written as on TensorFlow, with variables that are read and assigned.
-Here it runs in a `keras.StatelessScope`, which collects what was assigned.
+Steps are written as on TensorFlow, reading and assigning variables. Here they
+run in a `keras.StatelessScope`, which collects the assigned values.
 """
 
 import functools
@@ -20,7 +20,7 @@ from keras_ffl.backend.steps import ForwardPass, SteppedModel
 
 
 class PulledBackPass(ForwardPass):
-    """A forward pass with the pull-back of `jax.vjp`."""
+    """A forward pass that keeps the pull-back of `jax.vjp`."""
 
     def __init__(self, model, network, x, variables, training=True):
         self._model = model
@@ -59,8 +59,8 @@ class PulledBackPass(ForwardPass):
         if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             optimizer.apply(gradients, self._variables)
             return
-        # Only this way an update can be left out. It is made of all
-        # variables, those that stay being without a gradient.
+        # Only this way can an update be skipped. It takes all variables; those
+        # that keep their values have no gradient.
         known = dict(zip(map(id, self._variables), gradients, strict=True))
         variables = self._model.trainable_variables
         with warnings.catch_warnings():
@@ -84,7 +84,7 @@ class MethodModel(SteppedModel):
     # ----- variables and their values --------------------------------------
 
     def _groups(self):
-        """All variables in the order of Keras' state of a training."""
+        """All variables, grouped in the order of Keras' training state."""
         return (
             self.trainable_variables,
             self.non_trainable_variables,
@@ -93,7 +93,7 @@ class MethodModel(SteppedModel):
         )
 
     def _groups_of_test(self):
-        """Likewise of an evaluation."""
+        """The same for Keras' evaluation state."""
         trainable, others, _, metrics = self._groups()
         return trainable, others, metrics
 
@@ -101,11 +101,11 @@ class MethodModel(SteppedModel):
         return [v for group in self._groups() for v in group]
 
     def scope(self, values=()):
-        """A scope in which variables can be assigned without effect outside.
+        """A scope in which assigning variables has no effect outside.
 
         Args:
-            values: Pairs of a `keras.Variable` and its value within; all
-                others have the value that they have outside.
+            values: Pairs of a `keras.Variable` and its value in the scope;
+                all others have the same value as outside.
 
         Returns:
             `keras.StatelessScope`.
@@ -119,7 +119,7 @@ class MethodModel(SteppedModel):
         return [scope.get_current_value(v) for v in self._all_variables()]
 
     def assign_values(self, values):
-        """Gives all variables the values that `values_in` returned."""
+        """Assigns the values returned by `values_in` to all variables."""
         for variable, value in zip(self._all_variables(), values, strict=True):
             variable.assign(value)
 
@@ -127,7 +127,7 @@ class MethodModel(SteppedModel):
         """Calls a step on the values of groups of variables.
 
         Returns:
-            Tuple of what it returns and the values after it.
+            Tuple of its result and the values after it.
         """
         pairs = _pairs(groups, state)
         with keras.StatelessScope(pairs, collect_losses=True) as scope:
@@ -139,17 +139,17 @@ class MethodModel(SteppedModel):
     # ----- what Keras calls ------------------------------------------------
 
     def train_step(self, state, data):
-        """One training step, or as many as a batch on the device has.
+        """One training step, or as many as a batch on the device holds.
 
         Args:
-            state: Tuple of the values of the trainable and the other
-                variables, the optimizer's and the metrics'.
-            data: Batch `(x, y)` or `(x, y, sample_weight)`, or one of
+            state: Tuple of the values of the trainable variables, the
+                non-trainable, the optimizer's and the metrics'.
+            data: Batch `(x, y)` or `(x, y, sample_weight)`, or a batch of
                 `keras_ffl.backend.jax.feed`.
 
         Returns:
-            Tuple of a dict of the metrics' and loss terms' running means, and
-            the new state.
+            Tuple of a dict of the running means of metrics and loss terms,
+            and the new state.
         """
         batch = data[0] if on_device(data) else None
         if batch is None or len(batch.steps()["example"]) == 1:
@@ -185,12 +185,12 @@ class MethodModel(SteppedModel):
         """Loss and metrics of one batch, with distillation weight 1.
 
         Args:
-            state: Tuple of the values of the trainable and the other
-                variables, and the metrics'.
-            data: As of `train_step`.
+            state: Tuple of the values of the trainable variables, the
+                non-trainable and the metrics'.
+            data: As in `train_step`.
 
         Returns:
-            As of `train_step`.
+            As in `train_step`.
         """
         return self._stateless(
             self.evaluation_step,
@@ -200,15 +200,15 @@ class MethodModel(SteppedModel):
         )
 
     def predict_step(self, state, data):
-        """Logits of one batch, as of `keras.Model.predict_step`."""
+        """Logits of one batch, like `keras.Model.predict_step`."""
         return super().predict_step(state, _prepared(data))
 
     def feed(self, batches):
-        """What Keras is given for `keras_ffl.data.Batches`."""
+        """The form in which Keras receives `keras_ffl.data.Batches`."""
         return feed(batches)
 
     def make_train_function(self, force=False):
-        """As in Keras, with a check of what data sets give."""
+        """As in Keras, with a check of batches from data sets."""
         if self.train_function is None or force:
             super().make_train_function(force)
             self.train_function = with_values_checked(
@@ -216,7 +216,7 @@ class MethodModel(SteppedModel):
             )
 
     def make_test_function(self, force=False):
-        """As in Keras, with a check of what data sets give."""
+        """As in Keras, with a check of batches from data sets."""
         if self.test_function is None or force:
             super().make_test_function(force)
             self.test_function = with_values_checked(
@@ -224,7 +224,7 @@ class MethodModel(SteppedModel):
             )
 
     def _symbolic_build(self, iterator=None, data_batch=None):
-        # Keras builds the metrics here, from a batch as it comes.
+        # Keras builds the metrics here, from a batch before it is prepared.
         check = self.unpacked
         if iterator is not None:
             _, _, batches = next(iter(iterator))
@@ -247,7 +247,7 @@ def _pairs(groups, state):
 
 
 def _prepared(data):
-    """A batch as the network takes it; of one on the device the first step."""
+    """A batch as the network takes it: the first step of one on the device."""
     if not on_device(data):
         return data
     (batch,) = data

@@ -1,8 +1,8 @@
-"""The values of labels and weights, checked on the host before a step on JAX.
+"""Checks the values of labels and weights on the host before a step on JAX.
 
-Arrays are checked before; of a data set this is the only place. On an
-accelerator the batches are on the device already and a step would wait for
-them: there only the first one is checked.
+Arrays are checked earlier; data sets are checked only here. On an accelerator
+the batches are already on the device and a step would wait for them, so only
+the first one is checked there.
 """
 
 import itertools
@@ -16,42 +16,42 @@ from keras_ffl.errors import InputError
 
 
 def said_by(error):
-    """Nothing: what is wrong with a batch is an `InputError` at once."""
+    """Returns None: a bad batch raises `InputError` directly."""
     return None
 
 
 def on_device(batch):
-    """Whether a batch is a `DeviceBatch`, whose labels were checked."""
+    """Whether a batch is a `DeviceBatch`, whose labels are already checked."""
     return isinstance(batch, tuple) and isinstance(batch[0], DeviceBatch)
 
 
 def check_values(model, batch):
-    """Checks a batch that has come from a data set.
+    """Checks a batch from a data set.
 
     Args:
         model: `keras_ffl.backend.MethodModel`.
         batch: `(images, labels)` or `(images, labels, sample_weight)`.
 
     Raises:
-        InputError: The structure, a kind or a value is wrong.
+        InputError: The structure, a type or a value is wrong.
     """
     _, *given = model.unpacked(batch)
-    # Of several processes none has all of a batch.
+    # With several processes, none of them has the whole batch.
     if all(getattr(each, "is_fully_addressable", True) for each in given):
         given = (each if each is None else np.asarray(each) for each in given)
         checked_arrays(*given, model.num_classes, model.heads)
 
 
 def with_values_checked(model, function, groups):
-    """A function of Keras that runs steps, with a check before each.
+    """Adds a check before each step to Keras' function that runs them.
 
     Args:
         model: `keras_ffl.backend.MethodModel`.
         function: Function of the state and an iterator of batches.
-        groups: Function that gives the groups of variables in the state.
+        groups: Function that returns the groups of variables in the state.
 
     Returns:
-        Function likewise.
+        Function of the same arguments.
     """
     if jax.default_backend() != "cpu":
         return function
@@ -63,7 +63,7 @@ def with_values_checked(model, function, groups):
                 if not on_device(batch):
                     check_values(model, batch)
         except InputError:
-            # Keras has taken the values from the variables.
+            # Keras has moved the values out of the variables.
             for group, values in zip(groups(), state, strict=True):
                 for variable, value in zip(group, values, strict=True):
                     variable.assign(value)

@@ -1,4 +1,4 @@
-"""Devices and workers of TensorFlow: `tf.distribute` by name."""
+"""TensorFlow's devices and workers: `tf.distribute` strategies by name."""
 
 import json
 import os
@@ -19,7 +19,7 @@ class ReplicaDevices(Devices):
     def __init__(self, strategy):
         self.strategy = strategy
         self.count = self.replicas = strategy.num_replicas_in_sync
-        # A TPU's programs are compiled for fixed shapes.
+        # TPU programs are compiled for fixed shapes.
         self.static_shapes = isinstance(strategy, tf.distribute.TPUStrategy)
 
     def scope(self):
@@ -31,26 +31,26 @@ class WorkerDevices(Workers, ReplicaDevices):
 
 
 def make_devices(name="auto"):
-    """The devices of a strategy's name.
+    """Makes the devices of a named strategy.
 
-    To be called before anything else of TensorFlow, since workers connect
-    when their strategy is made.
+    Call it before any other use of TensorFlow, since workers connect when
+    their strategy is made.
 
     Args:
         name: "one": the first device. "mirrored": all GPUs of this machine,
             or all logical CPUs if there are several and no GPU.
             "multi_worker": the workers of the environment variable TF_CONFIG,
-            each with all its GPUs. "tpu": the TPU of this machine, or of the
-            environment variable TPU_NAME. "auto": multi_worker where TF_CONFIG
-            names workers, tpu where there is one, mirrored with several GPUs,
-            else one.
+            each with all its GPUs. "tpu": the TPU of this machine, or the one
+            in the environment variable TPU_NAME. "auto": multi_worker if
+            TF_CONFIG is set, tpu if there is one, mirrored for several GPUs,
+            otherwise one.
 
     Returns:
         `keras_ffl.backend.devices.Devices`.
 
     Raises:
-        InputError: The name is unknown, the devices are not there, or
-            TF_CONFIG names no workers.
+        InputError: The name is unknown, the devices don't exist, or
+            TF_CONFIG doesn't name workers.
     """
     check_strategy(name)
     if name == "auto":
@@ -68,13 +68,13 @@ def make_devices(name="auto"):
 def split_cpu(devices):
     """Splits the CPU into several devices, to try replicas without GPUs.
 
-    To be called before anything else of TensorFlow.
+    Call it before any other use of TensorFlow.
 
     Args:
         devices: Int >= 1.
 
     Raises:
-        InputError: `devices` is smaller, or TensorFlow has started already.
+        InputError: `devices` is smaller, or TensorFlow has already started.
     """
     with splitting_cpu(devices, "TensorFlow"):
         (cpu,) = tf.config.list_physical_devices("CPU")
@@ -104,7 +104,7 @@ def _several():
 
 
 def _check_tf_config(text):
-    """An InputError unless TF_CONFIG names workers and which one this is."""
+    """Raises `InputError` unless TF_CONFIG names workers and which this is."""
     example = (
         '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, '
         '"task": {"type": "worker", "index": 0}}'
@@ -137,7 +137,7 @@ def _tpu():
         )
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
-    # What is raised depends on where the search for a TPU ends.
+    # The exception depends on where the search for a TPU fails.
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(

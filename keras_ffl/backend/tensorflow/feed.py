@@ -1,4 +1,4 @@
-"""Batches on their way to a step on TensorFlow: `tf.data`."""
+"""Feeds batches to steps on TensorFlow through `tf.data`."""
 
 import dataclasses
 
@@ -10,14 +10,14 @@ from keras_ffl.optional import tensorflow as tf
 
 
 def feed(batches, strategy):
-    """Batches as `fit`, `evaluate` and `predict` take them.
+    """Batches in the form for `fit`, `evaluate` and `predict`.
 
-    They are augmented on the host, and normalised within the step: until then
-    images are bytes, unless they are mixed or cut out.
+    They are augmented on the host and normalised within the step. Until then
+    images are uint8, unless CutMix, MixUp or cutout makes them float32.
 
     Args:
         batches: `keras_ffl.data.Batches`.
-        strategy: `tf.distribute.Strategy` of the model. Each of its replicas
+        strategy: The model's `tf.distribute.Strategy`. Each of its replicas
             gets its slice of every batch.
 
     Returns:
@@ -25,7 +25,7 @@ def feed(batches, strategy):
         and labels.
 
     Raises:
-        InputError: If several steps are wanted in one call.
+        InputError: `batches.options.steps_per_call` is greater than 1.
     """
     if batches.options.steps_per_call > 1:
         raise InputError(
@@ -48,7 +48,7 @@ def feed(batches, strategy):
 def _dataset(batches):
     first, stop = batches.slices[:, 2:].T
     sizes = set((stop - first).tolist())
-    # Where all batches are of one size their static shape says so: a TPU's
+    # If all batches have the same size, their static shape carries it: TPU
     # programs are compiled for it.
     static = sizes.pop() if len(sizes) == 1 else None
     mean, scale, *_ = batches.constants
@@ -70,10 +70,10 @@ def normalized_batch(data):
     """A batch as the network takes it.
 
     Args:
-        data: Batch, the first of whose parts may be `Pixels`.
+        data: Batch whose first part may be `Pixels`.
 
     Returns:
-        Batch of the same structure, its images normalised.
+        Batch of the same structure with normalised images.
     """
     if isinstance(data, tuple) and isinstance(data[0], Pixels):
         return normalized(*data[0]), *data[1:]

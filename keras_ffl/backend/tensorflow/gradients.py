@@ -8,14 +8,14 @@ def gradients_of(function, tensors):
 
     Args:
         function: Function from a list of float tensors to one float tensor.
-            It updates no variable.
-        tensors: List of float tensors, where the gradients are taken.
+            It must not update variables.
+        tensors: List of float tensors, the point of the gradients.
 
     Returns:
-        List of tensors of the shapes of `tensors`; zeros where the values
-        don't depend on one.
+        List of tensors of the shapes of `tensors`; zeros for those that the
+        values don't depend on.
     """
-    # No gradient of a variable is wanted, so none is recorded.
+    # Gradients of variables aren't needed, so they aren't recorded.
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(tensors)
         values = function(tensors)

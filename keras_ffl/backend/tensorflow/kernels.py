@@ -10,17 +10,17 @@ def fused_batch_norm(
 
     Args:
         inputs: Tensor (batch, h, w, C) in float32, float16 or bfloat16.
-        gamma: float32 tensor (C,), as all that follow.
-        beta: Offset.
-        mean: Moving mean.
-        variance: Moving variance.
+        gamma: float32 tensor (C,), the scale.
+        beta: float32 tensor (C,), the offset.
+        mean: float32 tensor (C,), the moving mean.
+        variance: float32 tensor (C,), the moving variance.
         epsilon: Float > 0.
-        momentum: Float, the share of the old moving averages that is kept.
-        training: Bool, whether the statistics are those of the batch.
+        momentum: Float, the weight of the old moving averages.
+        training: Bool, whether to use the statistics of the batch.
 
     Returns:
-        Tuple of the normalised inputs and what the moving averages become.
-        The variance in the moving average is the unbiased one.
+        Tuple of the normalised inputs, the new moving mean and the new moving
+        variance, which averages the unbiased batch variance.
     """
     outputs, new_mean, new_variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=inputs,
@@ -36,16 +36,16 @@ def fused_batch_norm(
 
 
 def momentum_kernel():
-    """The kernel of SGD with momentum, or None where there is none.
+    """The kernel of SGD with momentum, or None under a strategy.
 
-    It takes TensorFlow's own variables; a strategy has copies of them.
+    It takes TensorFlow's own variables, of which a strategy has copies.
     """
     return None if tf.distribute.has_strategy() else _apply_momentum
 
 
 def _apply_momentum(variable, buffer, gradient, rate, momentum, nesterov):
     tf.raw_ops.ResourceApplyMomentum(
-        # Keras hands over its own variables as TensorFlow's.
+        # Keras passes the TensorFlow variables behind its own.
         var=variable.handle,
         accum=buffer.value.handle,
         lr=rate,

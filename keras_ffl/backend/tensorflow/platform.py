@@ -14,7 +14,7 @@ def has_accelerator():
 
 
 def prefers_xla():
-    """Whether steps are compiled by XLA unless the user says otherwise.
+    """Whether XLA compiles steps unless the user says otherwise.
 
     On CPUs XLA's convolutions are slower than TensorFlow's own.
     """
@@ -22,5 +22,5 @@ def prefers_xla():
 
 
 def make_deterministic():
-    """Makes operations repeat bit by bit; TensorFlow has no way back."""
+    """Makes operations bitwise reproducible; TensorFlow can't undo this."""
     tf.config.experimental.enable_op_determinism()

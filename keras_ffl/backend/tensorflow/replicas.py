@@ -1,4 +1,4 @@
-"""What a model has to know about its replicas."""
+"""What a model must know about its replicas."""
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ def in_strategy(model):
         model: `keras.Model`.
 
     Returns:
-        Bool, true in a strategy's scope and for a model that was made there.
+        Bool, True in a strategy's scope and for models made in one.
     """
     made_in = model.distribute_strategy
     return tf.distribute.has_strategy() or (
@@ -31,17 +31,17 @@ def in_strategy(model):
 
 
 def share_of_replica(mean, count):
-    """What a replica adds to the mean over the global batch.
+    """A replica's share of the mean over the global batch.
 
-    Replicas may have different numbers of samples, as in the last batch of
-    an epoch. With equal numbers this is `mean / num_replicas()`.
+    Replicas may have different numbers of samples, for example in the last
+    batch of an epoch. With equal numbers this is `mean / num_replicas()`.
 
     Args:
         mean: Scalar tensor, the mean over the replica's samples.
-        count: Int or scalar tensor, how many they are.
+        count: Int or scalar tensor, the number of those samples.
 
     Returns:
-        Scalar tensor; `mean` itself where there is one replica.
+        Scalar tensor; `mean` itself for a single replica.
     """
     if num_replicas() == 1:
         return mean
@@ -50,35 +50,35 @@ def share_of_replica(mean, count):
 
 
 def sum_over_replicas(value):
-    """The sum of what every replica has; to be called in each replica.
+    """The sum of a value over all replicas, each of which must call this.
 
     Args:
         value: Float tensor of the same shape in each.
 
     Returns:
-        Tensor of that shape; `value` itself where there is one replica.
+        Tensor of that shape; `value` itself for a single replica.
         Gradients flow through it.
     """
     if num_replicas() == 1:
         return value
     context = tf.distribute.get_replica_context()
     if context is None:
-        # Keras builds a model symbolically, outside of any replica.
+        # Keras builds models symbolically, outside of any replica.
         return value
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
 def agreed_if_finite(gradients):
-    """Makes gradients NaN that are not finite on some other replica.
+    """Makes gradients NaN on all replicas if they aren't finite on one.
 
-    Keras' `LossScaleOptimizer` skips a step by the gradients of one replica,
-    before they are summed. So all of them have to say the same.
+    Keras' `LossScaleOptimizer` decides whether to skip a step from one
+    replica's gradients, before they are summed. So all replicas must agree.
 
     Args:
         gradients: List of tensors or None.
 
     Returns:
-        List like it; the gradients themselves where there is one replica.
+        List of the same structure; `gradients` itself for a single replica.
     """
     if num_replicas() == 1:
         return gradients
@@ -96,21 +96,21 @@ def agreed_if_finite(gradients):
 
 
 def function_of_replicas(strategy, step, steps_per_execution=1):
-    """What `fit` or `evaluate` call for a batch, under a strategy.
+    """The function that `fit` or `evaluate` call per batch under a strategy.
 
-    Keras reduces a step's results in a way that fails for scalars of several
-    processes (keras-team/keras#20585). One device in a process goes the same
-    way under a strategy, so that what is tested with replicas in one process
-    is what runs in several.
+    Keras' way of reducing a step's results fails for scalars of several
+    processes (keras-team/keras#20585). Any strategy uses this function, even
+    with one device per process, so that tests with replicas in one process
+    cover the code that runs in several.
 
     Args:
         strategy: `tf.distribute.Strategy`.
-        step: Function of a batch that gives a dict of scalars.
+        step: Function from a batch to a dict of scalars.
         steps_per_execution: Int >= 1.
 
     Returns:
-        Function of an iterator of distributed batches that gives the dict,
-        each value the mean over the replicas.
+        Function from an iterator of distributed batches to the dict, each
+        value averaged over the replicas.
     """
 
     def one_step(batch):
@@ -131,7 +131,7 @@ def function_of_replicas(strategy, step, steps_per_execution=1):
     def execute(iterator):
         if isinstance(iterator, tf.distribute.DistributedIterator):
             return several_steps(iterator)
-        # `train_on_batch` gives a generator.
+        # `train_on_batch` passes a generator.
         return one_step_of_batch(next(iterator))
 
     return execute

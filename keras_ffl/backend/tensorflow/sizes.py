@@ -4,15 +4,15 @@ from keras_ffl.optional import tensorflow as tf
 
 
 def same_size_in_step(maps, message):
-    """Makes the check of maps of unknown heights and widths part of the step.
+    """Adds a check that maps of unknown heights and widths agree to the step.
 
     Args:
-        maps: List of tensors (batch, h, w, C_k), symbolic ones.
-        message: What the `tf.errors.InvalidArgumentError` says that the step
-            raises where heights or widths differ.
+        maps: List of symbolic tensors (batch, h, w, C_k).
+        message: Message of the `tf.errors.InvalidArgumentError` that the step
+            raises if heights or widths differ.
 
     Returns:
-        The maps, a list; what is computed from these comes after the check.
+        List of the maps; anything computed from these runs after the check.
     """
     shapes = [tf.shape(x) for x in maps]
     size = shapes[0][1:3]
@@ -21,7 +21,7 @@ def same_size_in_step(maps, message):
         for shape in shapes[1:]
     ]
     with tf.control_dependencies(checks):
-        # XLA drops the checks; it can't compile this for maps that differ.
+        # XLA drops the checks, but can't compile this for maps that differ.
         return [
             tf.reshape(x, [shape[0], size[0], size[1], x.shape[-1]])
             for x, shape in zip(maps, shapes)

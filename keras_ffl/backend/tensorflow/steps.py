@@ -17,7 +17,7 @@ from keras_ffl.optional import tensorflow as tf
 
 
 class TapedPass(ForwardPass):
-    """A forward pass on a `tf.GradientTape`."""
+    """A forward pass recorded on a `tf.GradientTape`."""
 
     def __init__(self, model, network, x, variables, training=True):
         self._model = model
@@ -45,7 +45,7 @@ class TapedPass(ForwardPass):
 
 
 class MethodModel(SteppedModel):
-    """A model whose steps run on TensorFlow, on replicas too."""
+    """A model whose steps run on TensorFlow, also on replicas."""
 
     forward_pass_class = TapedPass
 
@@ -56,7 +56,7 @@ class MethodModel(SteppedModel):
             data: Batch `(x, y)` or `(x, y, sample_weight)`.
 
         Returns:
-            Dict of the metrics' and loss terms' running means.
+            Dict of the running means of metrics and loss terms.
         """
         return self.training_step(*self._checked(data))
 
@@ -67,19 +67,19 @@ class MethodModel(SteppedModel):
             data: Batch `(x, y)` or `(x, y, sample_weight)`.
 
         Returns:
-            Dict of the metrics' and loss terms' running means.
+            Dict of the running means of metrics and loss terms.
         """
         return self.evaluation_step(*self._checked(data))
 
     def _checked(self, data):
-        """What `unpacked` returns, values checked where that is possible."""
+        """The unpacked batch, its values checked where that is possible."""
         batch = self.unpacked(normalized_batch(data))
         if self.jit_compile or has_accelerator():
             return batch
         return values_checked(*batch, self.num_classes)
 
     def predict_step(self, data):
-        """Logits of one batch, as of `keras.Model.predict_step`."""
+        """Logits of one batch, like `keras.Model.predict_step`."""
         return super().predict_step(normalized_batch(data))
 
     def feed(self, batches):
@@ -87,12 +87,11 @@ class MethodModel(SteppedModel):
         return feed(batches, self.distribute_strategy)
 
     def make_train_function(self, force=False):
-        """As in Keras, and over replicas in several processes as well.
+        """As in Keras, but works with replicas in several processes too.
 
-        Methods with turns get one compiled function for each, chosen before
-        every step: the half of a network that is frozen costs no backward
-        pass, and no condition stands in the graph (replicas could not update
-        within one).
+        Methods with turns get one compiled function per turn, chosen before
+        every step. So the frozen half of a network costs no backward pass and
+        the graph has no condition (replicas can't update within one).
         """
         if self.train_function is not None and not force:
             return
@@ -120,20 +119,20 @@ class MethodModel(SteppedModel):
         )
 
     def make_test_function(self, force=False):
-        """As in Keras, and over replicas in several processes as well."""
+        """As in Keras, but works with replicas in several processes too."""
         if not in_strategy(self):
             super().make_test_function(force)
         elif self.test_function is None or force:
-            # One step each: Keras gets no result of an execution that runs
-            # out of data.
+            # One step per execution: Keras gets no result from an execution
+            # that runs out of data.
             self.test_function = function_of_replicas(
                 self.distribute_strategy, self.test_step
             )
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Keras builds the metrics here, from the mean of a batch over the
-        # replicas, which fails for labels and over several processes. One
-        # replica's part of the batch does as well.
+        # replicas, which fails for labels and with several processes. One
+        # replica's part of the batch serves just as well.
         if in_strategy(self) and iterator is not None:
             data_batch = first_of_replica(
                 self.distribute_strategy, iterator._get_iterator()

@@ -1,8 +1,8 @@
-"""The values of labels and weights, checked within a step on TensorFlow.
+"""Checks the values of labels and weights within a step on TensorFlow.
 
-Arrays are checked before; of a data set this is the only place. XLA drops
-such checks, and on an accelerator a step would wait for them, so that they
-stand in the graphs of steps on CPUs alone.
+Arrays are checked earlier; data sets are checked only here. XLA drops such
+checks, and on an accelerator a step would wait for them, so only the graphs of
+steps on CPUs contain them.
 """
 
 import re
@@ -10,14 +10,15 @@ import re
 from keras_ffl.labels import is_sparse, tolerance
 from keras_ffl.optional import tensorflow as tf
 
-# By it an error of the graph is known as one of these.
+# Identifies errors raised by these checks.
 _MARK = "keras_ffl: "
 
 
 def values_checked(x, y, sample_weight, num_classes):
-    """A batch that can only be used once its values proved good.
+    """A batch that can be used only after its values have been checked.
 
-    The images wait too, so that a forward pass moves no averages.
+    The images wait as well, so that a bad batch doesn't reach a forward pass
+    and move averages.
 
     Args:
         x: Tensor of images, or a structure of them.
@@ -34,7 +35,7 @@ def values_checked(x, y, sample_weight, num_classes):
     if sample_weight is not None:
         sample_weight = tf.convert_to_tensor(sample_weight)
         checks += _check_weights(sample_weight)
-    # Executed eagerly, a check is over and gives nothing to wait for.
+    # In eager mode a check has already run and returns nothing to wait for.
     with tf.control_dependencies([each for each in checks if each is not None]):
         x, y = tf.nest.map_structure(tf.identity, (x, y))
         if sample_weight is not None:
@@ -45,17 +46,17 @@ def values_checked(x, y, sample_weight, num_classes):
 
 
 def said_by(error):
-    """What a check said, None where the error is another one."""
+    """The message of a failed check, None for any other error."""
     found = re.search(rf"assertion failed: \[{_MARK}(.*)", str(error))
     if found is None:
         return None
-    # Executed eagerly, the operation's name comes after.
+    # In eager mode the operation's name follows.
     said, *_ = found.group(1).split(" [Op:")
     return re.sub(r"[\[\]]", "", said).strip()
 
 
 def _check_integers(y, num_classes):
-    # Of a replica without samples they are the largest and smallest numbers.
+    # For a replica without samples these are the dtype's largest and smallest.
     low, high = tf.reduce_min(y), tf.reduce_max(y)
     good = (tf.cast(low, "float64") >= 0) & (
         tf.cast(high, "float64") < num_classes
@@ -109,8 +110,8 @@ def _check_weights(sample_weight):
 
 
 def _check(good, message, *data):
-    # Not `tf.debugging.Assert`, which makes a condition of it, with a graph
-    # for each outcome.
+    # Not `tf.debugging.Assert`, which creates a condition with a graph for each
+    # outcome.
     return tf.raw_ops.Assert(
         condition=good, data=[_MARK + message, *data], summarize=1
     )

@@ -1,4 +1,4 @@
-"""What several processes that train one model have to agree on."""
+"""What several processes that train one model must agree on."""
 
 import contextlib
 
@@ -10,7 +10,7 @@ from keras_ffl.optional import tensorflow as tf
 
 
 class Workers:
-    """The part of `Devices` that differs where there are several processes.
+    """The part of `Devices` that differs with several processes.
 
     Attributes:
         strategy: `tf.distribute.MultiWorkerMirroredStrategy`.
@@ -18,7 +18,7 @@ class Workers:
 
     @property
     def process(self):
-        """This process among all, as `keras_ffl.data.Share`."""
+        """This process' `keras_ffl.data.Share` among all processes."""
         resolver = self.strategy.cluster_resolver
         workers = len(resolver.cluster_spec().job_tasks("worker"))
         return Share(resolver.task_id, 1, workers)
@@ -29,7 +29,7 @@ class Workers:
         return self.process.first == 0
 
     def sum_over_processes(self, values):
-        """As of `Devices`."""
+        """As in `Devices`."""
         local = self.strategy.num_replicas_in_sync // self.process.total
         share = tf.constant(values, tf.float64) / local
         return self.strategy.reduce(
@@ -37,7 +37,7 @@ class Workers:
         ).numpy()
 
     def check_same(self, value, what):
-        """As of `Devices`."""
+        """As in `Devices`."""
         mine = np.array([1.0, value, value**2])
         workers, total, squares = self.sum_over_processes(mine).tolist()
         if workers * squares != total**2:
@@ -49,7 +49,7 @@ class Workers:
 
     @contextlib.contextmanager
     def running(self):
-        """As of `Devices`; TensorFlow's errors become a `WorkerLost`."""
+        """As in `Devices`; turns TensorFlow's errors into `WorkerLost`."""
         lost = (
             tf.errors.AbortedError,
             tf.errors.CancelledError,
@@ -61,13 +61,13 @@ class Workers:
             yield
         except lost as error:
             lines = str(error).strip().splitlines()
-            # The first lines of a graph's error say where in the code it
-            # happened, not why.
+            # The first lines of a graph's error say where in the code it was
+            # raised, not why.
             reason = next(
                 (each for each in lines if "aborted" in each), lines[0]
             )
             raise WorkerLost(
-                "another worker is gone or can't be reached; start all of them "
-                "again, training resumes from the last checkpoint "
+                "another worker has ended or can't be reached; restart all of "
+                "them to resume training from the last checkpoint "
                 f"({reason})"
             ) from error
