@@ -29,7 +29,7 @@ from benchmarks import (  # noqa: E402
     step,
 )
 from benchmarks import input as input_part  # noqa: E402
-from benchmarks.report import describe_machine, format_part  # noqa: E402
+from benchmarks.printout import describe_machine, format_part  # noqa: E402
 
 from keras_ffl import backend, cli  # noqa: E402
 from keras_ffl.errors import InputError  # noqa: E402

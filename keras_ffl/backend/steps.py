@@ -5,7 +5,7 @@ import contextlib
 import keras
 
 from keras_ffl.backend.counting import OneCount
-from keras_ffl.batches import unpacked
+from keras_ffl.batch_parts import unpacked
 from keras_ffl.data import Batches
 from keras_ffl.errors import InputError
 
@@ -87,7 +87,7 @@ class SteppedModel(keras.Model):
         """Images, labels and weights (or None) of a batch.
 
         Raises:
-            InputError: As in `keras_ffl.batches.unpacked`.
+            InputError: As in `keras_ffl.batch_parts.unpacked`.
         """
         return unpacked(batch, self.num_classes, self.heads)
 

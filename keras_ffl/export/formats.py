@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from keras_ffl.errors import InputError
-from keras_ffl.export.checks import check_backend, check_images, check_info
+from keras_ffl.export.exportable import check_backend, check_images, check_info
 from keras_ffl.export.saved_model import export_head
 from keras_ffl.export.stock import stock_head
 

@@ -6,7 +6,7 @@ import keras
 
 from keras_ffl.data import decode_image, normalize
 from keras_ffl.errors import InputError
-from keras_ffl.export.checks import check_backend, check_info
+from keras_ffl.export.exportable import check_backend, check_info
 from keras_ffl.export.stock import inference_classifier
 
 

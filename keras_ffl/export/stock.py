@@ -5,7 +5,7 @@ import numpy as np
 from absl import logging
 
 from keras_ffl.errors import InputError
-from keras_ffl.export.checks import check_info
+from keras_ffl.export.exportable import check_info
 from keras_ffl.export.folding import fold_batch_normalization
 from keras_ffl.layers import (
     BatchNormalization,

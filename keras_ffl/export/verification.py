@@ -14,7 +14,7 @@ from keras_ffl.evaluation import (
     format_table,
     head_logits,
 )
-from keras_ffl.export.checks import check_images, check_info
+from keras_ffl.export.exportable import check_images, check_info
 from keras_ffl.export.formats import FORMATS, size_on_disk
 
 # Largest difference of a probability, and of a quantised head's error in

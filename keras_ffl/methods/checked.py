@@ -7,7 +7,7 @@ import types
 import keras
 
 from keras_ffl.backend import MethodModel, said_by
-from keras_ffl.batches import checked_arrays, described, parts_of
+from keras_ffl.batch_parts import checked_arrays, described, parts_of
 from keras_ffl.errors import InputError
 
 

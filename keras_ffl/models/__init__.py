@@ -1,11 +1,11 @@
 """Networks: from an image to a feature map and logits."""
 
-from keras_ffl.models.analysis import count_multiply_adds, count_parameters
 from keras_ffl.models.applications import (
     application,
     application_preprocessing,
 )
 from keras_ffl.models.branching import build_branches
+from keras_ffl.models.costs import count_multiply_adds, count_parameters
 from keras_ffl.models.imagenet_resnet import imagenet_resnet
 from keras_ffl.models.networks import NETWORKS, build
 from keras_ffl.models.resnet import resnet

@@ -12,7 +12,7 @@ from keras_ffl import backend, data
 from keras_ffl.callbacks import TimeLimit
 from keras_ffl.errors import Unfinished
 from keras_ffl.training.fit_arguments import check_batches, fit_arguments
-from keras_ffl.training.memory import check_memory
+from keras_ffl.training.memory_estimate import check_memory
 from keras_ffl.training.parts import build_model, load_data
 from keras_ffl.training.results import closing, results, writers
 from keras_ffl.workdir import Workdir

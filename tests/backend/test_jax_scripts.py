@@ -269,7 +269,7 @@ tables.TABLES["tiny"] = lambda: tables.Table(
     "Tiny",
     (
         tables.Entry("row", "error", base, "vanilla",
-                           tables.Figure(50.0, 1.0, 3)),
+                           tables.PrintedError(50.0, 1.0, 3)),
     ),
 )
 script = sys.argv.pop(1)

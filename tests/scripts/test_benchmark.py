@@ -142,8 +142,8 @@ def test_parts_have_tables_and_ratios(benchmarks, monkeypatch, part):
     monkeypatch.setattr(module, "take_turns", pretend)
     result = module.run(2)
     assert result["rows"] and result["ratios"]
-    report = benchmarks("report")
-    text = report.format_part(part, result, report.describe_machine())
+    printout = benchmarks("printout")
+    text = printout.format_part(part, result, printout.describe_machine())
     assert all(f"| {name} |" in text for name in result["ratios"])
     if part == "step":
         assert result["ratios"]["ffl/vanilla"]["median"] == 1 / 3

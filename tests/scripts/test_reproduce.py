@@ -23,7 +23,7 @@ tables.TABLES["tiny"] = lambda: tables.Table(
     "Tiny",
     tuple(
         tables.Entry(row, "error", dataclasses.replace(base, **changes),
-                           "vanilla", tables.Figure(50.0, 1.0, 3))
+                           "vanilla", tables.PrintedError(50.0, 1.0, 3))
         for row, changes in (
             ("first", {{}}),
             ("broken", {{"networks": ("vgg",)}}),

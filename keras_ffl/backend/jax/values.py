@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from keras_ffl.backend.jax.feed import DeviceBatch
-from keras_ffl.batches import checked_arrays
+from keras_ffl.batch_parts import checked_arrays
 from keras_ffl.errors import InputError
 
 

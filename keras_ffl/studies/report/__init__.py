@@ -1,6 +1,6 @@
 """Finished runs, shown: pictures, numbers and one page of both."""
 
-from keras_ffl.studies.report.figure import write_figure
-from keras_ffl.studies.report.report import write_report
+from keras_ffl.studies.report.run_figure import write_figure
+from keras_ffl.studies.report.run_report import write_report
 
 __all__ = ["write_figure", "write_report"]

@@ -6,7 +6,7 @@ from keras_ffl.config import Config
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class PrintedError:
     """An error as the paper prints it, in percent.
 
     Attributes:
@@ -27,7 +27,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One figure of a table.
+    """One error of a table.
 
     Attributes:
         row: Label of the row.
@@ -35,7 +35,7 @@ class Entry:
         config: `keras_ffl.config.Config` of the runs, whatever their seed.
         head: Name of a head, or "sub" for the mean over the sub-networks
             within each run.
-        paper: `Figure`, or None where the paper has none.
+        paper: `PrintedError`, or None where the paper has none.
         metric: "top1_error" or "top5_error".
     """
 
@@ -43,7 +43,7 @@ class Entry:
     column: str
     config: Config
     head: str
-    paper: Figure | None = None
+    paper: PrintedError | None = None
     metric: str = "top1_error"
 
 

@@ -3,11 +3,11 @@
 import os
 
 from keras_ffl.errors import InputError
-from keras_ffl.studies.tables import plan, report, runner
+from keras_ffl.studies.tables import plan, run_cells, table_files
 from keras_ffl.studies.tables.cells import cells_of
-from keras_ffl.studies.tables.results import collect
-from keras_ffl.studies.tables.scaling import scaled_table
-from keras_ffl.studies.tables.tables import table as find_table
+from keras_ffl.studies.tables.entry_results import collect
+from keras_ffl.studies.tables.paper_tables import table as find_table
+from keras_ffl.studies.tables.smaller_tables import scaled_table
 from keras_ffl.workdir import folder_path
 
 SCALED_EPOCHS = 10
@@ -59,7 +59,7 @@ def reproduce(
     if scale:
         entries = scaled_table(entries, epochs)
     all_cells = cells_of(entries, runs, workdir, data_dir)
-    cells = runner.shard_of(all_cells, shard)
+    cells = run_cells.shard_of(all_cells, shard)
     if plan_only:
         _print_plan(entries, cells, jobs)
         return True
@@ -68,11 +68,11 @@ def reproduce(
 
     def write():
         results = collect(entries, runs, workdir)
-        return report.write(entries, results, workdir, command, scale)
+        return table_files.write(entries, results, workdir, command, scale)
 
     path = write()
     if not report_only:
-        runner.run(cells, jobs, write, imports)
+        run_cells.run(cells, jobs, write, imports)
         path = write()
     _print_summary(cells, path)
     return report_only or not any(cell.failure() for cell in cells)
@@ -134,7 +134,7 @@ def _described(estimate):
 def _print_plan(entries, cells, jobs):
     print(f"{entries.title}: {len(cells)} cells\n")
     total, unknown = 0.0, 0
-    with runner.pinned(runner.cpu_shares(jobs)[0]):
+    with run_cells.pinned(run_cells.cpu_shares(jobs)[0]):
         for estimate in plan.estimates(cells):
             print(f"{estimate.cell.name}: {_described(estimate)}", flush=True)
             total += estimate.seconds or 0.0

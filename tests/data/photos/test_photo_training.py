@@ -21,7 +21,7 @@ from keras_ffl.config import Config
 from keras_ffl.evaluation import evaluate_heads
 from keras_ffl.export import export_head
 from keras_ffl.studies.report import write_figure, write_report
-from keras_ffl.studies.report.figure import _labels_of_folders
+from keras_ffl.studies.report.run_figure import _labels_of_folders
 from keras_ffl.workdir import Workdir
 
 

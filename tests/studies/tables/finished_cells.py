@@ -3,7 +3,7 @@
 import json
 
 from keras_ffl.config import Config
-from keras_ffl.studies.tables import Entry, Figure, Table
+from keras_ffl.studies.tables import Entry, PrintedError, Table
 from keras_ffl.studies.tables.cells import cell_of
 
 FFL = Config(dataset="digits", networks=("resnet8",), epochs=2)
@@ -13,13 +13,13 @@ VANILLA = Config(
 
 
 def small_table():
-    """Two methods, three entries; the paper has figures for two of them."""
+    """Two methods, three entries; the paper has errors of two of them."""
     return Table(
         "small",
         "A small table",
         (
-            Entry("FFL", "fused", FFL, "fused", Figure(25.0, 0.3, 10)),
-            Entry("FFL", "sub", FFL, "sub", Figure(27.0, 0.4, 10, 26.5)),
+            Entry("FFL", "fused", FFL, "fused", PrintedError(25.0, 0.3, 10)),
+            Entry("FFL", "sub", FFL, "sub", PrintedError(27.0, 0.4, 10, 26.5)),
             Entry("alone", "fused", VANILLA, "vanilla"),
         ),
         ("A note.",),

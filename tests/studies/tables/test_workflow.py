@@ -4,7 +4,7 @@ import pytest
 from finished_cells import finish_ffl, small_table
 
 from keras_ffl.errors import InputError
-from keras_ffl.studies.tables import TABLES, reproduce, runner
+from keras_ffl.studies.tables import TABLES, reproduce, run_cells
 from keras_ffl.studies.tables.cells import store_failure
 
 
@@ -39,7 +39,7 @@ def test_workdir_that_is_a_file(tmp_path):
 
 
 def test_report_only(small, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(runner, "run", None)
+    monkeypatch.setattr(run_cells, "run", None)
     cell = finish_ffl(tmp_path, 0, 24.0, (26.0, 27.0))
     assert reproduce("small", tmp_path, runs=2, report_only=True)
     text = (tmp_path / "table_small.md").read_text()
@@ -58,19 +58,19 @@ def test_failed_cells_make_the_run_fail(small, tmp_path, monkeypatch, capsys):
         store_failure(cells[-1].path, "out of memory")
         changed()
 
-    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(run_cells, "run", run)
     assert not reproduce("small", tmp_path, data_dir="there", jobs=2)
     assert [cell.config.data_dir for cell in ran] == ["there"] * 2
     text = (tmp_path / "table_small.md").read_text()
     assert "failed: out of memory" in text
     assert f"failed: {ran[-1].name}: out of mem" in capsys.readouterr().out
     # The other machine's part has not failed.
-    monkeypatch.setattr(runner, "run", lambda *_: None)
+    monkeypatch.setattr(run_cells, "run", lambda *_: None)
     assert reproduce("small", tmp_path, shard="1/2")
 
 
 def test_scaled_report_has_its_own_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "run", None)
+    monkeypatch.setattr(run_cells, "run", None)
     reproduce("2", tmp_path, scale=True, epochs=7, report_only=True)
     text = (tmp_path / "table_2_scaled.md").read_text()
     assert "Scaled down" in text and "--scale --epochs=7" in text

@@ -11,10 +11,6 @@ from keras_ffl.studies.analysis import confusion, most_confused, per_class_gain
 from keras_ffl.studies.pictures.cam_figure import class_label
 from keras_ffl.studies.pictures.views import drawn, outcome_groups, view
 from keras_ffl.studies.report import charts, page
-from keras_ffl.studies.report.figure import (
-    group_names,
-    renumbered,
-)
 from keras_ffl.studies.report.measures import (
     ask,
     between_heads,
@@ -23,6 +19,10 @@ from keras_ffl.studies.report.measures import (
     shared_confidence,
 )
 from keras_ffl.studies.report.names import readable_names
+from keras_ffl.studies.report.run_figure import (
+    group_names,
+    renumbered,
+)
 from keras_ffl.studies.report.runs import (
     load_test_data,
     open_runs,

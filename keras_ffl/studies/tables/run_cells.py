@@ -14,7 +14,7 @@ import keras_ffl
 from keras_ffl.errors import InputError
 from keras_ffl.studies.tables.cells import BUSY, FAILED, store_failure
 
-_CHILD = "keras_ffl.studies.tables.child"
+_PROGRAM = "keras_ffl.studies.tables.train_cell"
 
 
 def shard_of(cells, shard):
@@ -98,8 +98,8 @@ class _Job:
         }
         with (cell.path / "train.log").open("ab") as log, pinned(cpus):
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", _CHILD, json.dumps(given)],
-                # Open as long as this process lives, see the child.
+                [sys.executable, "-P", "-m", _PROGRAM, json.dumps(given)],
+                # Open as long as this process lives, see `train_cell`.
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -135,7 +135,7 @@ class _Job:
 
 
 def _environment():
-    """The environment of a child, which is to import this very package."""
+    """The environment of a cell's process, which imports this very package."""
     package = str(pathlib.Path(keras_ffl.__file__).parents[1])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {

@@ -8,7 +8,7 @@ import pytest
 from keras_ffl import Config, InputError, preset, training
 from keras_ffl.data import DatasetInfo
 from keras_ffl.models import count_parameters
-from keras_ffl.training import memory
+from keras_ffl.training import memory_estimate
 
 INFO = DatasetInfo("toy", 10, (8, 8, 1), tuple("0123456789"), (0,), (1,), False)
 
@@ -24,7 +24,7 @@ def free(monkeypatch):
     def set_free(number):
         found = types.SimpleNamespace(available=number)
         psutil = types.SimpleNamespace(virtual_memory=lambda: found)
-        monkeypatch.setattr(memory, "psutil", psutil)
+        monkeypatch.setattr(memory_estimate, "psutil", psutil)
 
     return set_free
 
@@ -47,7 +47,7 @@ def free(monkeypatch):
 def test_weights_are_those_of_the_model(settings):
     model = training.build_model(settings, INFO)
     # Without images there is nothing but weights, gradients and momentum.
-    found = memory.least_bytes(settings, INFO, images=0)
+    found = memory_estimate.least_bytes(settings, INFO, images=0)
     actual = 3 * 4 * count_parameters(model)
     # Gates and normalisation around the fused map are left out.
     assert 0.97 * actual < found <= actual
@@ -59,8 +59,8 @@ def test_results_by_hand():
     own = 3 * 2 * 2 * 64
 
     def values(settings, images=7, **options):
-        every = memory.least_bytes(settings, INFO, images, **options)
-        return every - memory.least_bytes(settings, INFO, 0)
+        every = memory_estimate.least_bytes(settings, INFO, images, **options)
+        return every - memory_estimate.least_bytes(settings, INFO, 0)
 
     assert values(config()) == 7 * 2 * 4 * (trunk + 2 * own)
     assert values(config(batch_size=5)) == 5 * 2 * 4 * (trunk + 2 * own)
@@ -91,21 +91,21 @@ def test_results_by_hand():
 def test_what_does_not_fit_is_named(settings, gigabytes, message, free):
     free(gigabytes * 1e9)
     with pytest.raises(InputError, match=message):
-        memory.check_memory(settings, INFO, images=1500)
+        memory_estimate.check_memory(settings, INFO, images=1500)
     free(1e14)
-    memory.check_memory(settings, INFO, images=1500)
+    memory_estimate.check_memory(settings, INFO, images=1500)
 
 
 def test_nothing_is_asked_of_what_is_ordinary():
-    memory.check_memory(config(), INFO, None)
+    memory_estimate.check_memory(config(), INFO, None)
     # Nor where the field has no meaning.
     pair = Config(networks=("resnet8", "wrn_10_1"), options={"branches": 64})
-    memory.check_memory(pair, INFO, None)
+    memory_estimate.check_memory(pair, INFO, None)
 
 
 def test_the_draw_of_weights_does_not_change():
     random.seed(3)
-    memory.least_bytes(config(), INFO, 1)
+    memory_estimate.least_bytes(config(), INFO, 1)
     drawn = random.random()
     random.seed(3)
     assert drawn == random.random()

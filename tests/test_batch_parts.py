@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ffl.batches import checked_arrays, described, unpacked
+from keras_ffl.batch_parts import checked_arrays, described, unpacked
 from keras_ffl.errors import InputError
 
 HEADS = ("fused", "sub_1")

@@ -35,7 +35,7 @@ def write(table, results, root, command, scaled):
 
     Args:
         table: `keras_ffl.studies.tables.Table`.
-        results: List of `keras_ffl.studies.tables.results.Result`.
+        results: List of `keras_ffl.studies.tables.entry_results.Result`.
         root: Folder to write them to.
         command: Str, the command that repeats the table.
         scaled: Whether the table was scaled down.
@@ -165,16 +165,16 @@ def _ours(result, scaled):
     )
 
 
-def _paper(figure):
-    if figure is None:
+def _paper(error):
+    if error is None:
         return ""
-    text = _plus_minus(figure.mean, figure.std)
-    if figure.runs:
-        text += f" ({figure.runs})"
-    if figure.best is not None:
-        text += f", best {figure.best:.2f}"
-    if figure.parameters is not None:
-        text += f", {figure.parameters:.2f} M"
+    text = _plus_minus(error.mean, error.std)
+    if error.runs:
+        text += f" ({error.runs})"
+    if error.best is not None:
+        text += f", best {error.best:.2f}"
+    if error.parameters is not None:
+        text += f", {error.parameters:.2f} M"
     return text
 
 

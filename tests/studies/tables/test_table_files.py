@@ -10,9 +10,9 @@ import pytest
 from finished_cells import finish, finish_ffl, head, small_table
 
 from keras_ffl.errors import InputError
-from keras_ffl.studies.tables import Entry, Figure, Table, report
+from keras_ffl.studies.tables import Entry, PrintedError, Table, table_files
 from keras_ffl.studies.tables.cells import cell_of, store_failure
-from keras_ffl.studies.tables.results import collect, error_of, heads_of
+from keras_ffl.studies.tables.entry_results import collect, error_of, heads_of
 
 FUSED = (24.0, 25.0, 26.5)
 SUBS = ((27.0, 28.0), (27.5, 28.5), (26.0, 27.5))
@@ -61,11 +61,11 @@ def test_one_run_has_no_deviation(root):
     ("paper", "differs"),
     [
         # s = 1.2583, n = 3, against 0.3, n = 10: two deviations are 1.4653.
-        (Figure(25.0 + 1 / 6 + 1.46, 0.3, 10), False),
-        (Figure(25.0 + 1 / 6 + 1.48, 0.3, 10), True),
-        (Figure(25.0 + 1 / 6 - 1.48, 0.3, 10), True),
-        (Figure(50.0, 0.3, 1), None),
-        (Figure(50.0), None),
+        (PrintedError(25.0 + 1 / 6 + 1.46, 0.3, 10), False),
+        (PrintedError(25.0 + 1 / 6 + 1.48, 0.3, 10), True),
+        (PrintedError(25.0 + 1 / 6 - 1.48, 0.3, 10), True),
+        (PrintedError(50.0, 0.3, 1), None),
+        (PrintedError(50.0), None),
         (None, None),
     ],
 )
@@ -77,10 +77,10 @@ def test_marks(root, paper, differs):
     table = dataclasses.replace(table, entries=(entry,))
     results = collect(table, 3, root)
     assert results[0].differs is differs
-    text = report.markdown(table, results, COMMAND, scaled=False)
+    text = table_files.markdown(table, results, COMMAND, scaled=False)
     layout = text.partition("\n\n")[2].partition("## Details")[0]
     assert ("(3) ≠" in layout) == bool(differs)
-    scaled = report.markdown(table, results, COMMAND, scaled=True)
+    scaled = table_files.markdown(table, results, COMMAND, scaled=True)
     assert "≠" not in scaled and "+0.17" not in scaled
 
 
@@ -88,7 +88,7 @@ def test_markdown(root):
     failed = cell_of(small_table().entries[2], 1, root)
     store_failure(failed.path, "the disk is full")
     results = collect(small_table(), 3, root)
-    text = report.markdown(small_table(), results, COMMAND, scaled=False)
+    text = table_files.markdown(small_table(), results, COMMAND, scaled=False)
     lines = text.splitlines()
     assert lines[0] == "# A small table"
     assert f"- Command: `{COMMAND}`" in lines
@@ -111,7 +111,9 @@ def test_markdown(root):
 
 def test_csv(root):
     results = collect(small_table(), 3, root)
-    fused, sub, alone = rows_of(report.csv_text(small_table(), results, False))
+    fused, sub, alone = rows_of(
+        table_files.csv_text(small_table(), results, False)
+    )
     assert (fused["method"], fused["head"], fused["runs"]) == (
         "ffl",
         "fused",
@@ -124,16 +126,16 @@ def test_csv(root):
     assert sub["deployed_parameters"] == "100"
     assert alone["last_epoch_mean"] == "" and alone["paper_mean"] == ""
     assert alone["unfinished"].count("missing") == 3
-    scaled = rows_of(report.csv_text(small_table(), results, True))
+    scaled = rows_of(table_files.csv_text(small_table(), results, True))
     assert scaled[0]["differs"] == "" and scaled[0]["scaled"] == "True"
 
 
 def test_files(root):
     results = collect(small_table(), 3, root)
-    path = report.write(small_table(), results, root, COMMAND, True)
+    path = table_files.write(small_table(), results, root, COMMAND, True)
     assert path == root / "table_small_scaled.md"
     assert path.with_suffix(".csv").exists()
-    report.write(small_table(), results, root, COMMAND, False)
+    table_files.write(small_table(), results, root, COMMAND, False)
     assert (root / "table_small.csv").exists()
     # Nothing half-written stays.
     assert not [p for p in root.iterdir() if p.is_file() and p.name[0] == "."]

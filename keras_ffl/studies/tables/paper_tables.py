@@ -1,4 +1,4 @@
-"""The tables of the paper: what is to be run for each figure.
+"""The tables of the paper: what is to be run for each number.
 
 Reference:
     Kim et al., 2019, https://arxiv.org/abs/1904.09058, Tables I to VI.
@@ -8,8 +8,8 @@ from keras_ffl import presets
 from keras_ffl.errors import InputError
 from keras_ffl.methods import METHODS
 from keras_ffl.methods.parallel import ParallelMethod
-from keras_ffl.studies.tables import figures
-from keras_ffl.studies.tables.entries import Entry, Figure, Table
+from keras_ffl.studies.tables import printed_errors as paper
+from keras_ffl.studies.tables.entries import Entry, PrintedError, Table
 
 # Labels of the networks, as the paper writes them.
 NETWORK_LABELS = {
@@ -56,7 +56,7 @@ def _table_1(printed, dualnet_head, ffl_head):
                         method=method, dataset=dataset, networks=(network,)
                     ),
                     head,
-                    Figure(mean, std, 10),
+                    PrintedError(mean, std, 10),
                 )
             )
     return tuple(entries)
@@ -66,7 +66,7 @@ def _table_1a():
     return Table(
         "1a",
         "Table I (a): fused classifiers of DualNet and FFL",
-        _table_1(figures.TABLE_1A, "average", "fused"),
+        _table_1(paper.TABLE_1A, "average", "fused"),
         ("DualNet predicts with the weighted sum of its three classifiers.",),
     )
 
@@ -75,7 +75,7 @@ def _table_1b():
     return Table(
         "1b",
         "Table I (b): sub-networks of DualNet and FFL",
-        _table_1(figures.TABLE_1B, "sub", "sub"),
+        _table_1(paper.TABLE_1B, "sub", "sub"),
     )
 
 
@@ -91,9 +91,9 @@ _CASES = (
 
 def _cases(fused_column, sub_column):
     return [
-        Entry(row, column, _versus_dualnet(**changes), head, figure)
-        for (row, changes), (fused, sub) in zip(_CASES, figures.TABLE_2)
-        for column, head, figure in (
+        Entry(row, column, _versus_dualnet(**changes), head, error)
+        for (row, changes), (fused, sub) in zip(_CASES, paper.TABLE_2)
+        for column, head, error in (
             (fused_column, "fused", fused),
             (sub_column, "sub", sub),
         )
@@ -128,10 +128,10 @@ def _table_3():
                 column,
                 _versus_one(method=method, networks=(network,), branches=3),
                 head,
-                figure,
+                error,
             )
-            for network, printed in figures.TABLE_3.items()
-            for (column, method, head), figure in zip(_ONE_AND_FFL, printed)
+            for network, printed in paper.TABLE_3.items()
+            for (column, method, head), error in zip(_ONE_AND_FFL, printed)
         ),
         (
             "ONE and FFL-S are means over the branches, ONE-E is the gated "
@@ -152,9 +152,9 @@ def _table_4():
         "4",
         "Table IV: ImageNet, ResNet-34",
         tuple(
-            Entry(row, column, _imagenet(method), head, figure, metric)
-            for row, method, head, top_1, top_5 in figures.TABLE_4
-            for column, metric, figure in (
+            Entry(row, column, _imagenet(method), head, error, metric)
+            for row, method, head, top_1, top_5 in paper.TABLE_4
+            for column, metric, error in (
                 ("top-1", "top1_error", top_1),
                 ("top-5", "top5_error", top_5),
             )
@@ -172,8 +172,8 @@ def _mixed(method, networks, sub, fused=None):
     config = _versus_one(method=method, networks=networks)
     row = _label(networks)
     entries = [
-        Entry(row, f"{name}, net {k}", config, f"sub_{k}", figure)
-        for k, figure in enumerate(sub, start=1)
+        Entry(row, f"{name}, net {k}", config, f"sub_{k}", error)
+        for k, error in enumerate(sub, start=1)
     ]
     if fused:
         entries.append(Entry(row, f"{name}, fused", config, "fused", fused))
@@ -183,11 +183,11 @@ def _mixed(method, networks, sub, fused=None):
 def _table_5():
     entries = []
     for networks, fused, (dml, ffl) in zip(
-        figures.PAIRS, figures.FUSED_OF_PAIRS, figures.TABLE_5
+        paper.PAIRS, paper.FUSED_OF_PAIRS, paper.TABLE_5
     ):
         entries += _mixed("dml", networks, dml)
         entries += _mixed("ffl", networks, ffl, fused)
-    entries += _mixed("ffl", _THREE, figures.THREE_SUB, figures.THREE_FUSED)
+    entries += _mixed("ffl", _THREE, paper.THREE_SUB, paper.THREE_FUSED)
     return Table(
         "5",
         "Table V: mixed networks by DML and FFL, CIFAR-100",
@@ -224,7 +224,7 @@ def _table_6():
         tuple(
             Entry(row, _label(networks), config(networks), head, printed[k])
             for k, (row, config, head) in enumerate(methods)
-            for networks, printed in figures.TABLE_6.items()
+            for networks, printed in paper.TABLE_6.items()
         ),
         (
             "The paper does not name this table's recipe: the 300 epochs of "
@@ -241,11 +241,11 @@ def _table_6():
 
 
 _PAPER = {
-    "vanilla": (figures.VANILLA_RESNET_32, None),
-    "ensemble": (figures.TABLE_6[("resnet32",)][0], None),
+    "vanilla": (paper.VANILLA_RESNET_32, None),
+    "ensemble": (paper.TABLE_6[("resnet32",)][0], None),
     "dualnet": (
-        Figure(*figures.TABLE_1A["resnet32"][2], 10),
-        Figure(*figures.TABLE_1B["resnet32"][2], 10),
+        PrintedError(*paper.TABLE_1A["resnet32"][2], 10),
+        PrintedError(*paper.TABLE_1B["resnet32"][2], 10),
     ),
 }
 
@@ -260,8 +260,8 @@ def _table_methods():
         if not issubclass(row.model, ParallelMethod):
             heads = heads[:1]
         entries += [
-            Entry(row.label, column, _versus_dualnet(method=key), head, figure)
-            for column, head, figure in zip(
+            Entry(row.label, column, _versus_dualnet(method=key), head, error)
+            for column, head, error in zip(
                 columns, heads, _PAPER.get(key, (None, None))
             )
         ]

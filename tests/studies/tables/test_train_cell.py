@@ -6,7 +6,7 @@ from finished_cells import VANILLA
 
 from keras_ffl import training
 from keras_ffl.errors import InputError
-from keras_ffl.studies.tables import child
+from keras_ffl.studies.tables import train_cell
 from keras_ffl.studies.tables.cells import BUSY, FAILED, Cell, store_failure
 
 
@@ -22,7 +22,7 @@ def test_failure_is_stored_in_one_line(tmp_path, monkeypatch, capsys):
             raise error
 
         monkeypatch.setattr(training, "train", fail)
-        assert child.train(cell) == FAILED
+        assert train_cell.train(cell) == FAILED
         assert cell.failure() == reason
         assert "Traceback" in capsys.readouterr().err
 
@@ -34,7 +34,7 @@ def test_success_removes_the_failure(tmp_path, monkeypatch):
     monkeypatch.setattr(
         training, "train", lambda *args, **_: trained.append(args)
     )
-    assert child.train(cell) == 0
+    assert train_cell.train(cell) == 0
     assert trained == [(VANILLA, cell.path)]
     assert cell.failure() is None
 
@@ -43,13 +43,13 @@ def test_two_processes_do_not_train_one_cell(tmp_path, monkeypatch):
     cell = Cell(VANILLA, tmp_path)
     other = Cell(dataclasses.replace(VANILLA, seed=1), tmp_path)
     monkeypatch.setattr(training, "train", lambda *_, **__: None)
-    with child.lock(cell.path) as held:
+    with train_cell.lock(cell.path) as held:
         assert held
-        with child.lock(cell.path, patience=0) as again:
+        with train_cell.lock(cell.path, patience=0) as again:
             assert not again
-        monkeypatch.setattr(child.time, "monotonic", iter([0, 9]).__next__)
-        assert child.train(cell) == BUSY
+        monkeypatch.setattr(train_cell.time, "monotonic", iter([0, 9]).__next__)
+        assert train_cell.train(cell) == BUSY
         monkeypatch.undo()
         monkeypatch.setattr(training, "train", lambda *_, **__: None)
-        assert child.train(other) == 0
-    assert child.train(cell) == 0
+        assert train_cell.train(other) == 0
+    assert train_cell.train(cell) == 0

@@ -9,7 +9,7 @@ import random
 
 from keras_ffl import backend
 from keras_ffl.errors import InputError
-from keras_ffl.models.analysis import CONVOLUTIONS
+from keras_ffl.models.costs import CONVOLUTIONS
 from keras_ffl.models.networks import find_architecture
 from keras_ffl.optional import psutil
 

@@ -6,9 +6,9 @@ from keras_ffl import training
 from keras_ffl.errors import InputError
 from keras_ffl.models import count_parameters
 from keras_ffl.studies.tables import TABLES
+from keras_ffl.studies.tables.paper_tables import table
 from keras_ffl.studies.tables.plan import dataset_info
-from keras_ffl.studies.tables.scaling import scaled_config, scaled_table
-from keras_ffl.studies.tables.tables import table
+from keras_ffl.studies.tables.smaller_tables import scaled_config, scaled_table
 
 
 def entry_of(key, row, column):

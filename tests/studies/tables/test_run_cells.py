@@ -1,4 +1,4 @@
-"""The runner, with a stand-in for the process that trains."""
+"""Cells run side by side, with a stand-in for the process that trains."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ import pytest
 from finished_cells import VANILLA
 
 from keras_ffl.errors import InputError
-from keras_ffl.studies.tables import runner
+from keras_ffl.studies.tables import run_cells
 from keras_ffl.studies.tables.cells import Cell
 
 # Does what the name of the network says.
@@ -44,12 +44,12 @@ def stand_in(tmp_path, monkeypatch):
     modules.mkdir()
     text = textwrap.dedent(STAND_IN)
     (modules / "stand_in.py").write_text(text)
-    monkeypatch.setattr(runner, "_CHILD", "stand_in")
+    monkeypatch.setattr(run_cells, "_PROGRAM", "stand_in")
     monkeypatch.setenv("PYTHONPATH", str(modules))
     # What `run` sets up for a script is put back after the test.
-    handler = runner.signal.getsignal(runner.signal.SIGTERM)
+    handler = run_cells.signal.getsignal(run_cells.signal.SIGTERM)
     yield
-    runner.signal.signal(runner.signal.SIGTERM, handler)
+    run_cells.signal.signal(run_cells.signal.SIGTERM, handler)
 
 
 def cells(root, *networks):
@@ -67,7 +67,7 @@ def test_a_failure_is_listed_and_the_others_go_on(
         tmp_path, "killed", "first", "crashed", "failed", "busy", "last"
     )
     reports = []
-    runner.run(found, jobs, lambda: reports.append(1))
+    run_cells.run(found, jobs, lambda: reports.append(1))
     assert len(reports) == len(found)
     killed, first, crashed, failed, busy, last = found
     assert first.finished and last.finished
@@ -83,10 +83,10 @@ def test_a_failure_is_listed_and_the_others_go_on(
 
 def test_finished_cells_are_left_alone(stand_in, tmp_path, capsys):
     found = cells(tmp_path, "first", "last")
-    runner.run(found, 2, lambda: None)
+    run_cells.run(found, 2, lambda: None)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     capsys.readouterr()
-    runner.run(found, 2, lambda: None)
+    run_cells.run(found, 2, lambda: None)
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
     assert capsys.readouterr().out == ""
 
@@ -97,9 +97,9 @@ def test_finished_cells_are_left_alone(stand_in, tmp_path, capsys):
 def test_each_child_has_its_share_of_the_cpus(stand_in, tmp_path):
     ours = os.sched_getaffinity(0)
     found = cells(tmp_path, "first", "last")
-    runner.run(found, 2, lambda: None)
+    run_cells.run(found, 2, lambda: None)
     assert os.sched_getaffinity(0) == ours
-    shares = [sorted(share) for share in runner.cpu_shares(2)]
+    shares = [sorted(share) for share in run_cells.cpu_shares(2)]
     for cell, share in zip(found, shares):
         seen, group = json.loads((cell.path / "seen.json").read_text())
         assert seen == share
@@ -111,23 +111,23 @@ def test_cpu_shares(monkeypatch):
         os, "sched_getaffinity", lambda _: {0, 1, 2, 5, 6}, raising=False
     )
     monkeypatch.setattr(os, "sched_setaffinity", None, raising=False)
-    assert runner.cpu_shares(1) == [None]
-    assert runner.cpu_shares(2) == [{0, 1}, {2, 5, 6}]
-    assert runner.cpu_shares(5) == [{0}, {1}, {2}, {5}, {6}]
-    assert runner.cpu_shares(7)[5:] == [{0}, {1}]
+    assert run_cells.cpu_shares(1) == [None]
+    assert run_cells.cpu_shares(2) == [{0, 1}, {2, 5, 6}]
+    assert run_cells.cpu_shares(5) == [{0}, {1}, {2}, {5}, {6}]
+    assert run_cells.cpu_shares(7)[5:] == [{0}, {1}]
     monkeypatch.delattr(os, "sched_setaffinity")
-    assert runner.cpu_shares(2) == [None, None]
+    assert run_cells.cpu_shares(2) == [None, None]
 
 
 def test_shards_are_a_partition():
     everything = list(range(11))
-    parts = [runner.shard_of(everything, f"{k}/3") for k in (1, 2, 3)]
+    parts = [run_cells.shard_of(everything, f"{k}/3") for k in (1, 2, 3)]
     assert sorted(sum(parts, [])) == everything
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert runner.shard_of(everything, None) == everything
+    assert run_cells.shard_of(everything, None) == everything
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2", ""])
 def test_malformed_shard(shard):
     with pytest.raises(InputError, match="`shard` must be k/n"):
-        runner.shard_of([1, 2], shard)
+        run_cells.shard_of([1, 2], shard)
