@@ -21,23 +21,23 @@ def application(
     weights=None,
     **options,
 ):
-    """A Keras application without its top, with a classifier of its own.
+    """A Keras application with its top replaced by a new classifier.
 
     The application's last feature map goes through global average pooling to
     a new dense layer, whatever the weights were trained for. Images are
-    normalised as for every other network; what the application expects
-    instead is computed inside. To keep the top of a whole application, give
-    it to `as_subnetwork` with `application_preprocessing`.
+    normalised as for every other network and converted inside to what the
+    application expects. To keep an application's top, pass the whole model to
+    `as_subnetwork` with `application_preprocessing`.
 
     Args:
         name: Name of a model in `keras.applications`, e.g. `"MobileNetV2"`.
         num_classes: Int >= 2, m.
-        mean: As of `application_preprocessing`.
-        std: As of `application_preprocessing`.
+        mean: As in `application_preprocessing`.
+        std: As in `application_preprocessing`.
         input_shape: (height, width, channels), ints >= 1; most applications
-            want 32 or more, and three channels.
+            need at least 32 pixels and three channels.
         weights: None for random weights, "imagenet" for pretrained ones,
-            which Keras downloads once, or the path of a weights file of the
+            which Keras downloads once, or the path of a weights file for the
             application without its top.
         **options: Other arguments of the application, such as `alpha`.
 
@@ -47,8 +47,8 @@ def application(
         m)}`. Unlike the application's layers, logits are at least float32.
 
     Raises:
-        InputError: There is no such application, an argument is out of its
-            range, or Keras can't build it: the message says why.
+        InputError: There is no such application, an argument is out of
+            range, or Keras can't build it; the message says why.
 
     Example:
 
@@ -68,7 +68,7 @@ def application(
                 input_shape=input_shape,
                 **options,
             )
-    # Keras raises a bare Exception where a download fails.
+    # Keras raises a bare Exception if a download fails.
     except Exception as error:
         raise InputError(f"keras.applications.{name}: {error}") from error
     outputs = {
@@ -80,23 +80,23 @@ def application(
 
 
 def application_preprocessing(name, mean, std):
-    """From normalised images to those that a Keras application expects.
+    """Makes the preprocessing from normalised images to an application's.
 
-    Undoes the normalisation, `image * std + mean`, and calls the
+    It undoes the normalisation, `image * std + mean`, and calls the
     `preprocess_input` of the application's family, which scales to -1..1,
-    subtracts ImageNet's mean from blue, green and red, or does nothing where
-    the application scales its images itself.
+    subtracts ImageNet's mean from blue, green and red, or does nothing if the
+    application scales its images itself.
 
     Args:
         name: Name of a model in `keras.applications`, e.g. `"ResNet50"`.
         mean: One float per channel, the mean that was subtracted from images
             in 0..255, as in `keras_ffl.data.DatasetInfo`.
-        std: One float > 0 per channel that they were then divided by.
+        std: One float > 0 per channel, the divisor after that.
 
     Returns:
         Function from a KerasTensor or tensor of normalised images (batch,
-        height, width, channels) to one of the same shape, in float32 under a
-        half-precision policy too: `preprocessing` for `as_subnetwork`.
+        height, width, channels) to one of the same shape, in float32 even
+        under a half-precision policy: `preprocessing` for `as_subnetwork`.
 
     Raises:
         InputError: There is no such application, `mean` and `std` don't
@@ -113,9 +113,9 @@ def application_preprocessing(name, mean, std):
     ...     ),
     ... )
     """
-    # The public modules will not do: `mobilenet_v3` lacks its own models.
+    # Not the public modules: `mobilenet_v3` lacks its own models.
     family = inspect.getmodule(_find(name))
-    # Arrays, since Keras would round lists to float32.
+    # Arrays, because Keras would round lists to float32.
     mean, std = np.ravel(mean).astype(float), np.ravel(std).astype(float)
     if len(mean) != len(std) or min(std, default=0) <= 0:
         raise InputError(
@@ -130,8 +130,8 @@ def application_preprocessing(name, mean, std):
                 f"{tuple(images.shape)} have {images.shape[-1]} channels"
             )
         dtype = keras.config.dtype_policy().variable_dtype
-        # On the last of three axes: it would take a vector to be on the first
-        # one where `keras.config.image_data_format()` says so.
+        # On the last of three axes: with channels-first settings in
+        # `keras.config.image_data_format()` a vector would go on the first.
         images = keras.layers.Rescaling(
             std[None, None], mean[None, None], dtype=dtype
         )(images)
@@ -142,7 +142,7 @@ def application_preprocessing(name, mean, std):
 
 @contextlib.contextmanager
 def _channels_last():
-    """Sets what the layers of the applications take from Keras' settings."""
+    """Sets the image data format that the applications' layers read."""
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_last")
     try:
@@ -152,7 +152,7 @@ def _channels_last():
 
 
 def _find(name):
-    """The function in `keras.applications` that builds a model."""
+    """The function in `keras.applications` that builds the named model."""
     builders = {
         key: value
         for key, value in vars(keras.applications).items()

@@ -1,4 +1,4 @@
-"""What an architecture is, and how networks and branches come from one."""
+"""Architectures, and the networks and branches built from them."""
 
 import dataclasses
 import functools
@@ -14,14 +14,14 @@ Stage = Callable[[keras.KerasTensor, str], keras.KerasTensor]
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """A network without its image size and classes.
+    """A network with its image size and number of classes left open.
 
     Attributes:
         name: Default name of its models.
         stem: Function of a KerasTensor and a prefix for the names of the
-            layers that it adds; gives the KerasTensor that it ends in.
-        stages: The stages after the stem, functions like it, in order. The
-            last one ends in the feature map before pooling.
+            layers that it adds; returns its output, a KerasTensor.
+        stages: The stages after the stem, similar functions, in order. The
+            last one returns the feature map before pooling.
     """
 
     name: str
@@ -31,9 +31,9 @@ class Architecture:
     def models(
         self, num_classes, input_shape, prefixes, separate_stages, name=None
     ):
-        """One model per prefix, all in one graph behind one image.
+        """Builds one model per prefix, all in one graph on one image.
 
-        Stem and first stages are built once and without a prefix, the last
+        Stem and first stages are built once, without a prefix, the last
         `separate_stages` stages and the classifier once per prefix.
 
         Args:
@@ -43,7 +43,7 @@ class Architecture:
                 each empty or ending in an underscore.
             separate_stages: Int, 0 to the number of stages.
             name: Name of the models, or None for the architecture's. The
-                prefix is put behind it.
+                prefix is appended to it.
 
         Returns:
             List of functional `keras.Model`s that share their first layers
@@ -74,7 +74,7 @@ class Architecture:
         return models
 
     def network(self, num_classes, input_shape, name=None):
-        """The network alone; arguments and result as in `models`."""
+        """Builds a single network; arguments and result as in `models`."""
         (model,) = self.models(
             num_classes, input_shape, [""], separate_stages=0, name=name
         )
@@ -82,13 +82,13 @@ class Architecture:
 
 
 def stages_of(block, widths, blocks):
-    """Stages of equal blocks; all but the first halve height and width.
+    """Makes stages of equal blocks; all but the first halve the image size.
 
     Args:
         block: Function `(x, filters, strides, name)` that adds one block to
             the KerasTensor `x`.
-        widths: Ints, the `filters` of each stage.
-        blocks: Ints >= 1, the blocks of each stage.
+        widths: Sequence of int, the `filters` of each stage.
+        blocks: Sequence of int >= 1, the number of blocks of each stage.
 
     Returns:
         Tuple of `Stage`s whose layers are named `stage<i>_block<j>_...`.

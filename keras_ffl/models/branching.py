@@ -9,16 +9,16 @@ from keras_ffl.models.networks import find_architecture
 def build_branches(
     name, branches, num_classes, input_shape=(32, 32, 3), separate_stages=1
 ):
-    """Sub-networks of the same architecture on a shared trunk (case 1).
+    """Builds sub-networks of one architecture on a shared trunk (case 1).
 
-    Stem and first stages are the same layers in every sub-network; the last
-    `separate_stages` stages (for a wide residual network with the batch
-    normalisation and ReLU after them) and the classifier are each branch's
-    own. Each sub-network taken alone is the whole network of that name, with
-    its weights in the same order.
+    All sub-networks share the layers of the stem and the first stages; each
+    branch has its own last `separate_stages` stages (including the final batch
+    normalisation and ReLU of a wide residual network) and classifier. Each
+    sub-network alone is the whole network of that name, with its weights in
+    the same order.
 
-    All of them hang in one graph behind one image, and layer names are unique
-    in it (`stem_conv`, `stage1_block1_conv1`, `branch2_stage3_block1_bn2`,
+    They form one graph on one image with unique layer names
+    (`stem_conv`, `stage1_block1_conv1`, `branch2_stage3_block1_bn2`,
     `branch2_classifier`), so that a model over their outputs computes the
     trunk once:
 
@@ -31,8 +31,8 @@ def build_branches(
         num_classes: Int >= 2, m.
         input_shape: (height, width, channels), ints >= 1.
         separate_stages: Int from 1 to the number of stages (3 for the
-            networks for small images, 4 for those for ImageNet; that many
-            leave only the stem shared). The paper has 1 on CIFAR and 2 on
+            networks for small images, 4 for those for ImageNet), with which
+            only the stem is shared. The paper uses 1 on CIFAR and 2 on
             ImageNet.
 
     Returns:
@@ -41,7 +41,7 @@ def build_branches(
         (batch, h, w, C), "logits": (batch, m)}`.
 
     Raises:
-        InputError: The name is unknown or an argument is out of its range.
+        InputError: The name is unknown or an argument is out of range.
 
     Reference:
         Kim et al., 2019, "Feature Fusion for Online Mutual Knowledge
@@ -61,18 +61,18 @@ def build_branches(
 
 
 def shared_feature_map(subnetworks):
-    """Where the trunk of branches ends.
+    """The feature map at the end of the branches' trunk.
 
     Args:
         subnetworks: List of functional models that begin with the same
             layers on the same image.
 
     Returns:
-        `keras.KerasTensor` (batch, h, w, C): the last feature map that is
-        computed in every one of the models.
+        `keras.KerasTensor` (batch, h, w, C), the last feature map that all
+        models compute.
 
     Raises:
-        InputError: They have none in common.
+        InputError: The models have no common feature map.
     """
     first, *others = [
         {

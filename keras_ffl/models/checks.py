@@ -1,4 +1,4 @@
-"""Checks of the arguments that the builders share."""
+"""Checks of the arguments that all builders share."""
 
 import numbers
 
@@ -6,12 +6,12 @@ from keras_ffl.errors import InputError
 
 
 def is_int(value):
-    """Whether `value` is a whole number (Python's or NumPy's), not a bool."""
+    """Whether `value` is an integer (Python's or NumPy's) but not a bool."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def check_int(argument, value, least, most=None):
-    """`value` as an int in [least, most], or an InputError."""
+    """Returns `value` as an int in [least, most], or raises `InputError`."""
     if not is_int(value) or value < least or (most and value > most):
         bounds = f">= {least}" if most is None else f"from {least} to {most}"
         raise InputError(f"`{argument}` must be an int {bounds}, got {value!r}")
@@ -19,7 +19,7 @@ def check_int(argument, value, least, most=None):
 
 
 def check_depth(depth, step, offset):
-    """The blocks of one stage of a network of `step * n + offset` layers."""
+    """The blocks per stage of a network with `step * n + offset` layers."""
     if (
         not is_int(depth)
         or depth < step + offset
@@ -34,13 +34,12 @@ def check_depth(depth, step, offset):
 
 
 def check_classes(what, logits):
-    """An InputError unless logits are those of two classes or more.
+    """Raises `InputError` unless logits are for at least two classes.
 
-    The softmax of a single logit is 1 whatever it is: no loss would ever
-    move.
+    The softmax of a single logit is always 1, so no loss could ever change.
 
     Args:
-        what: What gives them, the message's first words.
+        what: Str, the source of the logits, which starts the message.
         logits: `keras.KerasTensor` (batch, classes).
     """
     classes = logits.shape[-1]
@@ -52,7 +51,7 @@ def check_classes(what, logits):
 
 
 def check_image_shape(input_shape):
-    """`input_shape` as a tuple of three ints >= 1, or an InputError."""
+    """Returns `input_shape` as a tuple of three int >= 1, or raises."""
     if (
         not isinstance(input_shape, (tuple, list))
         or len(input_shape) != 3

@@ -1,4 +1,4 @@
-"""The layers that every network is made of."""
+"""The layers that all networks are built from."""
 
 import math
 
@@ -8,12 +8,12 @@ from keras_ffl.layers.batch_normalization import BatchNormalization
 
 
 def convolution(x, filters, kernel_size, strides, name):
-    """A square convolution without bias, padded alike on all sides.
+    """A square convolution without bias, padded equally on all sides.
 
     With strides, "same" padding would put the odd row and column at the
-    bottom and right. Half the kernel size on each side, as the reference
-    networks have it, keeps the kernel centred on the pixels that the strided
-    1x1 shortcut reads; without strides the two are the same thing.
+    bottom and right. Half the kernel size on each side, as in the reference
+    networks, keeps the kernel centred on the pixels that the strided 1x1
+    shortcut reads; without strides both are the same.
 
     Args:
         x: KerasTensor (batch, height, width, channels).
@@ -55,12 +55,12 @@ def normalization(x, name):
 
 
 def relu(x, name):
-    """The rectifier as a layer with a name."""
+    """ReLU as a named layer."""
     return keras.layers.Activation("relu", name=name)(x)
 
 
 def shortcut(x, filters, strides, name):
-    """What a block of residual networks adds: `x` itself where that fits.
+    """The shortcut of a residual block: `x` itself if its shape fits.
 
     Args:
         x: KerasTensor (batch, height, width, channels), the block's input.
@@ -69,7 +69,7 @@ def shortcut(x, filters, strides, name):
         name: Name of the block.
 
     Returns:
-        `x` or, where the shape changes, its 1x1 convolution with batch
+        `x` or, if the shape changes, its 1x1 convolution with batch
         normalisation: KerasTensor of the shape of the block's output.
     """
     if strides == 1 and x.shape[-1] == filters:
@@ -84,8 +84,8 @@ def basic_block(x, filters, strides, name):
     Args:
         x: KerasTensor (batch, height, width, channels).
         filters: Int, output channels.
-        strides: Int, of the first convolution.
-        name: Start of the names of the block's layers.
+        strides: Int, strides of the first convolution.
+        name: Prefix of the names of the block's layers.
 
     Returns:
         KerasTensor (batch, ceil(height / strides), ceil(width / strides),
@@ -101,7 +101,7 @@ def basic_block(x, filters, strides, name):
 
 
 def classifier(features, num_classes, prefix=""):
-    """Global average pooling and a dense layer: logits of a feature map.
+    """Global average pooling and a dense layer to logits.
 
     Kernel and bias are drawn from uniform(-b, b), b = 1 / sqrt(channels).
     Under a half-precision policy both layers compute in float32.
@@ -109,7 +109,7 @@ def classifier(features, num_classes, prefix=""):
     Args:
         features: KerasTensor (batch, height, width, channels).
         num_classes: Int, m.
-        prefix: Start of the layer names `pooling` and `classifier`.
+        prefix: Prefix of the layer names `pooling` and `classifier`.
 
     Returns:
         KerasTensor (batch, m), unbounded logits.

@@ -1,4 +1,4 @@
-"""Copies of models that leave the original as it is."""
+"""Copies of models that leave the original unchanged."""
 
 import keras
 
@@ -22,31 +22,29 @@ from keras_ffl.models.random_images import alike, random_outputs, softmax_of
 
 
 def copy_model(source, softmax=None, argument="model", expected=None):
-    """A copy of a model with layers and weights of its own.
+    """Copies a model, with layers and weights of its own.
 
-    Copied are the graph and the values: all variables, those of LoRA and of
-    quantised layers among them, what is trainable, and the state of random
-    generators that were given a seed. Those without a seed get a new one, so
-    that two copies of one model draw different numbers. What is shared within
-    the model is shared within the copy.
+    The copy has the same graph and values: all variables, including those of
+    LoRA and of quantised layers, what is trainable, and the state of seeded
+    random generators. Unseeded generators get a new seed, so that two copies
+    of a model draw different numbers. The copy shares layers and weights
+    wherever the model does.
 
     Args:
         source: Functional `keras.Model`.
-        softmax: Layer of `source`, or of a nested model, that is to be
-            without its softmax in the copy; a bare softmax operation is left
-            out. It is called once.
-        argument: Name of the argument that the model came by, for messages.
-        expected: What `random_outputs` gave for `source`, to be compared with
-            what it gives for the copy, or None. `softmax` is that of the last
-            output.
+        softmax: Layer of `source`, or of a nested model, whose softmax the
+            copy omits, or a bare softmax operation to omit. It is called once
+            and makes the last output.
+        argument: Name of the argument that held the model, for messages.
+        expected: The `random_outputs` of `source` to compare with those of
+            the copy, or None.
 
     Returns:
         Functional `keras.Model`.
 
     Raises:
-        InputError: A layer can't be made anew, or not with the values of the
-            old one, or the copy gives something else. The message says which
-            layer and why.
+        InputError: A layer or its values can't be copied, or the copy's
+            outputs differ. The message names the layer and the reason.
     """
     copier = _Copier(source, softmax, argument)
     copy = copier.model(source)
@@ -58,21 +56,22 @@ def copy_model(source, softmax=None, argument="model", expected=None):
         if not all(map(alike, outputs, expected)):
             raise InputError(
                 f"`{argument}` can't be copied: the copy of '{source.name}' "
-                "gives something else for the same images; a layer's "
-                "`get_config` does not tell all that the layer does"
+                "gives different outputs for the same images; some layer's "
+                "`get_config` is incomplete"
             )
     return copy
 
 
 class _Copier:
-    """Runs graphs anew with a copy of each layer.
+    """Runs graphs again with a copy of each layer.
 
-    Nested models become nested models. Where the graphs of two models call
-    one layer, they become part of the one graph, since a file of the copy
-    could not be loaded otherwise; all but frozen classifiers, which do more.
+    Nested models stay nested models, unless the graphs of two models call the
+    same layer: then they become part of one graph, because a file of the copy
+    could not be loaded otherwise. Frozen classifiers always stay nested, since
+    they do more than run their graph.
 
     Attributes:
-        pairs: List of (layer, its copy), each behind those inside of it.
+        pairs: List of (layer, its copy), each after those inside it.
     """
 
     def __init__(self, source, softmax, argument):
@@ -82,7 +81,7 @@ class _Copier:
         self.pairs = []
 
     def model(self, source):
-        """A copy of a model's graph, without the values."""
+        """Copies a model's graph without its values."""
         if isinstance(source, keras.Sequential):
             old_inputs, old_outputs = source.inputs[0], source.outputs[0]
         else:
@@ -113,7 +112,7 @@ class _Copier:
                 self.pairs.append((old, new))
             try:
                 return self._made[id(old)](*args, **kwargs)
-            # Layers of users raise whatever comes up in them.
+            # Users' layers may raise anything.
             except Exception as error:
                 reason = f"its copy can't be called ({first_line(error)})"
                 raise no_copy(old, reason, self._argument) from error
@@ -132,9 +131,9 @@ class _Copier:
             return new
 
     def _of_its_class(self, old):
-        """A copy of a model by the configuration of its own class, or None.
+        """Copies a model through its own class' configuration, or returns None.
 
-        It serves models with layers that can't be copied one by one.
+        This serves models whose layers can't be copied one by one.
         """
         layers = [call.layer for call in unrolled(old)[0]]
         is_plain = type(old).__module__.split(".")[0] == "keras"
@@ -147,7 +146,7 @@ class _Copier:
         return new if self._pair_graphs(old, new) else None
 
     def _pair_graphs(self, old, new):
-        """Notes which layer is whose copy. False if the graphs differ."""
+        """Records which layers are copies of which; False if graphs differ."""
         olds, news = ([c.layer for c in calls(each)] for each in (old, new))
         if list(map(type, olds)) != list(map(type, news)):
             return False
@@ -162,7 +161,7 @@ class _Copier:
         changes = {"name": name}
         if old is self._softmax:
             if isinstance(old, keras.layers.Softmax):
-                # An activation, not nothing: it keeps the output's dtype.
+                # A linear activation keeps the output's dtype.
                 return keras.layers.Activation(
                     "linear", name=name, dtype=old.dtype_policy
                 )

@@ -1,4 +1,4 @@
-"""The size and the cost of a network."""
+"""The size and cost of a network."""
 
 import math
 
@@ -25,15 +25,15 @@ COUNTED = (*CONVOLUTIONS, *DEPTHWISE, *SEPARABLE, keras.layers.Dense)
 
 
 def count_parameters(model, frozen=False):
-    """The parameters of a model or layer.
+    """Counts the parameters of a model or layer.
 
     Args:
         model: Built `keras.Model` or `keras.Layer`. A weight that is used in
-            several places counts once; those of a nested model that no output
-            depends on don't count, nor do statistics such as the moving
-            averages of batch normalisation.
-        frozen: Whether parameters that are frozen count too, such as those
-            of a teacher.
+            several places counts once. Weights that no output depends on and
+            statistics such as the moving averages of batch normalisation
+            don't count.
+        frozen: Bool, whether to count frozen parameters too, such as those of
+            a teacher.
 
     Returns:
         Int.
@@ -52,7 +52,7 @@ def _trainable(layer):
 
 
 def _idle_weights(model, weights_of):
-    """Ids of the weights in a model's graph that no output depends on."""
+    """The ids of weights in a model's graph that no output depends on."""
     flat, tensors = unrolled(model)
     wanted = {id(tensors[id(tensor)]) for tensor in model.outputs}
     used, others = set(), set()
@@ -66,12 +66,12 @@ def _idle_weights(model, weights_of):
 
 
 def count_multiply_adds(model):
-    """The multiply-adds of one forward pass for one image.
+    """Counts the multiply-adds of one forward pass for one image.
 
     Counts the products in convolutions (plain, depthwise, separable) and
-    dense layers, padding included; biases, normalisation, activations,
-    pooling and transposed convolutions count nothing. A layer counts as often
-    as it is called, in nested models and in layers made of layers too.
+    dense layers, padding included, but none for biases, normalisation,
+    activations, pooling and transposed convolutions. A layer counts once per
+    call, including calls in nested models and composite layers.
 
     Args:
         model: Functional or built Sequential `keras.Model` whose images have
@@ -81,8 +81,8 @@ def count_multiply_adds(model):
         Int.
 
     Raises:
-        InputError: `model` is of another kind, or the size of its images is
-            not known.
+        InputError: `model` is not such a model, or the size of its images is
+            unknown.
     """
     if not has_graph(model):
         raise InputError(
@@ -106,7 +106,7 @@ def _multiply_adds(call):
 
 
 def _products(layer, output_shape):
-    """Products of one counted layer for an output without its batch."""
+    """Products of a counted layer, given its output shape without the batch."""
     if None in output_shape:
         raise InputError(
             f"`model` must have images of known size: the output of layer "

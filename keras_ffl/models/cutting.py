@@ -1,4 +1,4 @@
-"""A classifier cut in two at some of its feature maps."""
+"""Cuts a classifier in two at some of its feature maps."""
 
 import keras
 
@@ -9,8 +9,8 @@ from keras_ffl.models.graph import unrolled
 class CutClassifier:
     """The two parts of a classifier: image to maps, image and maps to logits.
 
-    The layers are those of the classifier, called in inference mode. Nested
-    models are looked into, so that a map inside one will do.
+    The parts call the classifier's own layers in inference mode. The maps may
+    be inside nested models.
 
     Args:
         model: Functional `keras.Model` from one image tensor to one tensor of
@@ -18,14 +18,14 @@ class CutClassifier:
         maps: List of KerasTensors of the graph of `model`, or None for the
             map of `layer`.
         layer: Name of the layer whose output is the map, 4-D (batch, h, w,
-            C). One inside a nested model goes by its name alone, or behind
-            that of the model and a slash. None, with `maps` None too, is for
-            the last map that everything else is computed from.
+            C). A layer inside a nested model goes by its own name, optionally
+            preceded by the model's name and a slash. If both are None, the
+            map is the last one that all later layers depend on.
 
     Raises:
         InputError: There is no such layer or several of that name, it is
-            called several times, its output is not 4-D, or no map is passed
-            by everything.
+            called several times, its output is not 4-D, or no map lies on
+            every path to the logits.
     """
 
     def __init__(self, model, maps=None, layer=None):
@@ -41,7 +41,7 @@ class CutClassifier:
             self._maps = [self._last_common_map()]
 
     def maps(self, images):
-        """The feature maps, a list of tensors (batch, h, w, C_k).
+        """Computes the feature maps, a list of tensors (batch, h, w, C_k).
 
         Args:
             images: Float array or tensor (batch, h, w, c).
@@ -49,11 +49,11 @@ class CutClassifier:
         return self._run({id(self._image): images}, self._maps)
 
     def logits(self, images, maps):
-        """The logits that follow from given feature maps.
+        """Computes the logits from given feature maps.
 
         Args:
-            images: As of `maps`. Only what passes the maps by looks at them.
-            maps: List of tensors as `maps` gives them.
+            images: As in `maps`. Used only by layers that bypass the maps.
+            maps: List of tensors as returned by `maps`.
 
         Returns:
             Float tensor (batch, classes).
@@ -87,7 +87,7 @@ class CutClassifier:
             return found[0].outputs[0]
         raise InputError(
             f"`layer` must name a layer with one 4-D output: {problem} in "
-            f"'{self._model.name}'; the last of those that will do are "
+            f"'{self._model.name}'; the last suitable layers are "
             f"{self._candidates()}"
         )
 
@@ -104,14 +104,14 @@ class CutClassifier:
                     return tensor
         raise InputError(
             f"`layer` must be given for '{self._model.name}', in which no "
-            "feature map is passed by everything; there are "
+            "feature map lies on every path to the logits; candidates are "
             f"{self._candidates()}"
         )
 
     # ----- computing -----------------------------------------------------
 
     def _plan(self, given, wanted):
-        """The calls that lead from given tensors (ids) to wanted ones."""
+        """The calls that lead from given tensors (by id) to wanted ones."""
         needed = set(map(id, wanted)) - given
         plan = []
         for call in reversed(self._calls):
@@ -121,7 +121,7 @@ class CutClassifier:
         return plan
 
     def _run(self, values, wanted):
-        """Computes wanted tensors from a dict of given values by id."""
+        """Computes wanted tensors from a dict of given values, keyed by id."""
         values = dict(values)
         for call in self._plan(set(values), wanted):
             args, kwargs = keras.tree.map_structure(

@@ -10,8 +10,8 @@ from keras_ffl.models.graph import unrolled
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
 
-# What may follow the classifying layer without changing its values. A cast
-# between layers of two dtypes is an operation that Keras inserts.
+# Layers that may follow the classifying one without changing its values. Keras
+# inserts a cast operation between layers of different dtypes.
 _PASSING = (
     keras.layers.Dropout,
     keras.layers.Flatten,
@@ -19,7 +19,7 @@ _PASSING = (
     keras.layers.Reshape,
 )
 _PASSING_OPERATIONS = ("Cast", "Reshape", "Squeeze")
-# Sums and means of logits are logits, and so are multiples.
+# Sums, means and multiples of logits are logits.
 _COMBINING = (
     keras.layers.Add,
     keras.layers.Average,
@@ -48,13 +48,13 @@ _NONLINEAR = (
 
 @dataclasses.dataclass(frozen=True)
 class Ending:
-    """What a classifier ends in, as far as its graph tells.
+    """The end of a classifier, as far as its graph reveals it.
 
     Attributes:
-        kind: `LOGITS`, `PROBABILITIES` or None where the graph doesn't tell.
-        what: What stands at the end, in words that go on after "at the end".
-        softmax: The layer or bare operation without whose softmax the
-            classifier would end in logits, None where there is no such one.
+        kind: `LOGITS`, `PROBABILITIES` or None if the graph doesn't tell.
+        what: Str that completes a message "at the end of ...".
+        softmax: The layer or bare operation whose softmax can be removed to
+            make the classifier end in logits, or None.
     """
 
     kind: str | None
@@ -63,11 +63,10 @@ class Ending:
 
 
 def find_ending(model):
-    """Looks for the end of a classifier in its graph, nested models included.
+    """Finds the end of a classifier in its graph, nested models included.
 
     Args:
-        model: Functional `keras.Model`; its last output is that of a
-            classifier.
+        model: Functional `keras.Model` whose last output is a classifier's.
 
     Returns:
         `Ending`.
@@ -107,7 +106,7 @@ class _Graph:
         return Ending(kind, what, call.layer if removable else None)
 
     def _kind(self, tensor):
-        """What a tensor holds, and the layer that makes it in words."""
+        """What a tensor holds, and a description of the layer that makes it."""
         call = self._producers.get(id(tensor))
         if call is None:
             return None, "nothing classifies"
@@ -159,14 +158,14 @@ def _is_softmax(call):
 
 
 def _activation_name(layer):
-    """The name of a layer's activation, "linear" where it has none."""
+    """The name of a layer's activation, "linear" if it has none."""
     activation = getattr(layer, "activation", None)
     if activation is None:
         return "linear"
     if isinstance(activation, keras.layers.Softmax):
         return "softmax"
     name = getattr(activation, "__name__", str(activation))
-    # Those of TensorFlow.
+    # TensorFlow's names.
     return {"softmax_v2": "softmax", "log_softmax_v2": "log_softmax"}.get(
         name, name
     )

@@ -1,4 +1,4 @@
-"""Copies of models in one graph, without nested models."""
+"""Copies models into a single graph without nested models."""
 
 import keras
 
@@ -7,31 +7,31 @@ from keras_ffl.models.layer_copies import copy_values, make_anew
 
 
 def flat_copy(model):
-    """A copy of a model in one graph, with what its outputs need.
+    """Copies the part of a model that its first output needs into one graph.
 
     Args:
         model: Functional `keras.Model` of one input.
 
     Returns:
-        Functional `keras.Model` of the same input and the first output, with
-        layers and weights of its own. Nested models are dissolved, and layers
-        inside of them that don't matter to the output are left out.
+        Functional `keras.Model` from the same input to the first output, with
+        layers and weights of its own. Nested models are dissolved and layers
+        that don't affect the output left out.
     """
     image = keras.Input(model.input_shape[1:], name="image")
     return keras.Model(image, Rebuilder().run(model, [image])[0])
 
 
 class Rebuilder:
-    """Runs graphs anew, with new layers that get copies of the weights.
+    """Runs graphs again with new layers that get copies of the weights.
 
     Nested models become part of the one graph. A layer that is called several
-    times stays one layer. All layers compute in full precision, also where
-    the old ones did in half.
+    times stays one layer. All layers compute in full precision, even if the
+    old ones used half precision.
 
     Args:
         replacements: Dict from a class to a function `(rebuilder, layer,
-            name, *arguments)` that does, by other layers, what a layer of
-            exactly that class does.
+            name, *arguments)` that computes with other layers what a layer of
+            exactly that class computes.
     """
 
     def __init__(self, replacements=None):
@@ -44,7 +44,7 @@ class Rebuilder:
         Args:
             model: Functional or built Sequential `keras.Model`.
             inputs: List of `keras.KerasTensor`s, one for each of its inputs.
-            prefix: Start of the names of the layers that are made.
+            prefix: Prefix of the names of the new layers.
 
         Returns:
             List of `keras.KerasTensor`s, its outputs.
@@ -63,21 +63,21 @@ class Rebuilder:
         replace = self._replacements.get(type(layer))
         if replace is not None:
             return replace(self, layer, name, *args)
-        # A mask of this layer is that of its tensor.
+        # This layer's mask comes with its tensor.
         if isinstance(layer, keras.Layer):
             kwargs.pop("mask", None)
         return self.layer(layer, name)(*args, **kwargs)
 
     def layer(self, old, name, kind=None):
-        """The new layer in place of one, with its weights once it is called.
+        """The new layer that replaces an old one and copies its weights.
 
         Args:
             old: `keras.Layer` or bare Keras operation.
-            name: Name of the new one.
+            name: Name of the new layer.
             kind: Its class, by default that of `old`.
 
         Returns:
-            A function like the new layer.
+            Function that calls the new layer and then copies the weights.
         """
         if id(old) not in self._made:
             changes = {"name": name}
@@ -95,7 +95,7 @@ class Rebuilder:
 
 
 def full_precision(layer):
-    """The dtype policy of a layer, float32 in place of half precision.
+    """The dtype policy of a layer, with float32 instead of half precision.
 
     Args:
         layer: `keras.Layer`.

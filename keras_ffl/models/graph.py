@@ -1,8 +1,8 @@
-"""The calls that a model's graph is made of.
+"""The calls that make up a model's graph.
 
-Keras publishes the layers of a functional model, but not how often and on
-what each of them is called, nor the layers inside a layer. This is the one
-module that reads the attributes which know it.
+Keras exposes the layers of a functional model, but neither how often and on
+what they are called nor the layers inside a layer. Only this module reads the
+private attributes with that information.
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ class Call:
     Attributes:
         layer: The `keras.Layer` (or bare Keras operation) that is called.
         args: Its positional arguments.
-        kwargs: Its keyword arguments, as `at_rest` gives them.
-        inputs: List of the KerasTensors among them.
-        outputs: List of the KerasTensors that it gives.
-        path: Name of the layer, behind those of the nested models that it
-            is reached through, with slashes between them.
+        kwargs: Its keyword arguments, as returned by `at_rest`.
+        inputs: List of the KerasTensors among the arguments.
+        outputs: List of the KerasTensors that the call returns.
+        path: Names of the nested models that contain the layer and its own
+            name, separated by slashes.
     """
 
     layer: keras.Operation
@@ -34,17 +34,17 @@ class Call:
 
 
 def has_graph(model):
-    """Whether a model is functional or a Sequential that is built."""
+    """Whether a model is functional or a built Sequential."""
     return isinstance(model, keras.Function) or (
         isinstance(model, keras.Sequential) and hasattr(model, "inputs")
     )
 
 
 def runs_its_graph(layer):
-    """Whether calling a layer does nothing but run its own graph.
+    """Whether calling a layer only runs its own graph.
 
-    That of a model does, unless its class brings a `call` of its own; one
-    that only sets the mode is a class of this package.
+    This is so for models unless their class defines its own `call`; this
+    package has a class whose `call` merely sets the mode.
     """
     if not has_graph(layer):
         return False
@@ -52,33 +52,33 @@ def runs_its_graph(layer):
 
 
 def graph_class(model):
-    """The class that a model needs to run its graph as it does.
+    """The class that a copy of a model needs to run its graph the same way.
 
     Args:
-        model: One that `runs_its_graph`.
+        model: Model for which `runs_its_graph` is true.
 
     Returns:
-        The model's own class if its `call` is one of this package, else
+        The model's own class if this package defines its `call`, otherwise
         `keras.Model`.
     """
     return type(model) if _origin(model) == "keras_ffl" else keras.Model
 
 
 def _origin(model):
-    """The package that a model's `call` comes from."""
+    """The package that defines a model's `call`."""
     owner = next(kind for kind in type(model).__mro__ if "call" in vars(kind))
     return owner.__module__.split(".")[0]
 
 
 def calls(model):
-    """The calls in a model's own graph, those inside its layers aside.
+    """The calls in a model's own graph, excluding those inside its layers.
 
     Args:
         model: Functional or built Sequential `keras.Model`, or a
             `keras.Function`.
 
     Returns:
-        List of `Call`s, each behind those that it needs, input layers aside.
+        List of `Call`s in order of dependence, without input layers.
     """
     function = keras.Function(model.inputs, model.outputs)
     by_depth = sorted(function._nodes_by_depth.items(), reverse=True)
@@ -98,16 +98,15 @@ def calls(model):
 
 
 def at_rest(layer, kwargs):
-    """Keyword arguments of a call that trains only if it is told to.
+    """Keyword arguments with which a call trains only on request.
 
-    Keras' random image layers draw where nobody says whether it is training,
-    and put the layers after them into training mode too. Called with these
-    arguments they draw where the model around them is called with
-    `training=True`, and only there.
+    By default Keras' random image layers draw, and put the layers after them
+    into training mode too. With these arguments they draw only when the
+    enclosing model is called with `training=True`.
 
     Args:
         layer: `keras.Layer` or bare Keras operation.
-        kwargs: Dict, the arguments that its call has in a graph.
+        kwargs: Dict, the keyword arguments of its call in a graph.
 
     Returns:
         Dict.
@@ -122,10 +121,10 @@ def run_again(model, inputs, run):
     """Runs a model's own graph on other tensors.
 
     Args:
-        model: As of `calls`.
+        model: As in `calls`.
         inputs: List of KerasTensors, one for each of the model's inputs.
-        run: Function `(call, args, kwargs)` that gives the outputs of a
-            `Call` for other arguments than its own.
+        run: Function `(call, args, kwargs)` that returns the outputs of a
+            `Call` for the given arguments.
 
     Returns:
         List of KerasTensors, the model's outputs.
@@ -141,7 +140,7 @@ def run_again(model, inputs, run):
 
 
 def nested_inputs(args, kwargs):
-    """The tensors that a nested model is called on, as a list.
+    """The list of tensors that a nested model is called on.
 
     Args:
         args: Positional arguments of its call.
@@ -151,14 +150,14 @@ def nested_inputs(args, kwargs):
 
 
 def layer_of_two_graphs(models):
-    """A layer that is called in the graphs of two models.
+    """Finds a layer that is called in the graphs of two models.
 
-    Keras' files don't keep what such graphs share: they can be written, but
-    not be loaded.
+    Keras' files lose what such graphs share: they can be written, but not
+    loaded.
 
     Args:
-        models: List of functional or built Sequential `keras.Model`s. The
-            models in their graphs are looked into as well.
+        models: List of functional or built Sequential `keras.Model`s. Models
+            nested in their graphs are searched as well.
 
     Returns:
         `keras.Layer`, bare Keras operation, or None.
@@ -176,20 +175,20 @@ def layer_of_two_graphs(models):
 
 
 def unrolled(model, inputs=None):
-    """The calls in a model's graph with those of nested models in their place.
+    """The calls in a model's graph, with nested models expanded.
 
-    A model that does more than run its graph stays one call.
+    A model that does more than run its graph stays a single call.
 
     Args:
-        model: As of `calls`.
-        inputs: List of KerasTensors that stand for the model's inputs, by
+        model: As in `calls`.
+        inputs: List of KerasTensors that replace the model's inputs, by
             default its own.
 
     Returns:
-        Tuple of a list of `Call`s, each behind those that it needs, and a
-        dict from the id of a KerasTensor of the model's own graph to the one
-        that stands for it in the calls. Their tensors are new ones, because a
-        nested model may be called several times.
+        Tuple of a list of `Call`s in order of dependence, and a dict from the
+        id of a KerasTensor of the model's own graph to the one that replaces
+        it in the calls. These tensors are new, because a nested model may be
+        called several times.
     """
     inputs = model.inputs if inputs is None else inputs
     tensors = dict(zip(map(id, model.inputs), inputs, strict=True))
@@ -222,14 +221,14 @@ def unrolled(model, inputs=None):
 
 
 def calls_within(call):
-    """The calls that a layer makes of its own layers in one call.
+    """The calls of its own layers that a layer makes in one call.
 
     Args:
-        call: `Call` of a layer whose `call` method works on KerasTensors: a
-            nested model, or a layer written in layers and `keras.ops`.
+        call: `Call` of a layer whose `call` method accepts KerasTensors: a
+            nested model, or a layer written with layers and `keras.ops`.
 
     Returns:
-        List of `Call`s, at the sizes of this call.
+        List of `Call`s for the sizes of this call.
     """
     args, kwargs = keras.tree.map_structure(_detached, (call.args, call.kwargs))
     inputs = [
@@ -249,14 +248,14 @@ def layers_within(layer):
 
 
 def parameters(layer):
-    """The weights of a layer that training moves unless they are frozen.
+    """The weights of a layer that training updates unless they are frozen.
 
     Args:
         layer: Built `keras.Layer` or `keras.Model`; a bare operation has
             none.
 
     Returns:
-        List of `keras.Variable`, each once.
+        List of distinct `keras.Variable`s.
     """
     if not isinstance(layer, keras.Layer):
         return []
@@ -267,15 +266,14 @@ def parameters(layer):
 
 
 def own_layers(layer):
-    """The layers that a layer holds itself, a list."""
+    """The list of a layer's direct sub-layers."""
     return list(layer._layers) if isinstance(layer, keras.Layer) else []
 
 
 def own_variables(layer):
-    """The variables that a layer holds itself, a list.
+    """The list of a layer's own variables.
 
-    Those of the layers inside it and the states of its seed generators are
-    not among them.
+    Excludes those of its sub-layers and the states of its seed generators.
     """
     if not isinstance(layer, keras.Layer):
         return []
@@ -285,14 +283,14 @@ def own_variables(layer):
 
 
 def seed_generators(layer):
-    """The `keras.random.SeedGenerator`s that a layer holds itself, a list."""
+    """The list of a layer's own `keras.random.SeedGenerator`s."""
     if not isinstance(layer, keras.Layer):
         return []
     return list(layer._seed_generators)
 
 
 def _detached(leaf):
-    """A KerasTensor without the history of its graph; others as they are."""
+    """A KerasTensor without its graph's history; other values unchanged."""
     if isinstance(leaf, keras.KerasTensor):
         return keras.KerasTensor(leaf.shape, leaf.dtype)
     return leaf

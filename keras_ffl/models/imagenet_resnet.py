@@ -18,17 +18,17 @@ EXPANSION = 4
 
 
 def imagenet_resnet(depth, num_classes, input_shape=(224, 224, 3), name=None):
-    """Residual network ResNet-18, -34 or -50, as it is usual on ImageNet.
+    """The standard ImageNet residual network ResNet-18, -34 or -50.
 
     A 7x7 convolution of stride 2 to 64 channels, batch normalisation, ReLU
     and a 3x3 max-pooling of stride 2, then four stages of widths 64, 128, 256
     and 512. ResNet-18 and -34 have basic blocks of two 3x3 convolutions,
     ResNet-50 bottlenecks of a 1x1, a 3x3 and a 1x1 convolution to four times
-    the width. A batch normalisation follows each; ReLU after all but the
-    last, and after the sum with the shortcut. Where the shape changes the
-    shortcut is a 1x1 convolution with batch normalisation. No convolution has
-    a bias. All stages but the first halve height and width, at the first 3x3
-    convolution of the stage.
+    the width. Batch normalisation follows each convolution, ReLU all but the
+    last one and the sum with the shortcut. If the shape changes, the shortcut
+    is a 1x1 convolution with batch normalisation. No convolution has a bias.
+    All stages but the first halve height and width in their first 3x3
+    convolution.
 
     Args:
         depth: 18, 34 or 50.
@@ -44,20 +44,20 @@ def imagenet_resnet(depth, num_classes, input_shape=(224, 224, 3), name=None):
         dtype is the policy's; logits are at least float32.
 
     Raises:
-        InputError: An argument is out of its range.
+        InputError: An argument is out of range.
 
     Reference:
         He et al., 2016, "Deep Residual Learning for Image Recognition",
         https://arxiv.org/abs/1512.03385, table 1, with projection shortcuts;
-        the stride of a bottleneck is on its 3x3 convolution, as in the
-        widely used re-implementations.
+        the stride of a bottleneck is on its 3x3 convolution, as in the widely
+        used reimplementations.
     """
     architecture = imagenet_resnet_architecture(depth)
     return architecture.network(num_classes, input_shape, name)
 
 
 def imagenet_resnet_architecture(depth):
-    """The `Architecture` behind `imagenet_resnet`, whose argument this is."""
+    """The `Architecture` of `imagenet_resnet`, with the same argument."""
     if not is_int(depth) or depth not in _STAGES:
         raise InputError(
             f"`depth` must be one of {', '.join(map(str, _STAGES))}, got "
@@ -72,9 +72,9 @@ def imagenet_resnet_architecture(depth):
 def _stem(x, prefix):
     x = convolution(x, WIDTHS[0], 7, 2, f"{prefix}stem_conv")
     x = relu(normalization(x, f"{prefix}stem_bn"), f"{prefix}stem_relu")
-    # Zeros do what minus infinity does in the reference: behind a ReLU a
-    # pixel has the same maximum with either, and where a zero in the margin
-    # ties with the largest pixel, no gradient would pass that ReLU anyway.
+    # Zeros are equivalent to the reference's minus infinity: after a ReLU the
+    # maximum is the same with either, and if a zero in the margin ties with the
+    # largest pixel, no gradient would pass that ReLU anyway.
     x = keras.layers.ZeroPadding2D(
         1, data_format="channels_last", name=f"{prefix}stem_pooling_padding"
     )(x)
@@ -84,7 +84,7 @@ def _stem(x, prefix):
 
 
 def _bottleneck(x, filters, strides, name):
-    """Bottleneck of inner width `filters`, the stride on its 3x3."""
+    """Bottleneck of inner width `filters`, strided in its 3x3 convolution."""
     width = EXPANSION * filters
     added = shortcut(x, width, strides, name)
     x = convolution(x, filters, 1, 1, f"{name}_conv1")
@@ -97,7 +97,7 @@ def _bottleneck(x, filters, strides, name):
     return relu(x, f"{name}_relu3")
 
 
-# The block and how many of them are in each stage.
+# The block and the number of blocks in each stage.
 _STAGES = {
     18: (basic_block, (2, 2, 2, 2)),
     34: (basic_block, (3, 4, 6, 3)),

@@ -1,4 +1,4 @@
-"""Layers made anew, and the values that they get."""
+"""Makes new layers from old ones and copies their values."""
 
 import keras
 from keras import ops
@@ -13,26 +13,26 @@ from keras_ffl.models.graph import (
 
 
 def make_anew(old, changes=None, argument="model", kind=None):
-    """A new layer from the configuration of another one.
+    """Makes a new layer from the configuration of another one.
 
     Args:
         old: `keras.Layer` or bare Keras operation.
-        changes: Dict of what differs in the configuration, or None.
-        argument: Name of the argument that the layer came by, for messages.
+        changes: Dict of changes to the configuration, or None.
+        argument: Name of the argument that held the layer, for messages.
         kind: Class of the new layer, by default that of `old`.
 
     Returns:
         `keras.Layer` or bare Keras operation.
 
     Raises:
-        InputError: The configuration does not make a layer.
+        InputError: No layer can be made from the configuration.
     """
     try:
-        # As a file has it: the configuration itself may hold objects, which
-        # both layers would have then.
+        # As in a file: the configuration itself may hold objects, which both
+        # layers would then share.
         config = keras.saving.serialize_keras_object(old)["config"]
         return (kind or type(old)).from_config({**config, **(changes or {})})
-    # Layers of users raise whatever comes up in them.
+    # Users' layers may raise anything.
     except Exception as error:
         raise no_copy(old, _reason(old, error), argument) from error
 
@@ -40,31 +40,31 @@ def make_anew(old, changes=None, argument="model", kind=None):
 def _reason(layer, error):
     if type(layer) is keras.layers.Lambda:
         return (
-            "no file carries its function; use keras.ops, a class of layers "
-            "with `get_config`, or a function registered with "
+            "its function can't be saved; use keras.ops, a layer class with "
+            "`get_config`, or a function registered with "
             "keras.saving.register_keras_serializable instead"
         )
     if isinstance(layer, keras.layers.TFSMLayer):
         return (
-            "it loads a SavedModel, which Keras does behind "
-            "keras.config.enable_unsafe_deserialization() only"
+            "it loads a SavedModel, which Keras only does after "
+            "keras.config.enable_unsafe_deserialization()"
         )
-    return f"its configuration makes no other one ({first_line(error)})"
+    return f"its configuration makes no new layer ({first_line(error)})"
 
 
 def first_line(error):
-    """The first line of an exception's text, or its class where it has none."""
+    """The first line of an exception's text, or its class if it has none."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0]
 
 
 def no_copy(layer, reason, argument):
-    """The error of a layer that can't be copied.
+    """The error for a layer that can't be copied.
 
     Args:
         layer: `keras.Layer` or bare Keras operation.
         reason: Str.
-        argument: Name of the argument that the layer came by.
+        argument: Name of the argument that held the layer.
 
     Returns:
         `InputError`.
@@ -76,20 +76,19 @@ def no_copy(layer, reason, argument):
 
 
 def copy_values(pairs, argument="model"):
-    """Gives new layers the values of old ones, and what is trainable.
+    """Copies values and trainability from old layers to new ones.
 
     Args:
-        pairs: List of (old, new), built layers of one structure or bare
-            Keras operations, each behind those inside of it.
-        argument: Name of the argument that the layers came by, for messages.
+        pairs: List of (old, new), built layers of the same structure or bare
+            Keras operations, each after those inside it.
+        argument: Name of the argument that held the layers, for messages.
 
     Returns:
-        List of (new, old) states of the random generators that were given no
-        seed, which have kept their own.
+        List of (new, old) states of the unseeded random generators, which keep
+        their own states.
 
     Raises:
-        InputError: Layers differ in structure, or what is shared among the
-            old ones is not among the new ones.
+        InputError: Layers differ in structure or in what they share.
     """
     matched = {}
     for old, new in pairs:
@@ -97,13 +96,13 @@ def copy_values(pairs, argument="model"):
             matched[id(old)] = old, new
         elif isinstance(old, keras.Layer):
             _match(old, new, matched, argument)
-    # Each in front of those inside, which get what it is set to.
+    # Outer layers first, since setting them sets those inside.
     for old, new in reversed(matched.values()):
         new.trainable = old.trainable
-    # A model's variables beside its graph's have nothing to do with that.
+    # Variables that a model has besides its graph's play no role.
     matched = [each for each in matched.values() if not runs_its_graph(each[0])]
-    # As a file would carry them: some layers (`Normalization` for one) compute
-    # more state when they load. Others (those with LoRA) save less than all.
+    # As through a file: some layers (such as `Normalization`) compute further
+    # state when they load. Others (with LoRA) don't save everything.
     for old, new in matched:
         store = {}
         old.save_own_variables(store)
@@ -111,15 +110,15 @@ def copy_values(pairs, argument="model"):
             if store:
                 new.load_own_variables(store)
         except Exception as error:
-            reason = f"its copy does not take its weights ({first_line(error)})"
+            reason = f"its copy rejects its weights ({first_line(error)})"
             raise no_copy(old, reason, argument) from error
     shared, unseeded = {}, []
     for old, new in matched:
         for one, other in _variables(old, new, argument):
             if other is one or shared.setdefault(id(one), other) is not other:
-                reason = "its copy would share weights otherwise than it does"
+                reason = "its copy would share weights differently"
                 raise no_copy(old, reason, argument)
-            # A copy: JAX hands a step's arrays over to be overwritten.
+            # A copy, because JAX lets a step overwrite its arrays.
             other.assign(ops.copy(one))
             other.trainable = one.trainable
         for one, other in zip(seed_generators(old), seed_generators(new)):
@@ -131,7 +130,7 @@ def copy_values(pairs, argument="model"):
 
 
 def _match(old, new, matched, argument):
-    """Pairs two layers up, behind those inside of them."""
+    """Pairs two layers, after those inside them."""
     if id(old) in matched:
         if matched[id(old)][1] is not new and old.variables:
             raise no_copy(
@@ -144,7 +143,7 @@ def _match(old, new, matched, argument):
     ]
     if [type(each) for each in inside[0]] != [type(each) for each in inside[1]]:
         raise no_copy(
-            old, "its configuration makes one of other layers", argument
+            old, "its configuration makes one with different layers", argument
         )
     for pair in zip(*inside):
         _match(*pair, matched, argument)
@@ -152,16 +151,16 @@ def _match(old, new, matched, argument):
 
 
 def _variables(old, new, argument):
-    """The variables of two layers of one structure, a list of pairs."""
+    """The variables of two layers of the same structure, a list of pairs."""
     olds, news = own_variables(old), own_variables(new)
     names = [variable.name for variable in olds]
     by_name = {variable.name: variable for variable in news}
-    # In their order they stand in that in which they were made, which need
-    # not be the same where a layer was quantised after it was built.
+    # Variables are listed in order of creation, which differs if a layer was
+    # quantised after it was built.
     if len(by_name) == len(names) and set(names) == set(by_name):
         news = [by_name[name] for name in names]
     if [v.shape for v in olds] != [v.shape for v in news]:
         raise no_copy(
-            old, "its configuration makes one of other weights", argument
+            old, "its configuration makes one with different weights", argument
         )
     return list(zip(olds, news))

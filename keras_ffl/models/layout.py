@@ -1,21 +1,21 @@
-"""Where the channels of a feature map are."""
+"""The channel axis of a feature map."""
 
 from keras_ffl.errors import InputError
 from keras_ffl.models.graph import layers_within, unrolled
 
-# Operations after which another axis may be that of the channels.
+# Operations that may move the channels to another axis.
 _MOVING = ("Einsum", "Moveaxis", "Permute", "Reshape", "Swapaxes", "Transpose")
 
 
 def check_channels_last(what, model, features):
-    """An InputError where a feature map is known to have its channels first.
+    """Raises `InputError` if a feature map is known to be channels-first.
 
-    Convolutions, pooling and the like know where they put the channels; what
-    other layers of Keras do leaves them where they are. Where a layer of
-    somebody else's, or one that moves axes, comes between, nothing is known.
+    Convolutions, pooling and the like declare their channel axis, and other
+    Keras layers leave it in place. After a third-party layer or one that moves
+    axes, nothing is known.
 
     Args:
-        what: What gives the map, the message's first words.
+        what: Str, the source of the map, which starts the message.
         model: Functional `keras.Model`.
         features: 4-D `keras.KerasTensor` of its graph.
     """
@@ -29,7 +29,7 @@ def check_channels_last(what, model, features):
 
 
 def _channels_first_layer(model, features):
-    """Path of the layer that a map with channels first comes from, or None."""
+    """The path of the layer that makes a map channels-first, or None."""
     calls, tensors = unrolled(model)
     producers = {id(tensor): call for call in calls for tensor in call.outputs}
     pending, seen = [tensors[id(features)]], set()

@@ -1,4 +1,4 @@
-"""The networks by name."""
+"""Networks by name."""
 
 import dataclasses
 
@@ -41,15 +41,15 @@ NETWORKS = {
 }
 """The `Architecture` of each known name.
 
-`resnet<depth>_<n1>_<n2>_<n3>` is the network of that depth with more blocks:
-one in the stage of 16 channels, two in that of 32. The paper adds blocks to
-the independent networks of Table VI until they are as large as FFL's and
-doesn't say which; these fit both of its pairs within 0.01 M (assumed).
+`resnet<depth>_<n1>_<n2>_<n3>` is the network of that depth with additional
+blocks: one in the stage of 16 channels, two in that of 32. For Table VI the
+paper adds unspecified blocks to the independent networks until they are as
+large as FFL's; these fit both of its pairs within 0.01 M (assumed).
 """
 
 
 def build(name, num_classes, input_shape=(32, 32, 3)):
-    """The network of a known name.
+    """Builds the network of a known name.
 
     Args:
         name: A key of `NETWORKS`, such as `"resnet32"` or `"wrn_16_2"`.
@@ -60,16 +60,16 @@ def build(name, num_classes, input_shape=(32, 32, 3)):
     Returns:
         Functional `keras.Model` from float images (batch, height, width,
         channels) to `{"features": (batch, h, w, C), "logits": (batch, m)}`,
-        as `resnet`, `wide_resnet` and `imagenet_resnet` describe it.
+        see `resnet`, `wide_resnet` and `imagenet_resnet`.
 
     Raises:
-        InputError: The name is unknown or an argument is out of its range.
+        InputError: The name is unknown or an argument is out of range.
     """
     return find_architecture(name).network(num_classes, input_shape)
 
 
 def find_architecture(name):
-    """The `Architecture` of a known name, or an InputError that lists all."""
+    """The `Architecture` of a known name; otherwise the error lists all."""
     if not isinstance(name, str) or name not in NETWORKS:
         raise InputError(
             f"`name` must be one of {', '.join(NETWORKS)}, got {name!r}"

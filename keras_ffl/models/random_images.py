@@ -1,4 +1,4 @@
-"""What models give for random images."""
+"""Outputs of models for random images."""
 
 import keras
 import numpy as np
@@ -6,16 +6,15 @@ from keras import ops
 
 
 def random_outputs(model, states=()):
-    """What a model gives in inference for random images; it stays as it is.
+    """A model's inference outputs for random images; its state is unchanged.
 
     Args:
         model: Functional `keras.Model` of one image tensor.
-        states: List of (variable, value): the values that variables have
-            for once.
+        states: List of (variable, value), temporary values of variables.
 
     Returns:
-        List of float64 arrays, or None where the image's size is unknown and
-        the model doesn't take the one that was tried.
+        List of float64 arrays, or None if the image size is unknown and the
+        model rejects the one that was tried.
     """
     image = model.inputs[0]
     batch, *sizes = image.shape
@@ -26,7 +25,7 @@ def random_outputs(model, states=()):
         images = random.integers(0, 256, size=shape)
     images = ops.convert_to_tensor(images.astype(image.dtype))
     try:
-        # What batch normalisation or a random layer would assign is dropped.
+        # Drops assignments by batch normalisation or random layers.
         with keras.StatelessScope(states):
             outputs = model(images, training=False)
     except Exception:
@@ -40,7 +39,7 @@ def random_outputs(model, states=()):
 
 
 def alike(ours, theirs):
-    """Whether arrays are equal but for rounding, in half precision too."""
+    """Whether arrays are equal up to rounding, even in half precision."""
     tolerance = 1e-2 * np.abs(theirs[np.isfinite(theirs)]).max(initial=0)
     return np.allclose(ours, theirs, rtol=0, atol=tolerance, equal_nan=True)
 

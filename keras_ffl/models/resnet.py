@@ -23,14 +23,14 @@ def resnet(
     """Residual network with basic blocks and widths 16, 32 and 64.
 
     A 3x3 stem, then three stages of blocks of two 3x3 convolutions, each
-    followed by batch normalisation; ReLU after the first and after the sum
-    with the shortcut. Where the shape changes the shortcut is a 1x1
+    followed by batch normalisation, with ReLU after the first and after the
+    sum with the shortcut. If the shape changes, the shortcut is a 1x1
     convolution with batch normalisation. No convolution has a bias. The
     second and third stage halve height and width.
 
     Args:
-        depth: Int 6n+2, n >= 1: the layers with weights, shortcuts aside.
-            None if `blocks_per_stage` is given.
+        depth: Int 6n+2, n >= 1, the number of layers with weights, excluding
+            shortcuts. None if `blocks_per_stage` is given.
         num_classes: Int >= 2, m.
         input_shape: (height, width, channels), ints >= 1.
         blocks_per_stage: Int >= 1, or three of them, one per stage, instead
@@ -46,8 +46,8 @@ def resnet(
         at least float32.
 
     Raises:
-        InputError: An argument is out of its range, or both or neither of
-            `depth` and `blocks_per_stage` are given.
+        InputError: An argument is out of range, or not exactly one of
+            `depth` and `blocks_per_stage` is given.
 
     Reference:
         He et al., 2016, "Deep Residual Learning for Image Recognition",
@@ -59,7 +59,7 @@ def resnet(
 
 
 def resnet_architecture(depth=None, blocks_per_stage=None):
-    """The `Architecture` behind `resnet`, whose arguments these are."""
+    """The `Architecture` of `resnet`, with the same arguments."""
     blocks = _blocks(depth, blocks_per_stage)
     size = str(6 * blocks[0] + 2)
     if len(set(blocks)) > 1:
@@ -70,7 +70,7 @@ def resnet_architecture(depth=None, blocks_per_stage=None):
 
 
 def _blocks(depth, blocks_per_stage):
-    """Blocks of each stage, from one of the two arguments."""
+    """The blocks of each stage, from one of the two arguments."""
     if (depth is None) == (blocks_per_stage is None):
         raise InputError(
             "give either `depth` or `blocks_per_stage` (and None for the "

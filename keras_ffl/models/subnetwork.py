@@ -1,4 +1,4 @@
-"""Anyone's classifier as a sub-network."""
+"""Any classifier as a sub-network."""
 
 import keras
 
@@ -19,16 +19,16 @@ def as_subnetwork(
     preprocessing=None,
     from_logits=None,
 ):
-    """A copy of a classifier that gives its feature map and its logits.
+    """Copies a classifier so that it returns its feature map and its logits.
 
-    The copy has layers and weights of its own; `model` stays as it is. A
-    softmax at the end, be it of the last layer, a layer or an operation
-    itself, is left out, so that the copy ends in logits. Where probabilities
-    don't come from one softmax alone, as the mean of several, the copy gives
-    their logarithm, of which a softmax makes the same probabilities again.
+    The copy has layers and weights of its own; `model` stays unchanged. A
+    final softmax, whether an activation, a layer or an operation, is removed,
+    so that the copy ends in logits. If the probabilities don't come from a
+    single softmax, for example as the mean of several, the copy returns their
+    logarithm, whose softmax is the same probabilities.
 
-    What `model` gives for random images is compared with what the copy gives,
-    so that a layer whose configuration doesn't say all that it does is found.
+    The outputs of `model` and of the copy for random images are compared, to
+    detect layers whose configuration is incomplete.
 
     Args:
         model: Functional or built Sequential `keras.Model` from one image
@@ -36,22 +36,20 @@ def as_subnetwork(
             probabilities, m >= 2.
         feature_layer: Name of the layer of `model` whose output is the
             feature map, 4-D (batch, h, w, C), usually the last one before
-            pooling. A nested model may be that layer, a layer inside a nested
-            model may not.
+            pooling. It may be a nested model, but not a layer inside one.
         trainable: Bool. False freezes the copy: no weight is updated and
             batch normalisation uses its moving statistics. True leaves each
-            layer trainable or frozen as it is in `model`.
+            layer trainable or frozen as in `model`.
         name: Name of the copy, by default that of `model`.
-        preprocessing: What stands between the images and the copy, or None:
-            a Keras layer or model (which is copied too) or a function made
-            of them and of `keras.ops`, from images to what `model` takes. A
-            functional model has its own image shape, all others get images
-            of the shape that `model` takes. For a Keras application see
-            `application_preprocessing`. Random layers that all sub-networks
-            are to share go to the method instead.
-        from_logits: True where `model` gives logits, False where it gives
-            probabilities, None to find out: from its graph, and from what it
-            gives for random images.
+        preprocessing: None, or a Keras layer or model (which is copied too)
+            or a function of these and `keras.ops`, from images to the inputs
+            of `model`. A functional model has its own image shape, anything
+            else gets images of the shape that `model` takes. For a Keras
+            application see `application_preprocessing`. Pass random layers
+            that all sub-networks share to the method instead.
+        from_logits: True if `model` returns logits, False for probabilities,
+            None to infer it from its graph and its outputs for random
+            images.
 
     Returns:
         Functional `keras.Model` from the images that `model`, or the
@@ -59,13 +57,13 @@ def as_subnetwork(
         (batch, m)}`, in the dtypes of the layers that they come from.
 
     Raises:
-        InputError: `model` is of another kind, has several inputs or outputs,
-            an output that is not 2-D, fewer than two classes, or a layer that
-            can't be copied, as a `Lambda` of an anonymous function;
-            `from_logits` must be given, or contradicts what `model` gives;
-            there is no such `feature_layer`, it is called several times, or
-            its output is not 4-D or has its channels first; `preprocessing`
-            can't be called or gives what `model` can't take.
+        InputError: `model` is not such a model, has several inputs or
+            outputs, an output that is not 2-D, fewer than two classes, or a
+            layer that can't be copied, such as a `Lambda` of an anonymous
+            function; `from_logits` is missing or contradicts the outputs of
+            `model`; there is no such `feature_layer`, it is called several
+            times, or its output is not 4-D or is channels-first;
+            `preprocessing` can't be called or doesn't fit `model`.
 
     Example:
 
@@ -91,20 +89,19 @@ def as_subnetwork(
 
 
 def preprocessed(network, preprocessing):
-    """A sub-network that prepares its images itself.
+    """Adds a preprocessing to a sub-network.
 
     Args:
         network: Functional `keras.Model` of one input.
-        preprocessing: As of `as_subnetwork`.
+        preprocessing: As in `as_subnetwork`.
 
     Returns:
         Functional `keras.Model` from images through a copy of
-        `preprocessing` to the outputs of `network`, which is a nested model
-        in it.
+        `preprocessing` to the outputs of `network`, which it nests.
 
     Raises:
-        InputError: `preprocessing` can't be called or gives what `network`
-            can't take.
+        InputError: `preprocessing` can't be called or its result doesn't fit
+            `network`.
     """
     prepare = preprocessing_model(preprocessing, network)
     inner = keras.Model(network.input, network.output, name="network")
@@ -115,19 +112,18 @@ def preprocessed(network, preprocessing):
 
 
 def preprocessing_model(preprocessing, network, name="preprocessing"):
-    """A copy of a preprocessing as a functional model.
+    """Copies a preprocessing as a functional model.
 
     Args:
-        preprocessing: As of `as_subnetwork`.
-        network: Functional `keras.Model` of one input, which is to take what
-            it gives.
+        preprocessing: As in `as_subnetwork`.
+        network: Functional `keras.Model` of one input that takes its result.
         name: Name of the copy.
 
     Returns:
         Functional `keras.Model`.
 
     Raises:
-        InputError: As of `preprocessed`.
+        InputError: As in `preprocessed`.
     """
     if not callable(preprocessing):
         raise InputError(
@@ -161,26 +157,25 @@ def _fits(tensor, shape):
 def as_teacher(
     model, name="teacher_network", from_logits=None, argument="model"
 ):
-    """A frozen copy of a trained classifier that gives its logits.
+    """Makes a frozen copy of a trained classifier that returns its logits.
 
     Args:
         model: Functional or built Sequential `keras.Model` from one image
             tensor to one tensor (batch, m) of logits or softmax
             probabilities.
         name: Name of the copy.
-        from_logits: As of `as_subnetwork`.
-        argument: Name of the argument that `model` came by, for messages:
-            that of `from_logits` is "from_logits" or
-            "<argument>_from_logits".
+        from_logits: As in `as_subnetwork`.
+        argument: Name of the argument that held `model`, for messages, which
+            call `from_logits` "from_logits" or "<argument>_from_logits".
 
     Returns:
         Functional `keras.Model`, not trainable, from the images that `model`
         takes to logits (batch, m).
 
     Raises:
-        InputError: `model` is of another kind, has several inputs or outputs,
-            an output that is not 2-D, or a layer that can't be copied;
-            `from_logits` must be given, or contradicts what `model` gives.
+        InputError: `model` is not such a model, has several inputs or
+            outputs, an output that is not 2-D, or a layer that can't be
+            copied; `from_logits` is missing or contradicts its outputs.
     """
     source = _functional(model, argument)
     if isinstance(model, FrozenClassifier):
@@ -189,8 +184,8 @@ def as_teacher(
     else:
         image, (logits,) = copy_to_logits(source, from_logits, argument)
     teacher = FrozenClassifier(image, logits, name=name)
-    # Keras hands it down only where it changes: a layer that is made frozen
-    # may have made trainable layers inside.
+    # Keras passes `trainable` on only when it changes: a layer created frozen
+    # may have created trainable layers inside.
     for layer in (teacher, *layers_within(teacher)):
         layer.trainable = False
     return teacher
@@ -198,10 +193,10 @@ def as_teacher(
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
 class FrozenClassifier(keras.Model):
-    """A functional model that predicts in inference mode whatever is asked.
+    """A functional model that always runs in inference mode.
 
-    A functional model runs the models in it in its own mode; a
-    `training=False` in their call does not outlast it.
+    A functional model runs nested models in its own mode and overrides a
+    `training=False` in their call.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -209,10 +204,10 @@ class FrozenClassifier(keras.Model):
 
 
 def _functional(model, argument="model"):
-    """`model` as a plain functional model, neither compiled nor a subclass.
+    """Returns `model` as a plain functional model, uncompiled, no subclass.
 
-    Cloning compiles the clone of a compiled model, which fails for a loss
-    that Keras can't serialize.
+    Cloning a compiled model compiles the clone, which fails for a loss that
+    Keras can't serialize.
     """
     if not has_graph(model):
         raise InputError(
@@ -236,7 +231,7 @@ def _functional(model, argument="model"):
 
 
 def _outputs(model, layer_name):
-    """The outputs of each call of the layer of that name."""
+    """The outputs of each call of the layer with that name."""
     return [
         call.outputs
         for call in calls(model)
@@ -245,7 +240,7 @@ def _outputs(model, layer_name):
 
 
 def _check_feature_layer(model, feature_layer):
-    """An InputError where the layer does not give one feature map."""
+    """Raises `InputError` unless the layer returns a single feature map."""
     outputs = _outputs(model, feature_layer)
     if not outputs:
         problem = f"there is no layer {feature_layer!r}"
@@ -253,8 +248,8 @@ def _check_feature_layer(model, feature_layer):
             inner = {each.name for each in layers_within(layer)}
             if feature_layer in inner:
                 problem = (
-                    f"{feature_layer!r} lies inside '{layer.name}', only the "
-                    "model's own layers will do"
+                    f"{feature_layer!r} is inside '{layer.name}', but must be "
+                    "one of the model's own layers"
                 )
     elif len(outputs) > 1:
         problem = f"{feature_layer!r} is called {len(outputs)} times"

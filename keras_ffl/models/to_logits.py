@@ -1,4 +1,4 @@
-"""Copies of classifiers that end in logits."""
+"""Copies classifiers so that they end in logits."""
 
 import numpy as np
 from keras import ops
@@ -11,20 +11,20 @@ from keras_ffl.precision import at_least_float32
 
 
 def copy_to_logits(source, from_logits, argument="model"):
-    """A copy of a model whose last output is made logits.
+    """Copies a model and turns its last output into logits.
 
     Args:
         source: Functional `keras.Model` of one input and a list of outputs,
-            a classifier's behind others.
-        from_logits: As of `as_subnetwork`.
-        argument: Name of the argument that the model came by.
+            the last of which is a classifier's.
+        from_logits: As in `as_subnetwork`.
+        argument: Name of the argument that held the model.
 
     Returns:
         Tuple of the copy's image and the list of its outputs.
 
     Raises:
-        InputError: `from_logits` must be given or contradicts what the model
-            gives, or a layer can't be copied.
+        InputError: `from_logits` is missing or contradicts the model's
+            outputs, or a layer can't be copied.
     """
     option = f"{argument}_from_logits".removeprefix("model_")
     if not (from_logits is None or isinstance(from_logits, bool)):
@@ -35,7 +35,7 @@ def copy_to_logits(source, from_logits, argument="model"):
     shown = None if outputs is None else _are_probabilities(outputs[-1])
     ending = find_ending(source)
     if ending.kind == PROBABILITIES and shown is False:
-        # As a multiple of probabilities, or those of parts of the output.
+        # For example a multiple of probabilities, or separate parts of them.
         ending = Ending(None, ending.what)
     _check_ending(source.name, argument, option, ending, from_logits, shown)
     probabilities = ending.kind == PROBABILITIES or from_logits is False
@@ -47,31 +47,31 @@ def copy_to_logits(source, from_logits, argument="model"):
 
 
 def _are_probabilities(rows):
-    """Whether rows are not negative and sum to 1, in half precision too."""
+    """Whether rows are non-negative and sum to 1, even in half precision."""
     return bool((rows >= 0).all() and (abs(rows.sum(axis=-1) - 1) < 1e-2).all())
 
 
 def _check_ending(name, argument, option, ending, from_logits, shown):
-    """An InputError where the end is not what it is said to be.
+    """Raises `InputError` if a classifier's end contradicts `from_logits`.
 
-    `shown` is whether probabilities came for random images, None if nothing
-    came.
+    `shown` says whether random images gave probabilities, None if there was no
+    output.
     """
     end = f"at the end of '{name}' {ending.what}"
     if from_logits is None and ending.kind is None:
         raise InputError(
             f"`{argument}` must end in logits or in a softmax layer: {end}; "
-            f"`{option}` must say what it gives, True for logits or False "
-            "for probabilities, whose logarithm is taken then"
+            f"`{option}` must be True for logits or False for probabilities, "
+            "whose logarithm is then taken"
         )
     if ending.kind == PROBABILITIES:
         if from_logits:
             raise InputError(f"`{option}` must not be True: {end}")
         if from_logits is None and ending.softmax is None:
             raise InputError(
-                f"`{option}` must be False for '{name}', which takes the "
+                f"`{option}` must be False for '{name}', to take the "
                 "logarithm of its probabilities: they don't come from a "
-                f"softmax that could be left out, {end}"
+                f"softmax that could be removed, {end}"
             )
     elif shown is not None and shown != (from_logits is False):
         raise InputError(
@@ -82,8 +82,8 @@ def _check_ending(name, argument, option, ending, from_logits, shown):
 
 
 def _logarithm(probabilities):
-    """Logits of which a softmax makes these probabilities."""
+    """Logits whose softmax is these probabilities."""
     dtype = at_least_float32(probabilities.dtype)
-    # The smallest number, since the logarithm of 0 would be infinite.
+    # Clipped to the smallest number, since the logarithm of 0 is infinite.
     least = float(np.finfo(dtype).tiny)
     return ops.log(ops.maximum(ops.cast(probabilities, dtype), least))

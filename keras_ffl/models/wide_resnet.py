@@ -16,7 +16,7 @@ def wide_resnet(depth, width, num_classes, input_shape=(32, 32, 3), name=None):
 
     A 3x3 convolution to 16 channels, then three stages of width 16k, 32k and
     64k of pre-activation blocks (batch normalisation, ReLU and 3x3
-    convolution, twice), then batch normalisation and ReLU. Where the shape
+    convolution, twice), then batch normalisation and ReLU. If the shape
     changes, the block's first batch normalisation and ReLU also feed its
     shortcut, a 1x1 convolution. No convolution has a bias. The second and
     third stage halve height and width.
@@ -36,7 +36,7 @@ def wide_resnet(depth, width, num_classes, input_shape=(32, 32, 3), name=None):
         policy's; logits are at least float32.
 
     Raises:
-        InputError: An argument is out of its range.
+        InputError: An argument is out of range.
 
     Reference:
         Zagoruyko & Komodakis, 2016, "Wide Residual Networks",
@@ -47,7 +47,7 @@ def wide_resnet(depth, width, num_classes, input_shape=(32, 32, 3), name=None):
 
 
 def wide_resnet_architecture(depth, width):
-    """The `Architecture` behind `wide_resnet`, whose arguments these are."""
+    """The `Architecture` of `wide_resnet`, with the same arguments."""
     blocks = check_depth(depth, 6, 4)
     width = check_int("width", width, least=1)
     widths = [base * width for base in (16, 32, 64)]
@@ -61,7 +61,7 @@ def _stem(x, prefix):
 
 
 def _last_stage(x, prefix, *, stage):
-    """Pre-activation blocks leave the last sum without an activation."""
+    """Adds the final activation, which pre-activation blocks leave out."""
     x = normalization(stage(x, prefix), f"{prefix}final_bn")
     return relu(x, f"{prefix}final_relu")
 

@@ -276,7 +276,7 @@ def test_the_student_s_feature_map():
             lambda: classifier(
                 lambda x: keras.layers.Dense(CLASSES, activation="relu")(x)
             ),
-            "`teacher` must end in logits or .*`teacher_from_logits` must say",
+            "`teacher` must end in logits or .*`teacher_from_logits` must be",
         ),
         (
             lambda: teacher(image=(5, 4, 2)),

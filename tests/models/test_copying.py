@@ -325,7 +325,7 @@ def test_configuration_that_lacks_an_argument(run):
         return classifier(Scaled(4, 1, scale=scale))
 
     assert_copied(model(1.0), run)
-    with pytest.raises(InputError, match="the copy of 'mine' gives something"):
+    with pytest.raises(InputError, match="the copy of 'mine' gives different"):
         as_subnetwork(model(1.5), "map")
 
 
@@ -343,7 +343,7 @@ class NoConfiguration(layers.Layer):
     [
         (
             lambda: layers.Lambda(lambda x: 2 * x, name="twice"),
-            "Lambda 'twice': no file carries its function; use keras.ops",
+            "Lambda 'twice': its function can't be saved; use keras",
         ),
         (
             lambda: NoConfiguration(lambda x: 2 * x),

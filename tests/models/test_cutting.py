@@ -137,7 +137,7 @@ def test_no_map_is_passed_by_everything():
     ]
     pooled = [keras.layers.GlobalAveragePooling2D()(x) for x in branches]
     model = keras.Model(image, keras.layers.Add()(pooled), name="two")
-    message = "`layer` must be given for 'two', .* there are conv_., conv_."
+    message = "`layer` must be given for 'two', .* are conv_., conv_."
     with pytest.raises(InputError, match=message):
         CutClassifier(model)
     CutClassifier(model, layer="conv_2")

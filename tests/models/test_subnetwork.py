@@ -407,7 +407,7 @@ def test_bad_feature_layer(feature_layer, problem):
 
 def test_feature_layer_inside_a_nested_model():
     model, _ = _nested()
-    with pytest.raises(InputError, match="'map' lies inside 'backbone', only"):
+    with pytest.raises(InputError, match="'map' is inside 'backbone', but"):
         as_subnetwork(model, "map")
 
 

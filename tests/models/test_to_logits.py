@@ -205,7 +205,7 @@ def test_what_the_graph_does_not_tell_is_asked(end, run):
     caught.match(
         "^`model` must end in logits or in a softmax layer: at the end"
     )
-    caught.match(f"of 'mine' stands {what}; `from_logits` must say")
+    caught.match(f"of 'mine' stands {what}; `from_logits` must be True")
     copy = as_subnetwork(model, "map", from_logits=gives_logits)
     given = run(model, images())
     if gives_logits:
