@@ -1,4 +1,4 @@
-"""Keras callbacks of a run."""
+"""Keras callbacks for a run."""
 
 import math
 import time
@@ -12,17 +12,17 @@ from keras_ffl.errors import InputError, TrainingDiverged
 class StopOnDivergence(keras.callbacks.Callback):
     """Ends training with an error when loss or weights are NaN or infinite.
 
-    The loss is looked at after every step, the weights after every epoch: a
-    ReLU can turn NaN into 0, and then the loss looks well.
+    The loss is checked after every step, the weights after every epoch: a
+    ReLU can turn NaN into 0, and then the loss looks normal.
 
-    Unlike `keras.callbacks.TerminateOnNaN` it raises, so that nothing that
-    comes after the epoch (checkpoints above all) sees the broken weights.
+    Unlike `keras.callbacks.TerminateOnNaN` it raises, so that nothing after
+    the epoch (above all no checkpoint) sees the broken weights.
 
     Args:
         steps_per_epoch: Int, steps of a full epoch, for the message.
 
     Raises:
-        TrainingDiverged: With the epoch and the step, or the weight.
+        TrainingDiverged: Names the epoch, the step, and any broken weight.
     """
 
     def __init__(self, steps_per_epoch):
@@ -58,8 +58,8 @@ class StopOnDivergence(keras.callbacks.Callback):
 class WarmUp(keras.callbacks.Callback):
     """Raises the learning rate in even steps at the start of training.
 
-    Step t of the first T has the share (t + 1) / T of the rate that the epoch
-    would have. It stands behind the callback that sets the epoch's rate.
+    Step t of the first T uses the fraction (t + 1) / T of the epoch's rate.
+    Place it after the callback that sets the epoch's rate.
 
     Args:
         schedule: Function from the epoch to its rate.
@@ -84,7 +84,7 @@ class WarmUp(keras.callbacks.Callback):
         step = self.epoch * self.steps_per_epoch + batch
         if step <= self.steps:
             if hasattr(self.model, "jax_state_sync"):
-                # On JAX a variable can be set between steps only after this.
+                # JAX needs this before a variable is set between steps.
                 self.model.jax_state_sync()
             share = min(1.0, (step + 1) / self.steps)
             self.model.optimizer.learning_rate = share * self.schedule(
@@ -93,20 +93,20 @@ class WarmUp(keras.callbacks.Callback):
 
 
 class TimeLimit(keras.callbacks.Callback):
-    """Ends training before an epoch that would not fit into a time.
+    """Ends training before an epoch that would exceed a time limit.
 
-    The longest epoch so far stands for the next one. The first one is always
-    trained.
+    The next epoch is assumed to take as long as the longest so far. The first
+    one is always trained.
 
     Args:
         minutes: Number > 0, counted from now.
 
     Attributes:
-        agreed: Function from whether the time is up to whether training
-            stops; several processes have to agree.
+        agreed: Function from whether this process' time is up to whether
+            training stops; several processes must agree.
 
     Raises:
-        InputError: `minutes` is no number > 0.
+        InputError: `minutes` is not > 0.
     """
 
     def __init__(self, minutes):
@@ -128,13 +128,13 @@ class TimeLimit(keras.callbacks.Callback):
 
 
 class Checkpoints(keras.callbacks.Callback):
-    """Saves the model after every epoch, and whenever it is the best so far.
+    """Saves the model after every epoch, and separately if it is the best.
 
     Args:
         workdir: `keras_ffl.workdir.Workdir`.
-        monitor: Name of the logged accuracy that decides what is best.
+        monitor: Name of the logged accuracy that determines the best.
         best: Highest value of `monitor` before this training, if any.
-        keep: Int, how many of the last checkpoints stay.
+        keep: Int, number of the latest checkpoints to keep.
     """
 
     def __init__(self, workdir, monitor, best=None, keep=2):

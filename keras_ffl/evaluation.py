@@ -8,13 +8,13 @@ from keras_ffl.models import count_multiply_adds, count_parameters
 
 
 def head_logits(model, batches, verbose=0):
-    """Logits of all heads, derived ones included.
+    """Computes the logits of all heads, including derived ones.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
         batches: `keras_ffl.data.Batches`, or a `tf.data.Dataset` or array of
             normalised images.
-        verbose: Whether to show a progress bar, 0 or 1.
+        verbose: 0 or 1, whether to show a progress bar.
 
     Returns:
         Dict from head to a float array (n, classes).
@@ -28,9 +28,9 @@ def head_logits(model, batches, verbose=0):
 
 
 def outputs_of(network, images, batch_size=100):
-    """The output of a network for some images.
+    """Computes the output of a network for some images.
 
-    Nothing is compiled: of a few images that is faster than `predict`.
+    Nothing is compiled: for a few images that is faster than `predict`.
 
     Args:
         network: `keras.Model` of one output.
@@ -51,24 +51,24 @@ def outputs_of(network, images, batch_size=100):
 
 
 def classification_errors(y, logits):
-    """Top-1 and top-5 error and mean cross-entropy.
+    """Computes top-1 and top-5 error and mean cross-entropy.
 
     Args:
         y: Integer labels (n,).
         logits: Float array (n, classes).
 
-    Raises:
-        InputError: A logit is NaN or infinite.
-
     Returns:
         Dict of floats: `top1_error` and `top5_error` in percent (with fewer
         than five classes, `top5_error` is 0), `loss` in nats.
+
+    Raises:
+        InputError: A logit is NaN or infinite.
     """
     return _errors(_counts(y, logits))
 
 
 def _counts(y, logits):
-    """Images wrong by top-1 and top-5, sum of cross-entropies, images."""
+    """Counts of top-1 and top-5 errors, summed cross-entropy, image count."""
     y = np.asarray(y).reshape(-1)
     logits = np.asarray(logits, np.float64)
     if not np.isfinite(logits).all():
@@ -76,8 +76,7 @@ def _counts(y, logits):
     own = logits[np.arange(len(y)), y]
     largest = logits.max(axis=1)
     log_sum = np.log(np.exp(logits - largest[:, None]).sum(axis=1))
-    # A tie counts against the network unless its own class comes first, as
-    # argmax has it.
+    # Ties count as errors unless the right class comes first, as in argmax.
     earlier = np.arange(logits.shape[1]) < y[:, None]
     rank = ((logits > own[:, None]) | ((logits == own[:, None]) & earlier)).sum(
         axis=1
@@ -103,20 +102,20 @@ def _errors(counts):
 
 
 def evaluate_heads(model, batches, y, verbose=0, add_up=None):
-    """Errors and sizes of every head.
+    """Computes errors and sizes of every head.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
-        batches: As of `head_logits`, in order.
+        batches: As in `head_logits`, in order.
         y: Integer labels (n,).
-        verbose: Whether to show a progress bar, 0 or 1.
-        add_up: Function from an array of counts to that of all processes
-            that evaluate a part each; None where this is all.
+        verbose: 0 or 1, whether to show a progress bar.
+        add_up: Function that sums an array of counts over all processes if
+            each evaluates a part; None for a single process.
 
     Returns:
         Dict from head to a dict of `top1_error`, `top5_error` (percent),
-        `loss` (nats), `parameters` (frozen ones too) and `multiply_adds` (of
-        one forward pass for one image).
+        `loss` (nats), `parameters` (including frozen ones) and `multiply_adds`
+        (of one forward pass for one image).
     """
     results = {}
     for head, logits in head_logits(model, batches, verbose).items():
@@ -131,7 +130,7 @@ def evaluate_heads(model, batches, y, verbose=0, add_up=None):
 
 
 def format_table(rows, header):
-    """A table in plain text, columns aligned.
+    """Formats a plain-text table with aligned columns.
 
     Args:
         rows: List of lists of str.
@@ -153,7 +152,7 @@ def format_table(rows, header):
 
 
 def format_heads(heads):
-    """The results of `evaluate_heads` as a table in plain text."""
+    """Formats the results of `evaluate_heads` as a plain-text table."""
     return format_table(
         [
             [

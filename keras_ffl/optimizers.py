@@ -1,4 +1,4 @@
-"""Stochastic gradient descent as the method's recipe means it."""
+"""Stochastic gradient descent as in the method's recipe."""
 
 import sys
 
@@ -10,11 +10,11 @@ from keras_ffl.errors import InputError
 
 
 def set_decay_group(variables, group):
-    """Puts variables into a weight decay group of `SGD`.
+    """Assigns variables to a weight decay group of `SGD`.
 
-    Models do this for the variables whose decay differs (the fusion module
-    and the fused classifier are the group "fusion"). The optimizer looks at
-    it once, when it is built.
+    Models do this for the variables whose decay differs (fusion module and
+    fused classifier are the group "fusion"). The optimizer reads the group
+    once, when it is built.
 
     Args:
         variables: Iterable of `keras.Variable`.
@@ -39,21 +39,21 @@ class SGD(keras.optimizers.Optimizer):
         w <- w - lr · (g + momentum · b)      (nesterov)
         w <- w - lr · b                       (otherwise)
 
-    That is PyTorch's form and the recipe of the paper. It differs from
+    This is PyTorch's form and the paper's recipe. It differs from
     `keras.optimizers.SGD` in two ways: the decay is an L2 term of the
     gradient instead of being decoupled from it, and the rate multiplies the
-    step instead of the buffer, so that a drop of the rate acts at once. The
-    decay is added once an update, after clipping and after gradients are
-    accumulated or summed over replicas, to every trainable variable (batch
-    norm and biases too).
+    step instead of the buffer, so that a drop of the rate takes effect at
+    once. The decay is added once per update, after clipping and after
+    gradients are accumulated or summed over replicas, to every trainable
+    variable (including batch norm and biases).
 
     Args:
         learning_rate: Float, `keras.optimizers.schedules` schedule or
             callable.
         momentum: Float in [0, 1].
-        nesterov: Whether to use Nesterov's form.
-        weight_decay: Float >= 0, the decay of every variable that is in no
-            group of `weight_decay_groups`.
+        nesterov: Bool, whether to use Nesterov's form.
+        weight_decay: Float >= 0, the decay of all variables outside the
+            groups of `weight_decay_groups`.
         weight_decay_groups: Dict from group name to its decay; see
             `set_decay_group`. The default is the paper's
             `{"fusion": 1e-5}`.
@@ -61,7 +61,7 @@ class SGD(keras.optimizers.Optimizer):
             `clipnorm`, `global_clipnorm`, `gradient_accumulation_steps`.
 
     Raises:
-        InputError: `momentum` or a decay is no number or out of range.
+        InputError: `momentum` or a decay is not a number in its range.
 
     Reference:
         Sutskever et al., 2013; appendix A of Kim et al., 2019,
@@ -111,7 +111,7 @@ class SGD(keras.optimizers.Optimizer):
         ]
 
     def decay_of(self, variable):
-        """The weight decay of a variable that the optimizer was built with.
+        """The weight decay of one of the optimizer's variables.
 
         Args:
             variable: `keras.Variable`.
@@ -126,9 +126,9 @@ class SGD(keras.optimizers.Optimizer):
         gradient = ops.cast(gradient, variable.dtype)
         if self._decays[index]:
             weight = ops.convert_to_tensor(variable)
-            # A sum, written as a difference: TensorFlow's graph rewriting
-            # takes the sum of a dense layer's gradient (1, m) and a tensor
-            # of that shape for a layer's bias, which must be 1-D, and fails.
+            # A sum written as a difference: TensorFlow's graph rewriting
+            # mistakes the sum of a dense layer's gradient (1, m) and a tensor
+            # of that shape for adding a bias, which must be 1-D, and fails.
             gradient = gradient - (-self._decays[index]) * weight
         rate = ops.cast(learning_rate, variable.dtype)
         apply = momentum_kernel() or self._plain
@@ -142,7 +142,7 @@ class SGD(keras.optimizers.Optimizer):
         )
 
     def _plain(self, variable, buffer, gradient, rate, momentum, nesterov):
-        """What the kernel does, in elementary operations."""
+        """The same as the kernel, in elementary operations."""
         moved = momentum * ops.convert_to_tensor(buffer) + gradient
         self.assign(buffer, moved)
         step = gradient + momentum * moved if nesterov else moved

@@ -8,7 +8,7 @@ from keras_ffl.errors import InputError
 
 
 def rampup_weight(epoch, rampup_epochs):
-    """Weight w of the distillation terms in an epoch.
+    """Computes the weight w of the distillation terms in an epoch.
 
     `w = exp(-5 (1 - min(e, R) / R)²)`, and 1 throughout for R = 0.
 
@@ -30,19 +30,19 @@ def rampup_weight(epoch, rampup_epochs):
 
 
 class Steps:
-    """Learning rate that is multiplied at given epochs (section A of the
-    paper's appendix).
+    """Learning rate that is multiplied at given epochs.
 
-    For `keras.callbacks.LearningRateScheduler`.
+    This is the schedule in section A of the paper's appendix, for
+    `keras.callbacks.LearningRateScheduler`.
 
     Args:
         initial: Float > 0, the rate of epoch 0.
-        milestones: Increasing epochs (counted from 0) from which on the rate
-            is multiplied once more.
+        milestones: Increasing epochs (counted from 0), each of which
+            multiplies the rate once more.
         factor: Float > 0, the multiplier.
 
     Raises:
-        InputError: The milestones do not increase or are negative.
+        InputError: The milestones don't increase or are negative.
     """
 
     def __init__(self, initial, milestones, factor=0.1):
@@ -69,7 +69,7 @@ class Cosine:
 
     Args:
         initial: Float > 0, the rate of epoch 0.
-        epochs: Int >= 1, epochs of the whole run.
+        epochs: Int >= 1, number of epochs in the whole run.
 
     Raises:
         InputError: `epochs` is less than 1.

@@ -58,7 +58,7 @@ def main():
     """Runs every extractor and prints the table."""
     output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
     if output and output.exists():
-        raise InputError(f"output {output} is there already")
+        raise InputError(f"`output` {output} already exists")
     runs = [
         transfer.FineTuning(_EPOCHS.value, seed=seed)
         for seed in range(_FINE_TUNE.value)

@@ -1,4 +1,4 @@
-"""Trained heads in formats that need nothing of this package."""
+"""Exports trained heads to formats that don't need this package."""
 
 from keras_ffl.export.formats import (
     FORMATS,

@@ -1,4 +1,4 @@
-"""What a head's export is checked for before a file is written."""
+"""Checks before a head is exported."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from keras_ffl.errors import InputError
 
 
 def check_backend(name):
-    """Raises an `InputError` unless Keras' backend can write a format."""
+    """Raises `InputError` unless Keras' backend can write a format."""
     if backend.NAME != "tensorflow":
         raise InputError(
             f"`format` {name} is written by TensorFlow, got Keras' backend "
@@ -18,12 +18,12 @@ def check_backend(name):
 
 
 def check_info(model, info):
-    """Checks that a data set's facts are those that a model was made for.
+    """Checks that a data set's description fits a model.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
-        info: `keras_ffl.data.DatasetInfo`. A height or width of None, an
-            image of any size, needs a model that takes one.
+        info: `keras_ffl.data.DatasetInfo`. A height or width of None, for
+            images of any size, needs a model that takes them.
 
     Raises:
         InputError: Classes, channels or sizes differ.
@@ -44,21 +44,21 @@ def check_info(model, info):
         )
     if info.central_crop and None in info.input_shape:
         raise InputError(
-            "`info` must have a height and width where photos are cut to "
+            "`info` must have a height and width if photos are cropped to "
             f"their centre, got {info.input_shape} of data set {info.name!r}"
         )
 
 
 def check_images(images, info, argument):
-    """Checks images of a data set, not normalised.
+    """Checks unnormalised images of a data set.
 
     Args:
-        images: What must be a uint8 array (n, h, w, channels), n >= 1.
+        images: Value to check: uint8 array (n, h, w, channels), n >= 1.
         info: `keras_ffl.data.DatasetInfo`.
-        argument: Str, what the message calls the images.
+        argument: Str, name of the images in the message.
 
     Raises:
-        InputError: They are something else.
+        InputError: `images` is not such an array.
     """
     if (
         not isinstance(images, np.ndarray)

@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the layer before it, for inference."""
+"""Folds batch normalisation into the preceding layer for inference."""
 
 import collections
 
@@ -16,19 +16,19 @@ _LINEAR = (
 
 
 def fold_batch_normalization(model):
-    """The same function of the image with fewer layers.
+    """Folds batch normalisation layers into the layers before them.
 
     In inference a batch normalisation is a factor and a summand for each
-    channel. Behind a convolution or dense layer whose output nothing else
-    uses, they become part of its kernel and bias. Everything else stays.
+    channel. After a convolution or dense layer whose output nothing else
+    uses, they become part of its kernel and bias. Everything else stays the
+    same.
 
     Args:
-        model: Functional `keras.Model` of one input and one output, of
+        model: Functional `keras.Model` of one input and one output, with
             Keras' own batch normalisation layers.
 
     Returns:
-        Functional `keras.Model` with weights of its own. It is good for
-        inference only.
+        Functional `keras.Model` with weights of its own, for inference only.
     """
     normalization = _pairs(model)
     folded = {id(layer) for layer in normalization.values()}
@@ -51,7 +51,7 @@ def fold_batch_normalization(model):
 
 
 def _pairs(model):
-    """The normalisation to fold, by the id of the layer before it."""
+    """The normalisations to fold, by the id of the layer before them."""
     graph = calls(model)
     uses = collections.Counter(map(id, model.outputs))
     for call in graph:
@@ -83,10 +83,10 @@ def _pairs(model):
 
 
 def _with_bias(old, normalization, name, x):
-    """The output of a layer and the normalisation behind it, as one layer."""
+    """The output of a layer and the following normalisation, as one layer."""
     factor, summand = _affine(normalization)
     config = {**old.get_config(), "name": name, "use_bias": True}
-    # LoRA's product is in the kernel that the layer computes with.
+    # `kernel` already includes LoRA's product.
     config.pop("lora_rank", None)
     new = type(old).from_config(config)
     outputs = new(x)

@@ -1,4 +1,4 @@
-"""The formats that a head can be exported in."""
+"""The export formats of a head."""
 
 import dataclasses
 import importlib.util
@@ -25,16 +25,16 @@ class Format:
     """How a head is written in one format.
 
     Attributes:
-        suffix: Str, what the file's or folder's name has behind the head.
+        suffix: Str, what follows the head in the name of the file or folder.
         write: Function `(model, head, info, path, calibration)` that writes
-            it.
-        calibrated: Whether `write` needs calibration images.
-        by_tensorflow: Whether `write` needs TensorFlow as Keras' backend.
-        exact: Whether the probabilities are those of `predict` but for
+            the head.
+        calibrated: Bool, whether `write` needs calibration images.
+        by_tensorflow: Bool, whether `write` needs TensorFlow as backend.
+        exact: Bool, whether the probabilities equal those of `predict` up to
             rounding errors of float32.
-        writer: Tuple of the modules that writing needs beside TensorFlow.
-        reader: Tuple of the modules that running needs.
-        extra: Name of this package's extra that brings these modules.
+        writer: Tuple of the modules needed to write, besides TensorFlow.
+        reader: Tuple of the modules needed to run the export.
+        extra: Name of this package's extra that installs these modules.
     """
 
     suffix: str
@@ -62,7 +62,7 @@ def _write_litert(model, head, info, path, calibration):
         _sized(stock_head(model, head, info, "uint8")),
         path,
         "litert",
-        # Without TensorFlow's own operations, which the runtime lacks.
+        # Without TensorFlow's operations, which the runtime lacks.
         target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
     )
 
@@ -93,14 +93,14 @@ def _write_onnx(model, head, info, path, calibration):
 
 
 def _named(model):
-    """The model with a name for its output in the exported signature."""
+    """Names the model's output in the exported signature."""
     return keras.Model(model.input, {"probabilities": model.output})
 
 
 def _sized(model):
-    """The named model, refusing images of another size than its input's.
+    """The named model, which rejects images of other sizes than its input's.
 
-    LiteRT gives a graph any size, and its operations broadcast.
+    LiteRT resizes graphs to any input, and their operations broadcast.
     """
     if None in model.input_shape[1:]:
         return _named(model)
@@ -110,7 +110,7 @@ def _sized(model):
 
 
 class _SameSize(keras.layers.Layer):
-    """Gives what it is given, by an operation that demands equal sizes."""
+    """Identity through an operation that demands equal sizes."""
 
     def __init__(self):
         super().__init__(autocast=False)
@@ -126,8 +126,8 @@ def _convert(model, path, kind, **options):
     image = model.input
     signature = [tf.TensorSpec(image.shape, image.dtype, name="images")]
     with warnings.catch_warnings():
-        # Keras makes tf2onnx fit for NumPy 2 by an attribute that NumPy may
-        # take back one day.
+        # Keras adapts tf2onnx to NumPy 2 with an attribute that NumPy may
+        # reuse in future.
         warnings.filterwarnings("ignore", ".*np.object", FutureWarning)
         try:
             model.export(
@@ -137,7 +137,7 @@ def _convert(model, path, kind, **options):
                 input_signature=signature,
                 **options,
             )
-        # The converters raise whatever comes up in them.
+        # The converters may raise anything.
         except Exception as error:
             text = str(error).strip().splitlines() or [""]
             raise InputError(
@@ -173,18 +173,18 @@ FORMATS = {
 
 
 def check_format(name, runs=False):
-    """Checks that a format can be written, and run if it is to be.
+    """Checks that a format can be written and, if requested, run.
 
     Args:
         name: Str, a key of `FORMATS`.
-        runs: Whether the exported file is to be run as well.
+        runs: Bool, whether the exported file will be run as well.
 
     Returns:
         Its `Format`.
 
     Raises:
         InputError: There is no such format, a module is not installed, or
-            Keras' backend is one that can't write it.
+            Keras' backend can't write the format.
     """
     if name not in FORMATS:
         raise InputError(
@@ -203,7 +203,7 @@ def check_format(name, runs=False):
 
 
 def output_path(folder, head, name):
-    """Where a head is written in a format; nothing may be there yet.
+    """The unused path for a head in a format.
 
     Args:
         folder: Path of the folder of all exported heads.
@@ -214,29 +214,29 @@ def output_path(folder, head, name):
         `pathlib.Path`.
 
     Raises:
-        InputError: Something is there.
+        InputError: The path already exists.
     """
     path = pathlib.Path(folder) / f"{head}{FORMATS[name].suffix}"
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise InputError(f"output {path} is there already; nothing was written")
+        raise InputError(f"`output` {path} already exists; nothing was written")
     return path
 
 
 def write_head(model, head, info, folder, name, calibration=None):
     """Writes one head in one format, preprocessing included.
 
-    All formats take images (batch, h, w, channels) in 0..255 of the data
-    set's size (of any size where `info.input_shape` has None), uint8 but for
-    "keras", which takes float32 as well, and give `probabilities` (batch,
-    classes) float32. "saved_model" has more outputs and takes encoded images
-    too (`export_head`). Beside them is written `labels.txt`, the names of the
-    classes, a line each.
+    All formats map images (batch, h, w, channels) in 0..255 of the data set's
+    size (any size where `info.input_shape` has None) to float32
+    `probabilities` (batch, classes). Images are uint8; "keras" also takes
+    float32. "saved_model" has more outputs and also takes encoded images (see
+    `export_head`). `labels.txt`, with one class name per line, is written
+    next to the file.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
         head: One of `model.heads`.
         info: `keras_ffl.data.DatasetInfo` of the data it was trained on.
-        folder: Path of a folder; it is made if it isn't there.
+        folder: Path of a folder, created if necessary.
         name: Str, a key of `FORMATS`.
         calibration: uint8 images (n, h, w, channels) of the training split,
             whose activations set the ranges of the int8 format.
@@ -246,9 +246,9 @@ def write_head(model, head, info, folder, name, calibration=None):
 
     Raises:
         InputError: There is no such head or format, `info` or `calibration`
-            is not of the model's data, a module is not installed, Keras'
-            backend can't write the format, something is at the path already,
-            the folder can't be written, or the network can't be converted.
+            doesn't fit the model's data, a module is not installed, Keras'
+            backend can't write the format, the path already exists, the
+            folder can't be written, or the network can't be converted.
     """
     model.check_head(head)
     check_info(model, info)
@@ -257,8 +257,8 @@ def write_head(model, head, info, folder, name, calibration=None):
         check_images(calibration, info, "calibration")
     path = output_path(folder, head, name)
     _write_labels(path.parent, info)
-    # What is cut off leaves nothing under the final name. The end of the name
-    # tells Keras the format.
+    # An interrupted export leaves nothing under the final name. Keras infers
+    # the format from the end of the name.
     unfinished = path.with_name(f"unfinished_{uuid.uuid4().hex}_{path.name}")
     try:
         found.write(model, head, info, unfinished, calibration)
@@ -280,17 +280,17 @@ def _write_labels(folder, info):
         same = path.read_text(encoding="utf-8") == text
     except OSError as error:
         raise InputError(
-            f"output {folder} can't be written: {error.strerror}"
+            f"`output` {folder} can't be written: {error.strerror}"
         ) from error
     if not same:
         raise InputError(
-            f"output {folder} holds heads with other classes ({path}); "
+            f"`output` {folder} holds heads with other classes ({path}); "
             "nothing was written"
         )
 
 
 def size_on_disk(path):
-    """Bytes of an exported file, or of all files in its folder."""
+    """The size in bytes of an exported file, or of all files in a folder."""
     path = pathlib.Path(path)
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())

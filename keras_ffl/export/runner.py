@@ -1,8 +1,8 @@
-"""Runs exported heads with nothing of this package.
+"""Runs exported heads without this package.
 
-A program of its own, which nothing imports: it is started by its path and
-makes sure that keras_ffl can't be imported. Its arguments are an .npy file of
-images (n, h, w, channels) uint8, the .npz file to write, the batch sizes to
+This is a program of its own that nothing imports: it is started by its path
+and makes sure that keras_ffl can't be imported. Its arguments are an .npy file
+of uint8 images (n, h, w, channels), the .npz file to write, the batch sizes to
 measure ("1,128", or "" for none), and the exported files.
 """
 
@@ -17,14 +17,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np  # noqa: E402
 
 BATCH = 100
-# Of one measurement: warm-up calls, least calls and seconds.
+# Per measurement: warm-up calls, minimum calls and minimum seconds.
 WARM_UP, CALLS, SECONDS = 5, 20, 3.0
 
 
 def saved_model(path):
     import tensorflow as tf
 
-    # The signature does not outlive the model.
+    # The signature is only valid as long as the model.
     model = tf.saved_model.load(path)
     signature = model.signatures["serving_default"]
 
@@ -78,7 +78,7 @@ LOADERS = {".keras": keras_file, ".tflite": litert, ".onnx": onnx}
 
 
 def milliseconds(run, images):
-    """Median time of a call."""
+    """Measures the median time of a call."""
     for _ in range(WARM_UP):
         run(images)
     times, started = [], time.perf_counter()

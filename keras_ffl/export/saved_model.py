@@ -1,4 +1,4 @@
-"""Trained heads as SavedModels that need nothing but TensorFlow."""
+"""Exports trained heads as SavedModels that only need TensorFlow."""
 
 import pathlib
 
@@ -13,39 +13,38 @@ from keras_ffl.export.stock import inference_classifier
 def export_head(model, head, info, path, fold=True):
     """Writes one head as a SavedModel, preprocessing included.
 
-    Two signatures give `probabilities` (batch, classes) float32,
-    `class_index` (batch,) int64 and `class_name` (batch,) string, and a third
-    one `probabilities` only:
+    Two signatures return `probabilities` (batch, classes) float32,
+    `class_index` (batch,) int64 and `class_name` (batch,) string, a third only
+    `probabilities`:
 
     * `serving_default` takes `images`, uint8 (batch, h, w, channels) of the
       data set's size, or of any size where `info.input_shape` has None.
     * `serving_encoded` takes `encoded`, strings (batch,) of JPEG or PNG
-      bytes of any size. They are decoded with the data set's number of
-      channels (without 1, 3 or 4 of them there is no such signature), resized
-      with bilinear interpolation and antialiasing, the aspect ratio not kept,
-      and rounded to uint8. Where the data set is one of photos
-      (`info.central_crop`) they are prepared as for its evaluation instead
-      (`keras_ffl.data.decode_centre`). Where `info.input_shape` has None they
-      keep their sizes, and each goes through the network alone.
-    * `serving_probabilities` takes what `serving_default` does. Without
-      strings it can be compiled by XLA.
+      bytes of any size. It decodes them with the data set's number of
+      channels (and exists only if there are 1, 3 or 4), resizes them with
+      bilinear interpolation and antialiasing, ignoring the aspect ratio, and
+      rounds to uint8. For a data set of photos (`info.central_crop`) it
+      prepares them as for evaluation instead
+      (`keras_ffl.data.decode_centre`). If `info.input_shape` has None, images
+      keep their sizes and go through the network one by one.
+    * `serving_probabilities` takes the same inputs as `serving_default`.
+      Without strings it can be compiled by XLA.
 
-    Inputs of other shapes are refused; an empty batch has an empty answer.
+    Inputs of other shapes are rejected; an empty batch returns an empty result.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
         head: One of `model.heads`.
         info: `keras_ffl.data.DatasetInfo` of the data it was trained on.
-        path: Folder to write; it must not exist or be empty.
-        fold: Whether batch normalisation is folded into the convolutions
-            before it, which makes prediction faster. Rounding apart the
-            outputs are the same. A model in half precision is written as it
-            is.
+        path: Folder to write, either new or empty.
+        fold: Bool, whether to fold batch normalisation into the convolutions
+            before it, which makes prediction faster. Outputs are the same up
+            to rounding. A model in half precision is written unchanged.
 
     Raises:
-        InputError: There is no such head, `info` is not of the model's data,
-            the folder can't be written or holds something, or Keras' backend
-            is another than TensorFlow.
+        InputError: There is no such head, `info` doesn't fit the model's
+            data, the folder can't be written or isn't empty, or Keras' backend
+            isn't TensorFlow.
     """
     check_backend("saved_model")
     import tensorflow as tf
@@ -59,15 +58,15 @@ def export_head(model, head, info, path, fold=True):
     class_names = tf.constant(info.class_names)
     shape = (None, *info.input_shape)
 
-    # A function of its own, so that the signatures share its graph.
+    # A separate function, so that the signatures share its graph.
     @tf.function(autograph=False)
     def network(images):
         return classifier(normalize(images, info), training=False)
 
     def logits_of(images):
-        # A signature checks no shape, and operations broadcast.
+        # Signatures don't check shapes, and operations broadcast.
         images = tf.ensure_shape(images, shape)
-        # Some kernels fail on no image: one of zeros stands in for it.
+        # Some kernels fail on an empty batch, so an image of zeros is added.
         count = tf.shape(images)[0]
         missing = tf.cast(tf.equal(count, 0), tf.int32)
         images = tf.pad(images, [[0, missing], [0, 0], [0, 0], [0, 0]])
@@ -117,20 +116,20 @@ def export_head(model, head, info, path, fold=True):
 
 
 def check_output(path):
-    """Checks that a folder can be written without losing anything.
+    """Checks that a folder can be written without overwriting anything.
 
     Args:
-        path: `pathlib.Path` of the folder; it is made if it isn't there.
+        path: `pathlib.Path` of the folder, created if necessary.
 
     Raises:
-        InputError: It can't be written or holds something.
+        InputError: The folder can't be written or isn't empty.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
         occupied = any(path.iterdir())
     except OSError as error:
         raise InputError(
-            f"output {path} can't be written: {error.strerror}"
+            f"`output` {path} can't be written: {error.strerror}"
         ) from error
     if occupied:
-        raise InputError(f"output {path} is not empty; nothing was written")
+        raise InputError(f"`output` {path} is not empty; nothing was written")

@@ -1,4 +1,4 @@
-"""Heads rebuilt from stock Keras layers, which open without this package."""
+"""Rebuilds heads from stock Keras layers, which load without this package."""
 
 import keras
 import numpy as np
@@ -19,11 +19,11 @@ from keras_ffl.models.graph import unrolled
 
 
 def stock_head(model, head, info, dtype="float32"):
-    """A head with its preprocessing, made of Keras' own layers.
+    """Rebuilds a head and its preprocessing from Keras' own layers.
 
-    The weights are copies. All layers compute in float32, also where the
-    model was trained in half precision. Layers that a user brought into a
-    network stay as they are.
+    The weights are copies. All layers compute in float32, even if the model
+    was trained in half precision. Users' own layers in a network stay
+    unchanged.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
@@ -32,26 +32,26 @@ def stock_head(model, head, info, dtype="float32"):
         dtype: Dtype of the images, "float32" or "uint8".
 
     Returns:
-        Functional `keras.Model` from images (batch, h, w, channels) in
-        0..255, not normalised, to probabilities (batch, classes) float32. It
-        takes images of any size where `info.input_shape` has None.
+        Functional `keras.Model` from unnormalised images (batch, h, w,
+        channels) in 0..255 to float32 probabilities (batch, classes). It takes
+        images of any size where `info.input_shape` has None.
 
     Raises:
-        InputError: There is no such head, `info` is not of the model's data,
-            or a layer of this package stands where it can't be replaced.
+        InputError: There is no such head, `info` doesn't fit the model's
+            data, or a layer of this package can't be replaced.
     """
     classifier = model.classifier(head)
     check_info(model, info)
     image = sized = keras.Input(info.input_shape, dtype=dtype, name="images")
     if None not in info.input_shape:
-        # Keras' `predict` checks no size once it was given another batch, and
+        # Keras' `predict` stops checking sizes after its first batch, and
         # operations broadcast.
         sized = keras.layers.Reshape(
             info.input_shape, dtype="float32", name="size"
         )(image)
-    # Not `Normalization`, whose constants tf2onnx takes for inputs.
-    # On the last of three axes: it would take a vector to be on the first
-    # one where `keras.config.image_data_format()` says so.
+    # Not `Normalization`, whose constants tf2onnx turns into inputs.
+    # On the last of three axes: with channels-first settings in
+    # `keras.config.image_data_format()` a vector would go on the first.
     scale = 1.0 / np.reshape(info.std, (1, 1, -1))
     prepared = keras.layers.Rescaling(
         scale.tolist(),
@@ -71,17 +71,17 @@ def stock_head(model, head, info, dtype="float32"):
 
 
 def inference_classifier(classifier):
-    """A classifier with its batch normalisation folded into convolutions.
+    """Folds a classifier's batch normalisation into its convolutions.
 
     Args:
         classifier: Functional `keras.Model` from an image to logits, such as
             `keras_ffl.methods.TrainingMethod.classifier` returns.
 
     Returns:
-        Functional `keras.Model` that computes the same in inference, with
-        weights of its own; the classifier itself if any of its layers
-        computes in half precision, where rounding would differ, or can't be
-        made anew from its configuration, which a warning tells.
+        Functional `keras.Model` with weights of its own that computes the same
+        in inference. Returns the classifier itself if any of its layers
+        computes in half precision, where rounding would differ, or (with a
+        warning) can't be recreated from its configuration.
     """
     layers = [call.layer for call in unrolled(classifier)[0]]
     if any(
@@ -95,10 +95,10 @@ def inference_classifier(classifier):
     )
     try:
         rebuilt = keras.Model(image, _rebuilt(classifier, image))
-    # What Keras raises for layers of users that have no such configuration.
+    # Keras raises these for users' layers without a suitable configuration.
     except (NotImplementedError, TypeError, ValueError) as error:
         logging.warning(
-            "%s: batch norm is not folded, since a layer can't be copied: %s",
+            "%s: batch norm is not folded because a layer can't be copied: %s",
             classifier.name,
             str(error).splitlines()[0],
         )
@@ -107,11 +107,11 @@ def inference_classifier(classifier):
 
 
 def _rebuilt(classifier, image):
-    """The logits of a classifier's copy of Keras' own layers."""
+    """The logits of a classifier rebuilt from Keras' own layers."""
     return Rebuilder(_REPLACEMENTS).run(classifier, [image])[0]
 
 
-# ----- this package's layers in Keras' own ----------------------------------
+# ----- this package's layers as Keras' own ----------------------------------
 
 
 def _batch_normalization(rebuilder, old, name, x):

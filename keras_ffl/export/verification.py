@@ -1,4 +1,4 @@
-"""Exported heads against `predict`, each in a process of its own."""
+"""Compares exported heads, run in separate processes, with `predict`."""
 
 import pathlib
 import subprocess
@@ -17,12 +17,12 @@ from keras_ffl.evaluation import (
 from keras_ffl.export.exportable import check_images, check_info
 from keras_ffl.export.formats import FORMATS, size_on_disk
 
-# Largest difference of a probability, and of a quantised head's error in
+# Tolerances of a probability, and of a quantised head's error in percentage
 # points.
 PROBABILITY = 1e-4
 POINTS = 1.0
-# Classes that are closer to each other are a tie: which one is named depends on
-# rounding, by which formats differ by about 2e-6.
+# Classes closer to each other than this are a tie: rounding, by which formats
+# differ by about 2e-6, decides which one comes out on top.
 TIE = 1e-5
 
 
@@ -32,7 +32,7 @@ def run_elsewhere(paths, images, batches=()):
     Args:
         paths: Sequence of the paths of exported files or folders.
         images: uint8 images (n, h, w, channels).
-        batches: Batch sizes to measure the latency of.
+        batches: Batch sizes for which to measure the latency.
 
     Returns:
         List of tuples, one for each path: probabilities (n, classes) and a
@@ -46,8 +46,7 @@ def run_elsewhere(paths, images, batches=()):
         given, result = (pathlib.Path(folder) / n for n in ("x.npy", "y.npz"))
         np.save(given, images)
         sizes = ",".join(map(str, batches))
-        # -I: neither the working directory nor PYTHONPATH can be imported
-        # from.
+        # -I prevents imports from the working directory and PYTHONPATH.
         process = subprocess.run(
             [sys.executable, "-I", runner, given, result, sizes, *paths],
             capture_output=True,
@@ -63,7 +62,7 @@ def run_elsewhere(paths, images, batches=()):
 
 
 def _result(values, k, batches):
-    """What the runner wrote of the file of number `k`."""
+    """The runner's results for file number `k`."""
     times = {b: float(values[f"milliseconds_{b}_{k}"]) for b in batches}
     return values[f"probabilities_{k}"], times
 
@@ -78,21 +77,21 @@ def verify(model, info, written, images, labels, batches=()):
             exported path.
         images: uint8 images (n, h, w, channels) of the test split.
         labels: Their classes (n,).
-        batches: Batch sizes to measure the latency of.
+        batches: Batch sizes for which to measure the latency.
 
     Returns:
         List of dicts, one for each file: `format`, `head`,
         `largest_difference` of a probability, `other_class` (number of images
-        with another top class), `class_gap` (how much more probable predict's
-        top class is to predict than the file's, at most), `top1_error` and
+        with a different top class), `class_gap` (by how much `predict` at
+        most prefers its own top class to the file's), `top1_error` and
         `predict_error` in percent, `bytes`, `milliseconds` (a dict by batch
-        size) and `agrees`: an exact format within 1e-4 in probability and
-        with the same top class everywhere but for ties, classes whose
-        probabilities are within 1e-5 in predict; int8 within one point of
+        size) and `agrees`. Exact formats agree if probabilities are within
+        1e-4 and top classes are the same except for ties, that is classes
+        within 1e-5 in `predict`; int8 agrees within one percentage point of
         error.
 
     Raises:
-        InputError: `info` or `images` are not of the model's data, or an
+        InputError: `info` or `images` don't fit the model's data, or an
             exported head can't be run.
     """
     check_info(model, info)
@@ -154,7 +153,7 @@ def _error(labels, probabilities):
 
 
 def format_rows(rows):
-    """The results of `verify` as a table in plain text."""
+    """Formats the results of `verify` as a plain-text table."""
     batches = list(rows[0]["milliseconds"])
     return format_table(
         [

@@ -154,7 +154,7 @@ def test_bad_input(model, tmp_path, monkeypatch):
     assert not (tmp_path / "o").exists()
     (tmp_path / "o").mkdir()
     (tmp_path / "o" / "fused.keras").write_text("mine")
-    with pytest.raises(InputError, match="fused.keras is there already"):
+    with pytest.raises(InputError, match="fused.keras already exists"):
         write()
     assert (tmp_path / "o" / "fused.keras").read_text() == "mine"
     (tmp_path / "o" / "labels.txt").write_text("hen\n")

@@ -215,7 +215,7 @@ def test_transfer_overwrites_nothing(tmp_path):
     )
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
-    assert last == f"error: output {output} is there already"
+    assert last == f"error: `output` {output} already exists"
     assert output.read_text() == "mine"
 
 
@@ -236,8 +236,8 @@ def test_every_format_of_a_trained_run(tmp_path):
     assert "sub_2 litert_int8" in result.stdout and "ms at 128" in result.stdout
     again = run("export.py", *arguments)
     assert again.returncode == 1
-    assert again.stderr.splitlines()[-1].startswith("error: output ")
-    assert "is there already" in again.stderr
+    assert again.stderr.splitlines()[-1].startswith("error: `output` ")
+    assert "already exists" in again.stderr
 
 
 def test_missing_workdir_flag():
