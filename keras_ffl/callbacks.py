@@ -1,4 +1,4 @@
-"""Keras callbacks for a run."""
+"""Keras callbacks for training."""
 
 import math
 import time
@@ -150,3 +150,41 @@ class Checkpoints(keras.callbacks.Callback):
             self.best = value
             self.workdir.save_best(self.model, epoch + 1)
         self.workdir.save_checkpoint(self.model, epoch + 1, self.keep)
+
+
+class EpochCounter(keras.callbacks.Callback):
+    """Keeps a method's own count of epochs while `fit` runs."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # A later start (`initial_epoch`, a restored backup) moves the count
+        # forward; a second `fit` goes on where the first one stopped.
+        done = int(self.model.epochs_trained.numpy())
+        self.model.epochs_trained.assign(max(done, epoch))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.epochs_trained.assign_add(1)
+
+
+def counting_epochs(callbacks, model):
+    """Callbacks of `fit` with an `EpochCounter` before them.
+
+    It is the first, so that what the others save counts the epoch as done.
+
+    Args:
+        callbacks: What `fit` takes. A `keras.callbacks.CallbackList` gets the
+            counter, unless it has one.
+        model: `keras_ffl.methods.TrainingMethod`.
+
+    Returns:
+        What `fit` takes.
+    """
+    counter = EpochCounter()
+    if not isinstance(callbacks, keras.callbacks.CallbackList):
+        if isinstance(callbacks, keras.callbacks.Callback):
+            callbacks = [callbacks]
+        return [counter, *(callbacks or [])]
+    present = callbacks.callbacks
+    if not any(isinstance(each, EpochCounter) for each in present):
+        counter.set_model(model)
+        present.insert(0, counter)
+    return callbacks

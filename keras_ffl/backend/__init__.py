@@ -9,8 +9,8 @@ names:
   None for any other error.
 * `make_devices(name)`: the devices of a training run, a
   `keras_ffl.backend.devices.Devices`; `split_cpu(n)` splits a CPU into several.
-* `num_replicas()`, `in_strategy(model)`, `share_of_replica(mean, count)`,
-  `sum_over_replicas(value)`: what a step must know about its replicas.
+* `num_replicas()`, `in_strategy(model)`, `sum_over_replicas(value)`: what a
+  step must know about its replicas.
 * `fused_batch_norm`: the backend's kernel, or None. `momentum_kernel()`: the
   same for SGD with momentum.
 * `gradients_of(function, tensors)`: gradients of a function's summed values.
@@ -42,7 +42,6 @@ make_devices = chosen.make_devices
 split_cpu = chosen.split_cpu
 num_replicas = chosen.num_replicas
 in_strategy = chosen.in_strategy
-share_of_replica = chosen.share_of_replica
 sum_over_replicas = chosen.sum_over_replicas
 fused_batch_norm = chosen.fused_batch_norm
 momentum_kernel = chosen.momentum_kernel
@@ -74,7 +73,6 @@ __all__ = [
     "prefers_xla",
     "said_by",
     "same_size_in_step",
-    "share_of_replica",
     "split_cpu",
     "sum_over_replicas",
 ]

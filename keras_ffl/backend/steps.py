@@ -27,19 +27,21 @@ class ForwardPass:
     def __init__(self, model, network, x, variables, training=True):
         raise NotImplementedError
 
-    def update(self, loss_of, batch_size=None, count=None):
+    def update(self, loss_of, count=None):
         """Updates the variables by the gradient of a loss.
 
         All other variables and their slots in the optimizer keep their
         values.
 
+        Every loss in this package is a mean over the samples of one replica.
+        This method alone turns it into the replica's share of the mean over
+        the global batch and takes the gradient of that share, because
+        gradients are summed over the replicas.
+
         Args:
             loss_of: Function from the outputs and the list of the network's
                 regularisation losses to the scalar loss. It must depend on
                 the variables only through these two.
-            batch_size: Int or scalar tensor, the number of this replica's
-                samples that the loss is a mean over; None if the loss is
-                already the replica's share of the global mean.
             count: The `OneCount` of `SteppedModel.one_count` if a batch makes
                 several updates; None for a single update.
 

@@ -1,5 +1,9 @@
-"""Losses: knowledge distillation as a function and as a Keras loss."""
+"""Losses: knowledge distillation as functions and as a Keras loss."""
 
-from keras_ffl.losses.distillation import DistillationKL, distillation_kl
+from keras_ffl.losses.distillation import (
+    DistillationKL,
+    distillation_kl,
+    distillation_term,
+)
 
-__all__ = ["DistillationKL", "distillation_kl"]
+__all__ = ["DistillationKL", "distillation_kl", "distillation_term"]

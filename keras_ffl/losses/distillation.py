@@ -4,24 +4,8 @@ import keras
 from keras import ops
 
 from keras_ffl.errors import InputError
+from keras_ffl.number_checks import check_temperature
 from keras_ffl.precision import at_least_float32
-
-
-def check_temperature(temperature):
-    """The temperature as a float.
-
-    Raises:
-        InputError: `temperature` is no number > 0.
-    """
-    if (
-        isinstance(temperature, bool)
-        or not isinstance(temperature, (int, float))
-        or not 0 < temperature < float("inf")
-    ):
-        raise InputError(
-            f"`temperature` must be a number > 0, got {temperature!r}"
-        )
-    return float(temperature)
 
 
 def _full_precision(logits):
@@ -79,12 +63,21 @@ def distillation_kl(teacher_logits, student_logits, temperature=3.0):
     return ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
 
 
-@keras.saving.register_keras_serializable(package="keras_ffl")
-class DistillationKL(keras.losses.Loss):
-    """`temperature² · distillation_kl(teacher, student)`, reduced.
+def distillation_term(teacher_logits, student_logits, temperature):
+    """`temperature² · distillation_kl(teacher_logits, student_logits)`.
 
     The factor T² keeps the gradient's size when the temperature changes, as
-    it shrinks with 1/T².
+    it shrinks with 1/T². Arguments, result and errors are those of
+    `distillation_kl`.
+    """
+    return temperature**2 * distillation_kl(
+        teacher_logits, student_logits, temperature
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class DistillationKL(keras.losses.Loss):
+    """`distillation_term(teacher, student, temperature)`, reduced.
 
     Args:
         temperature: Float > 0.
@@ -123,9 +116,7 @@ class DistillationKL(keras.losses.Loss):
         self.temperature = check_temperature(temperature)
 
     def call(self, y_true, y_pred):
-        return self.temperature**2 * distillation_kl(
-            y_true, y_pred, self.temperature
-        )
+        return distillation_term(y_true, y_pred, self.temperature)
 
     def get_config(self):
         return {**super().get_config(), "temperature": self.temperature}

@@ -6,12 +6,13 @@ import types
 
 import keras
 
-from keras_ffl.backend import MethodModel, said_by
+from keras_ffl.backend import said_by
 from keras_ffl.batch_parts import checked_arrays, described, parts_of
 from keras_ffl.errors import InputError
+from keras_ffl.methods.heads import HeadedModel
 
 
-class CheckedModel(MethodModel):
+class CheckedModel(HeadedModel):
     """A model that says in one `InputError` what is wrong with its data.
 
     Arrays are checked before the first step, their values too. What data sets

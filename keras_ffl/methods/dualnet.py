@@ -8,17 +8,18 @@ from keras_ffl.errors import InputError
 from keras_ffl.fields import field
 from keras_ffl.layers import FeatureSum
 from keras_ffl.methods.frozen import keep_state
-from keras_ffl.methods.parallel import IndependentMethod
+from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Method, SeveralNetworks, check_one_name
 from keras_ffl.methods.subnetworks import check_subnetworks
-from keras_ffl.models.components import classifier
+from keras_ffl.models.components import pooled_logits
+from keras_ffl.number_checks import check_int, check_number
 
 JOINT = "joint"
 FEATURE_SUM = "feature_sum"
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
-class DualNetModel(IndependentMethod):
+class DualNetModel(ParallelMethod):
     """Trains two networks and a classifier on the sum of their features.
 
         L = CE(y, z_f) + λ CE(y, z_1) + λ CE(y, z_2)
@@ -51,11 +52,9 @@ class DualNetModel(IndependentMethod):
         classifier_weight: Float >= 0, λ.
         joint_extractors: Whether joint training moves the extractors too.
         name: Name of the model.
-        preprocessing: What stands between the images and all sub-networks, or
-            None: a Keras layer, model or function, as of
-            `keras_ffl.as_subnetwork`. It runs once, so that a random layer
-            draws once and all sub-networks see the same image. It is copied
-            and frozen, and part of every head.
+        preprocessing: What stands between the images and all sub-networks, a
+            Keras layer, model or function, or None. It runs once, see
+            `keras_ffl.methods.parallel.ParallelMethod`.
 
     Raises:
         InputError: There are not two sub-networks, they don't fit together,
@@ -70,7 +69,8 @@ class DualNetModel(IndependentMethod):
 
     primary_head = "average"
     derived_head_names = ("average",)
-    takes_turns = True
+    shares_nothing = True
+    partial_updates = True
     turns = ("sub_1", "sub_2", JOINT)
 
     def __init__(
@@ -84,13 +84,13 @@ class DualNetModel(IndependentMethod):
         preprocessing=None,
     ):
         _check_pair(subnetworks)
-        _check_number("iterative_epochs", iterative_epochs, int)
-        _check_number("classifier_weight", classifier_weight, (int, float))
+        iterative_epochs = check_int("iterative_epochs", iterative_epochs, 0)
+        check_number("classifier_weight", classifier_weight)
         super().__init__(
             subnetworks,
-            heads=_fused_head,
             name=name,
             preprocessing=preprocessing,
+            more_logits=_fused_logits,
         )
         # Numbers, not variables, which Keras would count twice.
         self._extractor_ids = frozenset().union(
@@ -148,33 +148,17 @@ class DualNetModel(IndependentMethod):
             )
         super().compile(*args, **kwargs)
 
-    def training_step(self, x, y, sample_weight):
-        """One update of those whose turn it is.
-
-        Args:
-            x: Image batch.
-            y: Labels.
-            sample_weight: Weights (batch,) or None.
-
-        Returns:
-            Dict of the metrics' and loss terms' running means.
-        """
+    def pass_of_step(self, x):
+        """The forward pass of a step, for those whose turn it is."""
         turn = self.turn
         variables = self.variables_of(turn)
-        if turn != JOINT:
-            # The partner's state is put back, its weights get no update.
-            with keep_state(self.classifier(_partner(turn))):
-                forward = self.forward_pass(self, x, variables)
-        else:
-            forward = self.forward_pass(
+        if turn == JOINT:
+            return self.forward_pass(
                 self, x, variables, training=self.joint_extractors
             )
-        forward.update(
-            lambda logits, losses: self.compute_loss(
-                x, y, logits, sample_weight, losses=losses
-            )
-        )
-        return self.compute_metrics(x, y, forward.outputs, sample_weight)
+        # The partner's state is put back, its weights get no update.
+        with keep_state(self.classifier(_partner(turn))):
+            return self.forward_pass(self, x, variables)
 
     def variables_of(self, turn):
         """The trainable variables that move in a turn, a list.
@@ -218,12 +202,12 @@ def _extractor_ids(network):
     return ids
 
 
-def _fused_head(networks):
-    """The classifier on the pooled sum of the feature maps."""
+def _fused_logits(image, networks):
+    """The logits of the pooled sum of the feature maps."""
     maps = [network["features"] for network in networks]
     total = FeatureSum(name=FEATURE_SUM)(maps)
     classes = networks[0]["logits"].shape[-1]
-    return {"fused": classifier(total, classes, prefix="fused_")}
+    return {"fused": pooled_logits(total, classes, prefix="fused_")}
 
 
 def _check_pair(subnetworks):
@@ -244,12 +228,6 @@ def _check_pair(subnetworks):
             f"{subnetworks[0].name} and {subnetworks[1].name}, whose weights "
             "or feature maps differ in shape"
         )
-
-
-def _check_number(name, value, kind):
-    if isinstance(value, bool) or not isinstance(value, kind) or not value >= 0:
-        expected = "an int" if kind is int else "a number"
-        raise InputError(f"`{name}` must be {expected} >= 0, got {value!r}")
 
 
 # ----- the row ---------------------------------------------------------------

@@ -2,12 +2,12 @@
 
 import keras
 
-from keras_ffl.methods.parallel import IndependentMethod
+from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Method, SeveralNetworks
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
-class EnsembleModel(IndependentMethod):
+class EnsembleModel(ParallelMethod):
     """Trains networks beside each other that know nothing of each other.
 
         L = sum_k CE(y, z_k)
@@ -21,11 +21,9 @@ class EnsembleModel(IndependentMethod):
             `{"features": (batch, h, w, C_k), "logits": (batch, classes)}`
             without shared weights. Architectures may differ.
         name: Name of the model.
-        preprocessing: What stands between the images and all sub-networks, or
-            None: a Keras layer, model or function, as of
-            `keras_ffl.as_subnetwork`. It runs once, so that a random layer
-            draws once and all sub-networks see the same image. It is copied
-            and frozen, and part of every head.
+        preprocessing: What stands between the images and all sub-networks, a
+            Keras layer, model or function, or None. It runs once, see
+            `keras_ffl.methods.parallel.ParallelMethod`.
 
     Raises:
         InputError: The sub-networks don't fit together or share weights.
@@ -35,6 +33,8 @@ class EnsembleModel(IndependentMethod):
         https://arxiv.org/abs/1904.09058, Table VI. The paper doesn't say what
         it averages; here it is the logits.
     """
+
+    shares_nothing = True
 
     def __init__(
         self, subnetworks, name="ensemble_model", *, preprocessing=None

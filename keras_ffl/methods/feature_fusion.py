@@ -1,23 +1,23 @@
 """Feature Fusion Learning (Kim et al., 2019)."""
 
 import dataclasses
+import functools
 
 import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.fields import field
 from keras_ffl.layers import FeatureAverage, FusionModule
-from keras_ffl.losses.distillation import check_temperature
-from keras_ffl.methods.parallel import BranchedMethod
+from keras_ffl.losses import distillation_term
+from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Branches, Method
-from keras_ffl.methods.subnetworks import check_subnetworks, connect
-from keras_ffl.methods.terms import distillation_term
-from keras_ffl.models.components import classifier
+from keras_ffl.models.components import pooled_logits
+from keras_ffl.number_checks import check_temperature
 from keras_ffl.optimizers import set_decay_group
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
-class FeatureFusionModel(BranchedMethod):
+class FeatureFusionModel(ParallelMethod):
     """Trains parallel sub-networks and a fused classifier, each by the other.
 
     All sub-networks see the same image. A fusion module makes one feature
@@ -48,11 +48,9 @@ class FeatureFusionModel(BranchedMethod):
         fusion: Layer from the list of feature maps to one (batch, h, w, N);
             by default `FusionModule()`. It belongs to this model alone.
         name: Name of the model.
-        preprocessing: What stands between the images and all sub-networks, or
-            None: a Keras layer, model or function, as of
-            `keras_ffl.as_subnetwork`. It runs once, so that a random layer
-            draws once and all sub-networks see the same image. It is copied
-            and frozen, and part of every head.
+        preprocessing: What stands between the images and all sub-networks, a
+            Keras layer, model or function, or None. It runs once, see
+            `keras_ffl.methods.parallel.ParallelMethod`.
 
     Raises:
         InputError: The sub-networks don't fit together, an option is out of
@@ -88,26 +86,19 @@ class FeatureFusionModel(BranchedMethod):
         *,
         preprocessing=None,
     ):
-        check_subnetworks(subnetworks, minimum=2)
-        fusion = (
-            FusionModule(name="fusion_module") if fusion is None else fusion
-        )
+        if fusion is None:
+            fusion = FusionModule(name="fusion_module")
         if not isinstance(fusion, keras.layers.Layer):
             raise InputError(
                 "`fusion` must be a Keras layer over a list of feature maps, "
                 f"got {fusion!r}"
             )
-        image, networks = connect(subnetworks, preprocessing)
-        fused_map = fusion([network["features"] for network in networks])
-        if len(fused_map.shape) != 4:
-            raise InputError(
-                "`fusion` must give a 4-D feature map, got shape "
-                f"{tuple(fused_map.shape)}"
-            )
-        classes = networks[0]["logits"].shape[-1]
-        fused_logits = classifier(fused_map, classes, prefix="fused_")
         super().__init__(
-            image, networks, {"fused": fused_logits}, rampup_epochs, name
+            subnetworks,
+            rampup_epochs,
+            name,
+            preprocessing=preprocessing,
+            more_logits=functools.partial(_fused_logits, fusion),
         )
         self.temperature = check_temperature(temperature)
         self.use_ekd = bool(use_ekd)
@@ -155,6 +146,18 @@ class FeatureFusionModel(BranchedMethod):
             "use_ekd": self.use_ekd,
             "use_fkd": self.use_fkd,
         }
+
+
+def _fused_logits(fusion, image, networks):
+    """The logits of the pooled map that a layer fuses of the feature maps."""
+    fused_map = fusion([network["features"] for network in networks])
+    if len(fused_map.shape) != 4:
+        raise InputError(
+            "`fusion` must give a 4-D feature map, got shape "
+            f"{tuple(fused_map.shape)}"
+        )
+    classes = networks[0]["logits"].shape[-1]
+    return {"fused": pooled_logits(fused_map, classes, prefix="fused_")}
 
 
 # ----- the row ---------------------------------------------------------------

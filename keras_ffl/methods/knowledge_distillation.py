@@ -6,22 +6,21 @@ import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.fields import field
-from keras_ffl.losses.distillation import check_temperature
-from keras_ffl.methods.base import TrainingMethod
-from keras_ffl.methods.cautions import no_cautions, warn_of_separate_draws
+from keras_ffl.losses import distillation_term
+from keras_ffl.methods.cautions import warn_of_separate_draws
 from keras_ffl.methods.rows import Method, Options
+from keras_ffl.methods.single_network import SingleNetworkMethod
 from keras_ffl.methods.subnetworks import (
     check_subnetworks,
     connect,
-    logits_head,
     prepared_image,
 )
-from keras_ffl.methods.terms import cross_entropy, distillation_term
 from keras_ffl.models.subnetwork import as_teacher
+from keras_ffl.number_checks import check_temperature
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
-class KnowledgeDistillationModel(TrainingMethod):
+class KnowledgeDistillationModel(SingleNetworkMethod):
     """Trains a network, the student, by the predictions of a frozen one (KD).
 
         L = CE(y, z_s) + w(t) T² KL(z_t -> z_s)
@@ -85,52 +84,21 @@ class KnowledgeDistillationModel(TrainingMethod):
         image, (student,) = connect([network], preprocessing)
         prepared = prepared_image(keras.Model(image, student))
         _check_fit(prepared, student["logits"], teacher)
-        outputs = {
+        logits = {
             "student": student["logits"],
             # In inference mode whatever mode the model is called in.
             "teacher": teacher(prepared, training=False),
         }
-        outputs = {key: logits_head(z, key) for key, z in outputs.items()}
-        super().__init__(image, outputs, rampup_epochs, name=name)
-        self.temperature = check_temperature(temperature)
-        self._network_output = student
-        warn_of_separate_draws(
-            [keras.Model(image, logits) for logits in outputs.values()]
+        super().__init__(
+            image, logits, {"student": student}, rampup_epochs, name
         )
-
-    @property
-    def network(self):
-        """The student as a functional model that shares the weights."""
-        return keras.Model(self.input, self._network_output)
+        self.temperature = check_temperature(temperature)
+        warn_of_separate_draws([self.classifier(head) for head in self.heads])
 
     @property
     def teacher(self):
         """The teacher's copy, a functional model from image to logits."""
         return self.get_layer("teacher_network")
-
-    def feature_maps(self):
-        """The last feature map, a dict from head to `keras.KerasTensor`."""
-        return {"student": self._network_output["features"]}
-
-    def feature_extractor(self, head="student"):
-        """A plain functional model of the student's last feature map.
-
-        Args:
-            head: "student".
-
-        Returns:
-            `keras.Model` from the image to the map (batch, h, w, C).
-
-        Raises:
-            InputError: The head has no feature map.
-        """
-        self.check_head(head, tuple(self.feature_maps()))
-        features = self.feature_maps()[head]
-        return keras.Model(self.input, features, name=f"{head}_features")
-
-    def supervised_terms(self, y, logits):
-        """Cross-entropy of the student."""
-        return {"ce_student": cross_entropy(y, logits["student"])}
 
     def distillation_terms(self, logits):
         """T² times the divergence from the teacher."""
@@ -142,24 +110,11 @@ class KnowledgeDistillationModel(TrainingMethod):
 
     def get_config(self):
         return {
-            "name": self.name,
-            "network": keras.saving.serialize_keras_object(self.network),
+            **super().get_config(),
             "teacher": keras.saving.serialize_keras_object(self.teacher),
             "temperature": self.temperature,
             "rampup_epochs": self.rampup_epochs,
         }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        network, teacher = (
-            keras.saving.deserialize_keras_object(
-                config.pop(key), custom_objects=custom_objects
-            )
-            for key in ("network", "teacher")
-        )
-        with no_cautions():
-            return cls(network, teacher, **config)
 
 
 def _check_fit(image, logits, teacher):

@@ -6,19 +6,16 @@ import keras
 from keras import ops
 
 from keras_ffl.fields import field
-from keras_ffl.losses.distillation import check_temperature
+from keras_ffl.losses import distillation_term
 from keras_ffl.methods.frozen import keep_state
-from keras_ffl.methods.parallel import IndependentMethod
+from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Method, SeveralNetworks
-from keras_ffl.methods.terms import (
-    cross_entropy,
-    distillation_term,
-    with_regularization,
-)
+from keras_ffl.methods.terms import cross_entropy, with_regularization
+from keras_ffl.number_checks import check_temperature
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
-class MutualLearningModel(IndependentMethod):
+class MutualLearningModel(ParallelMethod):
     """Trains networks that learn from each other's predictions (DML).
 
     Network k of n has the loss
@@ -48,11 +45,9 @@ class MutualLearningModel(IndependentMethod):
             predictions before the step. That is one forward pass a network
             instead of two for all but the last.
         name: Name of the model.
-        preprocessing: What stands between the images and all sub-networks, or
-            None: a Keras layer, model or function, as of
-            `keras_ffl.as_subnetwork`. It runs once, so that a random layer
-            draws once and all sub-networks see the same image. It is copied
-            and frozen, and part of every head.
+        preprocessing: What stands between the images and all sub-networks, a
+            Keras layer, model or function, or None. It runs once, see
+            `keras_ffl.methods.parallel.ParallelMethod`.
 
     Raises:
         InputError: The sub-networks don't fit together or share weights, or
@@ -62,6 +57,8 @@ class MutualLearningModel(IndependentMethod):
         Zhang et al., 2018, "Deep Mutual Learning",
         https://arxiv.org/abs/1706.00384, algorithm 1 and section 3.4.
     """
+
+    shares_nothing = True
 
     def __init__(
         self,
@@ -74,14 +71,11 @@ class MutualLearningModel(IndependentMethod):
         preprocessing=None,
     ):
         super().__init__(
-            subnetworks,
-            rampup_epochs=rampup_epochs,
-            name=name,
-            preprocessing=preprocessing,
+            subnetworks, rampup_epochs, name, preprocessing=preprocessing
         )
         self.temperature = check_temperature(temperature)
         self.simultaneous = bool(simultaneous)
-        self.takes_turns = not self.simultaneous
+        self.partial_updates = not self.simultaneous
 
     # ----- loss ----------------------------------------------------------
 
@@ -127,7 +121,7 @@ class MutualLearningModel(IndependentMethod):
             else:
                 before[head] = network(x, training=True)
         logits = dict(before)
-        total, batch_size = 0.0, ops.shape(y)[0]
+        total = 0.0
         *_, last = networks
         with self.one_count() as count:
             for head, network in networks.items():
@@ -135,11 +129,11 @@ class MutualLearningModel(IndependentMethod):
                 if head not in passes:
                     total += loss_of(before[head], network.losses)
                     continue
-                total += passes[head].update(loss_of, batch_size, count)
+                total += passes[head].update(loss_of, count)
                 if head != last:
                     with keep_state(network):
                         logits[head] = network(x, training=True)
-        self.track_loss(total, batch_size)
+        self.log_loss(total, ops.shape(y)[0])
         return self.compute_metrics(x, y, before, sample_weight)
 
     def _loss_of(self, head, logits, y, sample_weight):

@@ -8,17 +8,17 @@ from keras import ops
 from keras_ffl.errors import InputError
 from keras_ffl.fields import field
 from keras_ffl.layers import Gate
-from keras_ffl.losses.distillation import check_temperature
-from keras_ffl.methods.parallel import BranchedMethod
+from keras_ffl.losses import distillation_term
+from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Branches, Method, check_one_name
-from keras_ffl.methods.subnetworks import check_subnetworks, connect
-from keras_ffl.methods.terms import distillation_term
+from keras_ffl.methods.subnetworks import check_subnetworks
 from keras_ffl.models.branching import shared_feature_map
+from keras_ffl.number_checks import check_temperature
 from keras_ffl.precision import at_least_float32
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
-class OneModel(BranchedMethod):
+class OneModel(ParallelMethod):
     """Trains branches on a shared trunk that learn from their gated sum.
 
     A gate on the trunk's feature map weighs the branches' logits:
@@ -42,11 +42,9 @@ class OneModel(BranchedMethod):
             (80 on CIFAR); 0 for w = 1 throughout.
         temperature: Float > 0, T.
         name: Name of the model.
-        preprocessing: What stands between the images and all sub-networks, or
-            None: a Keras layer, model or function, as of
-            `keras_ffl.as_subnetwork`. It runs once, so that a random layer
-            draws once and all sub-networks see the same image. It is copied
-            and frozen, and part of every head.
+        preprocessing: What stands between the images and all sub-networks, a
+            Keras layer, model or function, or None. It runs once, see
+            `keras_ffl.methods.parallel.ParallelMethod`.
 
     Raises:
         InputError: The sub-networks don't fit together or have no trunk in
@@ -71,18 +69,12 @@ class OneModel(BranchedMethod):
     ):
         check_subnetworks(subnetworks, minimum=2)
         shared_feature_map(subnetworks)
-        image, networks = connect(subnetworks, preprocessing)
-        trunk = shared_feature_map(
-            [keras.Model(image, network) for network in networks]
-        )
-        weights = Gate(len(networks), name="gate")(trunk)
-        logits = ops.stack([network["logits"] for network in networks], axis=1)
-        dtype = at_least_float32(logits.dtype)
-        gated = ops.einsum(
-            "bn,bnm->bm", ops.cast(weights, dtype), ops.cast(logits, dtype)
-        )
         super().__init__(
-            image, networks, {"teacher": gated}, rampup_epochs, name
+            subnetworks,
+            rampup_epochs,
+            name,
+            preprocessing=preprocessing,
+            more_logits=_gated_logits,
         )
         self.temperature = check_temperature(temperature)
 
@@ -111,6 +103,20 @@ class OneModel(BranchedMethod):
             "rampup_epochs": self.rampup_epochs,
             "temperature": self.temperature,
         }
+
+
+def _gated_logits(image, networks):
+    """The sum of the logits, weighed by a gate on the trunk."""
+    trunk = shared_feature_map(
+        [keras.Model(image, network) for network in networks]
+    )
+    weights = Gate(len(networks), name="gate")(trunk)
+    logits = ops.stack([network["logits"] for network in networks], axis=1)
+    dtype = at_least_float32(logits.dtype)
+    gated = ops.einsum(
+        "bn,bnm->bm", ops.cast(weights, dtype), ops.cast(logits, dtype)
+    )
+    return {"teacher": gated}
 
 
 # ----- the row ---------------------------------------------------------------

@@ -4,7 +4,6 @@ import keras
 from keras import ops
 
 from keras_ffl.labels import is_sparse
-from keras_ffl.losses import distillation_kl
 
 
 def cross_entropy(y, logits):
@@ -63,24 +62,3 @@ def with_regularization(total, losses):
     for loss in losses:
         total = total + ops.cast(ops.sum(loss), total.dtype)
     return total
-
-
-def distillation_term(teacher_logits, student_logits, temperature):
-    """T² times the divergence from the teacher's softened prediction.
-
-    The teacher is a constant.
-
-    Args:
-        teacher_logits: Float tensor (batch, classes).
-        student_logits: Float tensor (batch, classes).
-        temperature: Float > 0, T.
-
-    Returns:
-        Float tensor (batch,).
-
-    Reference:
-        Hinton et al., 2015, https://arxiv.org/abs/1503.02531.
-    """
-    return temperature**2 * distillation_kl(
-        teacher_logits, student_logits, temperature
-    )

@@ -7,9 +7,10 @@ import keras
 import numpy as np
 
 from keras_ffl.errors import InputError
-from keras_ffl.models.checks import check_image_shape, check_int
-from keras_ffl.models.components import classifier
+from keras_ffl.models.checks import check_image_shape
+from keras_ffl.models.components import pooled_logits
 from keras_ffl.models.subnetwork import preprocessed
+from keras_ffl.number_checks import check_int
 
 
 def application(
@@ -73,7 +74,7 @@ def application(
         raise InputError(f"keras.applications.{name}: {error}") from error
     outputs = {
         "features": backbone.output,
-        "logits": classifier(backbone.output, num_classes),
+        "logits": pooled_logits(backbone.output, num_classes),
     }
     network = keras.Model(backbone.input, outputs, name=backbone.name)
     return preprocessed(network, preprocessing)

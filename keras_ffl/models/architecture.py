@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import keras
 
-from keras_ffl.models.checks import check_image_shape, check_int
-from keras_ffl.models.components import classifier
+from keras_ffl.models.checks import check_image_shape
+from keras_ffl.models.components import pooled_logits
+from keras_ffl.number_checks import check_int
 
 Stage = Callable[[keras.KerasTensor, str], keras.KerasTensor]
 
@@ -67,7 +68,7 @@ class Architecture:
             features = trunk
             for stage in self.stages[shared:]:
                 features = stage(features, prefix)
-            logits = classifier(features, num_classes, prefix)
+            logits = pooled_logits(features, num_classes, prefix)
             model_name = f"{name or self.name}_{prefix}".rstrip("_")
             outputs = {"features": features, "logits": logits}
             models.append(keras.Model(image, outputs, name=model_name))

@@ -1,9 +1,9 @@
 """Sub-networks of one architecture that share their first stages."""
 
 from keras_ffl.errors import InputError
-from keras_ffl.models.checks import check_int
 from keras_ffl.models.graph import calls
 from keras_ffl.models.networks import find_architecture
+from keras_ffl.number_checks import check_int
 
 
 def build_branches(

@@ -1,21 +1,7 @@
 """Checks of the arguments that all builders share."""
 
-import numbers
-
 from keras_ffl.errors import InputError
-
-
-def is_int(value):
-    """Whether `value` is an integer (Python's or NumPy's) but not a bool."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
-
-
-def check_int(argument, value, least, most=None):
-    """Returns `value` as an int in [least, most], or raises `InputError`."""
-    if not is_int(value) or value < least or (most and value > most):
-        bounds = f">= {least}" if most is None else f"from {least} to {most}"
-        raise InputError(f"`{argument}` must be an int {bounds}, got {value!r}")
-    return int(value)
+from keras_ffl.number_checks import is_int
 
 
 def check_depth(depth, step, offset):

@@ -100,7 +100,7 @@ def basic_block(x, filters, strides, name):
     return relu(x, f"{name}_relu2")
 
 
-def classifier(features, num_classes, prefix=""):
+def pooled_logits(features, num_classes, prefix=""):
     """Global average pooling and a dense layer to logits.
 
     Kernel and bias are drawn from uniform(-b, b), b = 1 / sqrt(channels).

@@ -4,7 +4,6 @@ import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.models.architecture import Architecture, stages_of
-from keras_ffl.models.checks import is_int
 from keras_ffl.models.components import (
     basic_block,
     convolution,
@@ -12,6 +11,7 @@ from keras_ffl.models.components import (
     relu,
     shortcut,
 )
+from keras_ffl.number_checks import is_int
 
 WIDTHS = (64, 128, 256, 512)
 EXPANSION = 4

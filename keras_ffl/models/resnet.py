@@ -2,13 +2,14 @@
 
 from keras_ffl.errors import InputError
 from keras_ffl.models.architecture import Architecture, stages_of
-from keras_ffl.models.checks import check_depth, is_int
+from keras_ffl.models.checks import check_depth
 from keras_ffl.models.components import (
     basic_block,
     convolution,
     normalization,
     relu,
 )
+from keras_ffl.number_checks import is_int
 
 WIDTHS = (16, 32, 64)
 

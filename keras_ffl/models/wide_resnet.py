@@ -5,8 +5,9 @@ import functools
 import keras
 
 from keras_ffl.models.architecture import Architecture, stages_of
-from keras_ffl.models.checks import check_depth, check_int
+from keras_ffl.models.checks import check_depth
 from keras_ffl.models.components import convolution, normalization, relu
+from keras_ffl.number_checks import check_int
 
 STEM_WIDTH = 16
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_ffl import backend
 from keras_ffl.backend.tensorflow.devices import WorkerDevices
+from keras_ffl.backend.tensorflow.replicas import share_of_replica
 from keras_ffl.errors import InputError, WorkerLost
 
 
@@ -76,5 +77,5 @@ def test_lost_workers_have_a_name():
 
 def test_share_of_replica_is_the_mean_on_one_device():
     mean = tf.constant(2.0)
-    assert backend.share_of_replica(mean, 3) is mean
+    assert share_of_replica(mean, 3) is mean
     assert backend.sum_over_replicas(mean) is mean

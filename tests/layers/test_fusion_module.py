@@ -10,7 +10,7 @@ from keras import ops
 from keras_ffl.errors import InputError
 from keras_ffl.layers import BatchNormalization, FusionModule
 from keras_ffl.models import count_parameters
-from keras_ffl.models.components import classifier
+from keras_ffl.models.components import pooled_logits
 
 EPSILON = 1e-5
 
@@ -229,7 +229,7 @@ def test_initial_weights():
 
 def test_parameters_with_the_fused_classifier():
     maps = [keras.Input((8, 8, 64)), keras.Input((8, 8, 64))]
-    logits = classifier(FusionModule()(maps), 100)
+    logits = pooled_logits(FusionModule()(maps), 100)
     assert count_parameters(keras.Model(maps, logits)) == 16_228
 
 

@@ -292,8 +292,10 @@ def test_sample_weights():
 def test_the_options_of_its_own_paper_are_the_default():
     model = MutualLearningModel(networks(2))
     assert (model.temperature, model.rampup_epochs) == (1.0, 0)
-    assert (model.simultaneous, model.takes_turns) == (False, True)
-    assert not MutualLearningModel(networks(2), simultaneous=True).takes_turns
+    assert (model.simultaneous, model.partial_updates) == (False, True)
+    assert not MutualLearningModel(
+        networks(2), simultaneous=True
+    ).partial_updates
 
 
 def test_options_are_saved(tmp_path):

@@ -15,7 +15,6 @@ from keras_ffl.backend.jax.platform import (
 from keras_ffl.backend.jax.replicas import (
     in_strategy,
     num_replicas,
-    share_of_replica,
     sum_over_replicas,
 )
 from keras_ffl.backend.jax.sizes import same_size_in_step
@@ -39,7 +38,6 @@ __all__ = [
     "prefers_xla",
     "said_by",
     "same_size_in_step",
-    "share_of_replica",
     "split_cpu",
     "sum_over_replicas",
 ]

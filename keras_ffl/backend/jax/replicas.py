@@ -11,11 +11,6 @@ def in_strategy(model):
     return False
 
 
-def share_of_replica(mean, count):
-    """A replica's share of the mean over the global batch: all of it."""
-    return mean
-
-
 def sum_over_replicas(value):
     """The sum of a value over all replicas."""
     return value

@@ -37,7 +37,7 @@ class PulledBackPass(ForwardPass):
         )
         model.assign_values(values)
 
-    def update(self, loss_of, batch_size=None, count=None):
+    def update(self, loss_of, count=None):
         model = self._model
         optimizer = count.next_update() if count else model.optimizer
 

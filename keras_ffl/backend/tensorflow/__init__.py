@@ -18,7 +18,6 @@ from keras_ffl.backend.tensorflow.platform import (
 from keras_ffl.backend.tensorflow.replicas import (
     in_strategy,
     num_replicas,
-    share_of_replica,
     sum_over_replicas,
 )
 from keras_ffl.backend.tensorflow.sizes import same_size_in_step
@@ -42,7 +41,6 @@ __all__ = [
     "prefers_xla",
     "said_by",
     "same_size_in_step",
-    "share_of_replica",
     "split_cpu",
     "sum_over_replicas",
 ]

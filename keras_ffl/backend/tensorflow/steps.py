@@ -27,15 +27,14 @@ class TapedPass(ForwardPass):
             self.outputs = network(x, training=training)
             self._losses = network.losses
 
-    def update(self, loss_of, batch_size=None, count=None):
+    def update(self, loss_of, count=None):
         optimizer = self._model.built_optimizer()
         if count:
             optimizer = count.next_update()
         with self._tape:
             loss = loss_of(self.outputs, self._losses)
-            share = loss
-            if batch_size is not None:
-                share = share_of_replica(loss, batch_size)
+            first = keras.tree.flatten(self.outputs)[0]
+            share = share_of_replica(loss, keras.ops.shape(first)[0])
             scaled = optimizer.scale_loss(share)
         gradients = self._tape.gradient(scaled, self._variables)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):

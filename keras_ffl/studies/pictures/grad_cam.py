@@ -6,8 +6,8 @@ from keras import ops
 
 from keras_ffl import backend
 from keras_ffl.errors import InputError
-from keras_ffl.models.checks import check_int
 from keras_ffl.models.cutting import CutClassifier
+from keras_ffl.number_checks import check_int
 
 
 def grad_cam(

@@ -7,7 +7,7 @@ import keras
 from keras_ffl import data
 from keras_ffl.evaluation import evaluate_heads
 from keras_ffl.methods import VanillaModel
-from keras_ffl.models.components import classifier
+from keras_ffl.models.components import pooled_logits
 from keras_ffl.models.flattening import flat_copy
 from keras_ffl.optimizers import SGD
 from keras_ffl.schedules import Cosine
@@ -57,7 +57,7 @@ def fine_tune(extractor, dataset, options=FineTuning()):
     # Here, so that all extractors get the same classifier.
     keras.utils.set_random_seed(options.seed)
     classes = dataset.info.num_classes
-    logits = classifier(features, classes, prefix="new_")
+    logits = pooled_logits(features, classes, prefix="new_")
     outputs = {"features": features, "logits": logits}
     model = VanillaModel(keras.Model(copy.inputs[0], outputs))
     model.compile(SGD(options.learning_rate, weight_decay=options.weight_decay))

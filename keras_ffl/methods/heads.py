@@ -1,0 +1,129 @@
+"""A model with several heads, and what is taken out of it."""
+
+import keras
+
+from keras_ffl.backend import MethodModel
+from keras_ffl.errors import InputError
+from keras_ffl.methods.subnetworks import logits_head
+from keras_ffl.models.checks import check_classes
+
+
+class HeadedModel(MethodModel):
+    """A functional model from an image to a dict of logits by head.
+
+    To be implemented by subclasses: `derived_heads(logits)` and
+    `derived_head_names`, further logits that are computed from the heads (an
+    ensemble), and their names; none by default.
+
+    Args:
+        image: `keras.KerasTensor` of the image.
+        logits: Dict from head to `keras.KerasTensor` (batch, classes).
+        networks: Dict from head to what its sub-network gives for the image,
+            a dict of "features" (batch, h, w, C) and "logits"; None where
+            there are no sub-networks.
+        name: Name of the model.
+
+    Raises:
+        InputError: A head has fewer than two classes.
+    """
+
+    derived_head_names = ()
+
+    def __init__(self, image, logits, networks=None, name=None):
+        for head, values in logits.items():
+            check_classes(f"head '{head}'", values)
+        outputs = {
+            head: logits_head(values, head) for head, values in logits.items()
+        }
+        super().__init__(image, outputs, name=name)
+        self._networks = networks or {}
+
+    @property
+    def num_classes(self):
+        """Number of classes, an int."""
+        return self.output[self.trained_heads[0]].shape[-1]
+
+    @property
+    def trained_heads(self):
+        """Names of the heads that are outputs of the model, a tuple."""
+        return tuple(self.output)
+
+    @property
+    def heads(self):
+        """Names of all heads, derived ones included, a tuple."""
+        return (*self.trained_heads, *self.derived_head_names)
+
+    def derived_heads(self, logits):
+        """Logits that are computed from those of the trained heads."""
+        return {}
+
+    @property
+    def subnetworks(self):
+        """The sub-networks as functional models that share the weights."""
+        return [
+            keras.Model(self.input, outputs, name=f"{head}_network")
+            for head, outputs in self._networks.items()
+        ]
+
+    def classifier(self, head):
+        """A plain functional model of one head, sharing the weights.
+
+        Args:
+            head: One of `heads`.
+
+        Returns:
+            `keras.Model` from the image (batch, h, w, c) to logits
+            (batch, classes). It holds only the layers that the head needs.
+
+        Raises:
+            InputError: There is no such head.
+        """
+        self.check_head(head)
+        if head in self.derived_head_names:
+            logits = self.derived_heads(self.output)[head]
+        else:
+            logits = self.output[head]
+        return keras.Model(self.input, logits, name=f"{head}_classifier")
+
+    def feature_maps(self):
+        """The last feature maps, a dict from head to `keras.KerasTensor`.
+
+        Heads that pool no map of their own are not in it.
+        """
+        return {
+            head: outputs["features"]
+            for head, outputs in self._networks.items()
+        }
+
+    def feature_extractor(self, head):
+        """A plain functional model of one feature map, sharing the weights.
+
+        Args:
+            head: A key of `feature_maps`.
+
+        Returns:
+            `keras.Model` from the image to the feature map (batch, h, w, C)
+            that the head's classifier pools.
+
+        Raises:
+            InputError: The head has no feature map.
+        """
+        maps = self.feature_maps()
+        self.check_head(head, tuple(maps))
+        return keras.Model(self.input, maps[head], name=f"{head}_features")
+
+    def check_head(self, head, known=None):
+        """Checks the name of a head.
+
+        Args:
+            head: Str.
+            known: Names that will do, by default `heads`.
+
+        Raises:
+            InputError: It is none of them.
+        """
+        known = known or self.heads
+        if head not in known:
+            raise InputError(
+                f"`head` must be one of {', '.join(known)}, got {head!r}"
+            )

@@ -1,0 +1,33 @@
+"""What the methods share that train one network."""
+
+import keras
+
+from keras_ffl.methods.base import TrainingMethod
+from keras_ffl.methods.terms import cross_entropy
+
+
+class SingleNetworkMethod(TrainingMethod):
+    """Base of the methods that train one network, their primary head.
+
+    The constructor takes the network as `network`.
+    """
+
+    @property
+    def network(self):
+        """The network as a functional model that shares the weights."""
+        return self.subnetworks[0]
+
+    def feature_extractor(self, head=None):
+        """As of `TrainingMethod`; None stands for the primary head."""
+        return super().feature_extractor(head or self.primary_head)
+
+    def supervised_terms(self, y, logits):
+        """Cross-entropy of the network."""
+        head = self.primary_head
+        return {f"ce_{head}": cross_entropy(y, logits[head])}
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "network": keras.saving.serialize_keras_object(self.network),
+        }
