@@ -1,12 +1,11 @@
 """Keras callbacks for training."""
 
 import math
-import time
 
 import keras
 import numpy as np
 
-from keras_ffl.errors import InputError, TrainingDiverged
+from keras_ffl.errors import TrainingDiverged
 
 
 class StopOnDivergence(keras.callbacks.Callback):
@@ -20,14 +19,17 @@ class StopOnDivergence(keras.callbacks.Callback):
 
     Args:
         steps_per_epoch: Int, steps of a full epoch, for the message.
+        numbers: Sequence of ints, the step of the epoch that each step of
+            Keras' begins with; None where they are the same.
 
     Raises:
         TrainingDiverged: Names the epoch, the step, and any broken weight.
     """
 
-    def __init__(self, steps_per_epoch):
+    def __init__(self, steps_per_epoch, numbers=None):
         super().__init__()
         self.steps_per_epoch = steps_per_epoch
+        self.numbers = range(steps_per_epoch) if numbers is None else numbers
         self.epoch = 0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -38,9 +40,9 @@ class StopOnDivergence(keras.callbacks.Callback):
         if not math.isfinite(loss):
             raise TrainingDiverged(
                 f"the loss is {loss} in epoch {self.epoch + 1}, step "
-                f"{batch + 1} of {self.steps_per_epoch}; the last checkpoint "
-                "before it is kept. A smaller learning_rate, in another "
-                "workdir, may help"
+                f"{self.numbers[batch] + 1} of {self.steps_per_epoch}; the "
+                "last checkpoint before it is kept. A smaller learning_rate, "
+                "in another workdir, may help"
             )
 
     def on_epoch_end(self, epoch, logs=None):
@@ -65,23 +67,26 @@ class WarmUp(keras.callbacks.Callback):
         schedule: Function from the epoch to its rate.
         epochs: Number > 0, length of the warm-up.
         steps_per_epoch: Int.
+        numbers: Sequence of ints, the step of the epoch that each step of
+            Keras' begins with; None where they are the same.
 
     Reference:
         Goyal et al., 2017, https://arxiv.org/abs/1706.02677, section 2.2.
     """
 
-    def __init__(self, schedule, epochs, steps_per_epoch):
+    def __init__(self, schedule, epochs, steps_per_epoch, numbers=None):
         super().__init__()
         self.schedule = schedule
         self.steps = max(1, round(epochs * steps_per_epoch))
         self.steps_per_epoch = steps_per_epoch
+        self.numbers = range(steps_per_epoch) if numbers is None else numbers
         self.epoch = 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 
     def on_train_batch_begin(self, batch, logs=None):
-        step = self.epoch * self.steps_per_epoch + batch
+        step = self.epoch * self.steps_per_epoch + self.numbers[batch]
         if step <= self.steps:
             if hasattr(self.model, "jax_state_sync"):
                 # JAX needs this before a variable is set between steps.
@@ -90,41 +95,6 @@ class WarmUp(keras.callbacks.Callback):
             self.model.optimizer.learning_rate = share * self.schedule(
                 self.epoch
             )
-
-
-class TimeLimit(keras.callbacks.Callback):
-    """Ends training before an epoch that would exceed a time limit.
-
-    The next epoch is assumed to take as long as the longest so far. The first
-    one is always trained.
-
-    Args:
-        minutes: Number > 0, counted from now.
-
-    Attributes:
-        agreed: Function from whether this process' time is up to whether
-            training stops; several processes must agree.
-
-    Raises:
-        InputError: `minutes` is not > 0.
-    """
-
-    def __init__(self, minutes):
-        super().__init__()
-        if not minutes > 0:
-            raise InputError(f"`max_minutes` must be > 0, got {minutes}")
-        self.end = time.monotonic() + 60 * minutes
-        self.longest = 0.0
-        self.agreed = bool
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.began = time.monotonic()
-
-    def on_epoch_end(self, epoch, logs=None):
-        now = time.monotonic()
-        self.longest = max(self.longest, now - self.began)
-        if self.agreed(now + self.longest > self.end):
-            self.model.stop_training = True
 
 
 class Checkpoints(keras.callbacks.Callback):

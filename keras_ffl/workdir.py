@@ -1,13 +1,19 @@
 """The folder of a run: configuration, history, checkpoints, results."""
 
+import contextlib
 import csv
+import fcntl
 import json
 import os
 import pathlib
 import re
+import socket
+import time
 import uuid
+import zipfile
 
 import keras
+import numpy as np
 from absl import logging
 
 from keras_ffl.config import Config
@@ -27,6 +33,14 @@ _MISSING = re.compile(
 )
 
 
+# A process that was just killed needs a moment to be gone.
+_PATIENCE = 3
+
+
+class FolderInUse(InputError):
+    """Another process trains in the folder."""
+
+
 class _MissingClass(InputError):
     """A checkpoint is of a class that has not been imported."""
 
@@ -35,6 +49,17 @@ def _write_json(path, value):
     """Writes a JSON file so that readers see the old or the new one."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _whole(path):
+    """Context that gives the path to write a file to before it is renamed.
+
+    A reader, or a later run after a crash, finds whole files only.
+    """
+    temporary = path.with_name(f"unfinished_{path.name}")
+    yield temporary
     os.replace(temporary, path)
 
 
@@ -159,6 +184,34 @@ class Workdir:
                 f"workdir {self.path} can't be written: {error.strerror}"
             ) from error
 
+    @contextlib.contextmanager
+    def locked(self):
+        """Context in which no other process can train in the folder.
+
+        The kernel releases the lock of a process that is gone.
+
+        Raises:
+            FolderInUse: Another one does; the message names it.
+        """
+        with (self.path / ".lock").open("a+") as file:
+            until = time.monotonic() + _PATIENCE
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > until:
+                        file.seek(0)
+                        raise FolderInUse(
+                            f"{self.path} is in use by another run: "
+                            f"{file.read().strip()}"
+                        ) from None
+                    time.sleep(0.1)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            yield
+
     def start(self, config, info):
         """Writes what describes the run.
 
@@ -222,6 +275,8 @@ class Workdir:
         self._save(model, self.checkpoints / f"epoch_{epochs:04d}.keras")
         for path in list(self.checkpoint_files().values())[keep:]:
             path.unlink()
+        for path in self._all_progress():
+            path.unlink()
 
     def save_best(self, model, epochs):
         """Saves a model as the best one, in place of the one before.
@@ -237,10 +292,55 @@ class Workdir:
                 other.unlink()
 
     def _save(self, model, path):
-        # A reader, or a later run after a crash, finds whole files only.
-        temporary = path.with_name(f"unfinished_{path.name}")
-        model.save(temporary)
-        os.replace(temporary, path)
+        with _whole(path) as temporary:
+            model.save(temporary)
+
+    def save_progress(self, arrays, epochs, step):
+        """Saves a training in the middle of an epoch; the last two are kept.
+
+        Args:
+            arrays: Dict of arrays.
+            epochs: Int, number of finished epochs.
+            step: Int, number of finished steps of the next one.
+        """
+        name = f"epoch_{epochs:04d}_step_{step:07d}.npz"
+        with _whole(self.checkpoints / name) as temporary:
+            np.savez(temporary, **arrays)
+        for path in self._all_progress()[2:]:
+            path.unlink()
+
+    def progress_files(self, epochs):
+        """What `save_progress` has saved after so many finished epochs.
+
+        Args:
+            epochs: Int.
+
+        Returns:
+            Dict from path to the number of finished steps, newest first.
+        """
+        start = f"epoch_{epochs:04d}_step_"
+        return {
+            path: int(path.stem.removeprefix(start))
+            for path in self._all_progress()
+            if path.name.startswith(start)
+        }
+
+    def _all_progress(self):
+        return sorted(self.checkpoints.glob("epoch_*_step_*.npz"), reverse=True)
+
+    def read_arrays(self, path):
+        """The arrays that `save_progress` has saved, a dict.
+
+        Raises:
+            InputError: The file can't be read.
+        """
+        try:
+            with np.load(path) as file:
+                return dict(file)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"checkpoint {path} is damaged ({type(error).__name__})"
+            ) from error
 
     def load_checkpoint(self):
         """The newest checkpoint that can be read.
@@ -338,6 +438,12 @@ class Workdir:
         Args:
             epochs: Int, number of finished epochs.
         """
+        for path in self.checkpoints.glob("unfinished_*"):
+            path.unlink()
+        kept = self.progress_files(epochs)
+        for path in self._all_progress():
+            if path not in kept:
+                path.unlink()
         for kind in ("epoch", "best"):
             for finished, path in self._numbered(kind).items():
                 if finished > epochs:

@@ -63,8 +63,13 @@ _LOGICAL_CPUS = flags.DEFINE_integer(
 _MAX_MINUTES = flags.DEFINE_float(
     "max_minutes",
     None,
-    f"Stop after the last epoch that fits, with exit status {cli.UNFINISHED} "
-    "if epochs are left.",
+    "Stop after so many minutes, with a checkpoint and exit status "
+    f"{cli.UNFINISHED}, as after SIGTERM and SIGINT.",
+)
+_SAVE_EVERY_MINUTES = flags.DEFINE_float(
+    "save_every_minutes",
+    None,
+    "How often to save the training in the middle of an epoch.",
 )
 _WORKDIR = cli.define_workdir()
 _SEED = flags.DEFINE_integer("seed", None, "Seed of the run.")
@@ -107,6 +112,7 @@ def main():
         _WORKDIR.value,
         strategy=_STRATEGY.value,
         max_minutes=_MAX_MINUTES.value,
+        save_every_minutes=_SAVE_EVERY_MINUTES.value,
     )
     print(f"\nTest split, seed {metrics['seed']}, epoch {metrics['epoch']}:\n")
     print(format_heads(metrics["heads"]))

@@ -4,11 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ffl import InputError, TrainingDiverged
+from keras_ffl import TrainingDiverged
 from keras_ffl.callbacks import (
     Checkpoints,
     StopOnDivergence,
-    TimeLimit,
     WarmUp,
 )
 
@@ -99,44 +98,3 @@ def test_warm_up_grows_in_even_steps_to_the_rate_of_the_epoch(initial_epoch):
     expected = [1 / 6, 2 / 6, 3 / 6, 4 / 6]
     expected += [0.5 * 5 / 6, 0.5, 0.5, 0.5] + [0.2] * 4
     assert rates.found == pytest.approx(expected[4 * initial_epoch :])
-
-
-class FakeModel:
-    stop_training = False
-
-
-def stops_after(callback, monkeypatch, seconds):
-    """Number of the epoch, counted from 1, after which training stops."""
-    clock = callback.end - 60
-    monkeypatch.setattr("time.monotonic", lambda: clock)
-    callback.set_model(FakeModel())
-    for epoch, length in enumerate(seconds):
-        callback.on_epoch_begin(epoch)
-        clock += length
-        callback.on_epoch_end(epoch)
-        if callback.model.stop_training:
-            return epoch + 1
-    return None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        # 24 s, the longest, would not fit into what is left of 60 s.
-        ([24, 10, 5, 5], 3),
-        ([100], 1),
-        ([10, 10, 10], None),
-    ],
-)
-def test_time_limit(seconds, expected, monkeypatch):
-    assert stops_after(TimeLimit(1), monkeypatch, seconds) == expected
-
-
-def test_time_limit_that_others_reached(monkeypatch):
-    callback = TimeLimit(1)
-    asked = []
-    callback.agreed = lambda late: asked.append(late) or len(asked) == 2
-    assert stops_after(callback, monkeypatch, [1, 1, 1]) == 2
-    assert asked == [False, False]
-    with pytest.raises(InputError, match="`max_minutes` must be > 0, got -1"):
-        TimeLimit(-1)

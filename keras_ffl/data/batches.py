@@ -26,6 +26,8 @@ class BatchOptions:
             on the seed and e alone. None keeps the examples in order.
         augmentation: `Augmentation`, or None for none.
         initial_epoch: Int, the first epoch.
+        initial_step: Int, how many steps of the first epoch to skip, which
+            must then be the only one.
         epochs: Int, the epoch before which to stop.
         smallest: Int, an epoch's last batch is dropped if it has fewer
             examples than this; `batch_size` drops any incomplete batch.
@@ -43,6 +45,7 @@ class BatchOptions:
     seed: int | None = None
     augmentation: Augmentation | None = None
     initial_epoch: int = 0
+    initial_step: int = 0
     epochs: int = 1
     smallest: int = 1
     one_hot: bool = False
@@ -56,6 +59,11 @@ class BatchOptions:
             )
         if self.seed is not None and self.seed < 0:
             raise InputError(f"`seed` must be >= 0, got {self.seed}")
+        if self.initial_step and self.epochs != self.initial_epoch + 1:
+            raise InputError(
+                "`initial_step` must be 0 for several epochs, got "
+                f"{self.initial_step}"
+            )
         if self.augmentation is None:
             object.__setattr__(self, "augmentation", NO_AUGMENTATION)
 
@@ -121,10 +129,15 @@ class Batches(keras.utils.PyDataset):
         self.examples, self.info, self.options = examples, info, options
         self.constants = constants_of(info, augmentation)
         self._planned = None, None
-        self.steps = batch_bounds(
+        steps = batch_bounds(
             len(examples), options.batch_size, options.smallest
         )
-        if not len(self.steps):
+        self.steps = steps[options.initial_step :]
+        sizes = {int(b - a) for a, b in options.share.slices(steps)}
+        # Also where few steps are left of an epoch: a step that is compiled
+        # for one size rounds differently.
+        self.slice_size = sizes.pop() if len(sizes) == 1 else None
+        if not len(steps):
             raise InputError(
                 f"`batch_size` must be at most {len(examples)}, the number of "
                 "examples, when smaller batches are dropped, got "

@@ -1,6 +1,7 @@
 """What `compile` of a method takes, what a file keeps of it, what is logged."""
 
 import keras
+from keras import ops
 
 from keras_ffl.backend import in_strategy, prefers_xla
 from keras_ffl.errors import InputError
@@ -151,6 +152,19 @@ class CompiledModel(CheckedModel):
         for metric in self.metrics:
             if metric.name == "loss":
                 metric.update_state(loss, sample_weight=batch_size)
+
+    def build_metrics(self, y):
+        """Creates the metrics' variables, as the first step otherwise does.
+
+        Args:
+            y: Labels of any batch, an array.
+        """
+        logits = {
+            head: ops.zeros((len(y), self.num_classes))
+            for head in self.trained_heads
+        }
+        self.compute_metrics(None, ops.convert_to_tensor(y), logits)
+        self.reset_metrics()
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates the metrics of all heads and returns all logged values."""

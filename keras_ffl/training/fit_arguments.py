@@ -34,7 +34,7 @@ def _augmentation(config, info):
     )
 
 
-def run_callbacks(config, steps):
+def run_callbacks(config, steps, numbers=None):
     """The callbacks of a run that write no files, a list.
 
     They set the learning rate of every epoch, and of the warm-up, and stop at
@@ -42,7 +42,8 @@ def run_callbacks(config, steps):
 
     Args:
         config: `keras_ffl.config.Config`.
-        steps: Int, steps of an epoch as Keras counts them.
+        steps: Int, steps of an epoch.
+        numbers: As of `keras_ffl.callbacks.WarmUp`.
     """
     rate = full_rate(config)
     if config.lr_schedule == "cosine":
@@ -51,8 +52,8 @@ def run_callbacks(config, steps):
         schedule = Steps(rate, config.lr_milestones, config.lr_factor)
     callbacks = [keras.callbacks.LearningRateScheduler(schedule)]
     if config.warmup_epochs:
-        callbacks.append(WarmUp(schedule, config.warmup_epochs, steps))
-    return [*callbacks, StopOnDivergence(steps)]
+        callbacks.append(WarmUp(schedule, config.warmup_epochs, steps, numbers))
+    return [*callbacks, StopOnDivergence(steps, numbers)]
 
 
 def _steps_per_call(config, dataset):
@@ -62,7 +63,7 @@ def _steps_per_call(config, dataset):
     return data.steps_per_call(dataset.num_train, config.batch_size)
 
 
-def fit_arguments(config, dataset, holdout, done, devices):
+def fit_arguments(config, dataset, holdout, done, devices, first_step=0):
     """What `fit` is given besides the callbacks that write files.
 
     Args:
@@ -71,6 +72,8 @@ def fit_arguments(config, dataset, holdout, done, devices):
         holdout: Data set to evaluate on after an epoch, or None.
         done: Int, the number of finished epochs.
         devices: What `make_devices` returned.
+        first_step: Int, the number of finished steps of the next epoch. Where
+            it is not 0, the arguments are those for the rest of that epoch.
 
     Returns:
         Dict of keyword arguments.
@@ -89,6 +92,7 @@ def fit_arguments(config, dataset, holdout, done, devices):
             f"`dataset` must have at least {smallest} training images for "
             f"these devices and this batch size, got {dataset.num_train}"
         )
+    epochs = done + 1 if first_step else config.epochs
     options = {}
     if backend.STEPS_IN_A_CALL and isinstance(dataset, data.Dataset):
         options["steps_per_call"] = _steps_per_call(config, dataset)
@@ -102,24 +106,25 @@ def fit_arguments(config, dataset, holdout, done, devices):
         config.seed,
         augmentation,
         initial_epoch=done,
-        epochs=config.epochs,
+        initial_step=first_step,
+        epochs=epochs,
         smallest=smallest,
         **options,
     )
     # Keras takes one call of a compiled function for a step.
-    steps = len(train_batches.calls)
+    calls = train_batches.calls
     held_out = holdout or dataset
     validation = _validation(
         config, held_out, augmentation.softens_labels, devices
     )
     return {
         "x": train_batches,
-        "steps_per_epoch": steps,
+        "steps_per_epoch": len(calls),
         "initial_epoch": done,
-        "epochs": config.epochs,
+        "epochs": epochs,
         **validation,
         "shuffle": False,  # The batches come shuffled.
-        "callbacks": run_callbacks(config, steps),
+        "callbacks": run_callbacks(config, steps, first_step + calls[:, 0]),
     }
 
 

@@ -6,46 +6,59 @@ import time
 import zlib
 
 import keras
-import numpy as np
+from absl import logging
 
 from keras_ffl import backend, data
-from keras_ffl.callbacks import TimeLimit
-from keras_ffl.errors import Unfinished
+from keras_ffl.errors import InputError
 from keras_ffl.training.fit_arguments import check_batches, fit_arguments
+from keras_ffl.training.interruption import Interruption, Progress, StopRequest
 from keras_ffl.training.memory_estimate import check_memory
 from keras_ffl.training.parts import build_model, load_data
 from keras_ffl.training.results import closing, results, writers
 from keras_ffl.workdir import Workdir
 
 
-def train(config, workdir, verbose=1, strategy="auto", max_minutes=None):
-    """Trains, evaluates and documents a run; goes on where it stopped.
+def train(
+    config,
+    workdir,
+    verbose=1,
+    strategy="auto",
+    max_minutes=None,
+    save_every_minutes=None,
+):
+    """Trains, evaluates and documents a run, or resumes it where it stopped.
+
+    SIGTERM, SIGINT and the end of `max_minutes` stop the training after the
+    current step, with a checkpoint; a second signal ends the process at once.
 
     Args:
         config: `keras_ffl.config.Config`.
         workdir: Path of the run's folder. If it holds a run of the same
-            configuration, the run is taken up after its last checkpoint.
+            configuration, the run is resumed after its last checkpoint.
         verbose: 0 for silence, 1 for progress bars, 2 for a line an epoch.
         strategy: Devices to train on, a name of
             `keras_ffl.backend.make_devices`. It changes the result by
             rounding errors only, given `synchronized_batch_norm`. Several
             workers share the folder.
-        max_minutes: Number > 0. Training stops after the last epoch that is
-            likely to fit into this time, counted from the call, or after one
-            epoch; None for no limit.
+        max_minutes: Number > 0, counted from the call, or None for no limit.
+        save_every_minutes: Number > 0, how often to save the training in the
+            middle of an epoch, or None for checkpoints after epochs only.
 
     Returns:
         Dict, the content of `metrics.json`.
 
     Raises:
-        Unfinished: Training stopped before its last epoch, since the time
-            was up.
+        Unfinished: Training was stopped before its end.
         InputError: The configuration, the data, the folder or the devices
-            are no good.
+            can't be used, or another process trains in the folder.
         TrainingDiverged: The loss became NaN or infinite.
         WorkerLost: Another worker process is gone.
     """
-    limit = TimeLimit(max_minutes) if max_minutes is not None else None
+    request = StopRequest(max_minutes)
+    if save_every_minutes is not None and not save_every_minutes > 0:
+        raise InputError(
+            f"`save_every_minutes` must be > 0, got {save_every_minutes}"
+        )
     if config.deterministic:
         # Before the devices: JAX reads it when it starts.
         backend.make_deterministic()
@@ -54,8 +67,17 @@ def train(config, workdir, verbose=1, strategy="auto", max_minutes=None):
         settings(config),
         data.naming_unreadable(),
         devices.running(),
+        request.listening(),
     ):
-        return _train(config, Workdir(workdir), verbose, devices, limit)
+        config.check()
+        check_batches(config, devices)
+        folder = Workdir(workdir)
+        folder.check(config)
+        # The other workers read the folder only.
+        with folder.locked() if devices.chief else contextlib.nullcontext():
+            return _train(
+                config, folder, verbose, devices, request, save_every_minutes
+            )
 
 
 @contextlib.contextmanager
@@ -70,10 +92,7 @@ def settings(config):
         keras.config.set_dtype_policy(policy)
 
 
-def _train(config, folder, verbose, devices, limit):
-    config.check()
-    check_batches(config, devices)
-    folder.check(config)
+def _train(config, folder, verbose, devices, request, save_every_minutes):
     dataset, holdout = load_data(config, folder.left_out())
     with devices.scope():
         model, done = folder.load_checkpoint()
@@ -82,13 +101,23 @@ def _train(config, folder, verbose, devices, limit):
                 config, dataset.info, dataset.num_train, devices.process.total
             )
             model = build_model(config, dataset.info)
+        progress = _progress(folder, model, done)
+    step = progress.step if progress else 0
     devices.check_same(done, f"the last checkpoint in {folder.path}")
+    devices.check_same(step, f"the last checkpoint in {folder.path}")
     devices.check_same(dataset.num_train, "the number of training images")
     devices.check_same(_number_of(config), "the configuration's hash")
-    arguments = fit_arguments(config, dataset, holdout, done, devices)
+    parts = [fit_arguments(config, dataset, holdout, done, devices, step)]
+    if step and done + 1 < config.epochs:
+        parts.append(fit_arguments(config, dataset, holdout, done + 1, devices))
+    steps = [step + parts[0]["x"].calls] + [p["x"].calls for p in parts[1:]]
+    if progress:
+        with devices.scope():
+            model.build_metrics(next(iter(parts[0]["x"]))[1])
     # Here already, so that data that can't be read are no run's yet.
-    for name in ("x", "validation_data"):
-        arguments[name] = model.feed(arguments[name])
+    for part in parts:
+        for name in ("x", "validation_data"):
+            part[name] = model.feed(part[name])
     chief = devices.chief
     if chief:
         # From here on the folder belongs to this configuration.
@@ -98,27 +127,39 @@ def _train(config, folder, verbose, devices, limit):
         return folder.read_metrics()
     seconds = None
     if done < config.epochs:
-        if done and verbose and chief:
-            print(f"{folder.path}: going on after epoch {done}", flush=True)
-        if limit:
-            # All workers stop after the same epoch.
-            limit.agreed = lambda late: bool(
-                devices.sum_over_processes(np.array([float(late)]))[0]
+        if (done or step) and verbose and chief:
+            after = (
+                f"step {step} of epoch {done + 1}" if step else f"epoch {done}"
             )
-            arguments["callbacks"].append(limit)
+            print(f"{folder.path}: resumed after {after}", flush=True)
         started = time.monotonic()
-        _fit(model, config, folder, arguments, verbose, chief)
-        trained = int(model.epochs_trained.numpy())
-        if trained < config.epochs:
-            raise Unfinished(
-                f"{folder.path}: the time was up after epoch {trained} of "
-                f"{config.epochs}; the same command goes on"
+        for part, of_part in zip(parts, steps):
+            interruption = Interruption(
+                request, folder, devices, of_part, save_every_minutes, progress
             )
+            progress = None
+            with contextlib.closing(interruption):
+                _fit(model, config, folder, part, interruption, verbose, chief)
         seconds = (time.monotonic() - started) / (config.epochs - done)
     metrics = results(model, config, folder, dataset, seconds, verbose, devices)
     if chief:
         folder.write_metrics(metrics)
     return metrics
+
+
+def _progress(folder, model, done):
+    """The state that a model of so many epochs was stopped in, or None.
+
+    The model gets it, but for the metrics.
+    """
+    for path, step in folder.progress_files(done).items():
+        try:
+            progress = Progress(done, step, folder.read_arrays(path))
+            progress.restore(model)
+            return progress
+        except InputError as error:
+            logging.warning("%s; trying the one before", error)
+    return None
 
 
 def _number_of(config):
@@ -127,14 +168,12 @@ def _number_of(config):
     return zlib.crc32(json.dumps(fields).encode()) % 2**20
 
 
-def _fit(model, config, folder, arguments, verbose, chief):
+def _fit(model, config, folder, arguments, interruption, verbose, chief):
     # The other workers have the same logs and weights; one writes them.
     writing = writers(model, config, folder) if chief else []
+    callbacks = [*arguments["callbacks"], *writing, interruption]
     with closing(writing):
         model.fit(
-            **{
-                **arguments,
-                "callbacks": [*arguments["callbacks"], *writing],
-            },
+            **{**arguments, "callbacks": callbacks},
             verbose=verbose if chief else 0,
         )

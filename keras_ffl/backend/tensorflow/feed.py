@@ -46,11 +46,9 @@ def feed(batches, strategy):
 
 
 def _dataset(batches):
-    first, stop = batches.slices[:, 2:].T
-    sizes = set((stop - first).tolist())
     # If all batches have the same size, their static shape carries it: TPU
     # programs are compiled for it.
-    static = sizes.pop() if len(sizes) == 1 else None
+    static = batches.slice_size
     mean, scale, *_ = batches.constants
 
     def finish(pixels, labels, rows):

@@ -11,7 +11,7 @@ from keras_ffl.errors import InputError
 from keras_ffl.workdir import Workdir
 
 # Exit codes of a cell's process; any other says how it was ended.
-FAILED, BUSY = 3, 4
+FAILED, BUSY, STOPPED = 3, 4, 75
 
 # What does not decide what is trained.
 _NOT_IN_NAME = ("seed", "data_dir", "preset")

@@ -12,7 +12,7 @@ import time
 
 import keras_ffl
 from keras_ffl.errors import InputError
-from keras_ffl.studies.tables.cells import BUSY, FAILED, store_failure
+from keras_ffl.studies.tables.cells import BUSY, FAILED, STOPPED, store_failure
 
 _PROGRAM = "keras_ffl.studies.tables.train_cell"
 
@@ -117,6 +117,8 @@ class _Job:
         minutes = (time.monotonic() - self.started) / 60
         if code == BUSY:
             return "skipped, another process trains it"
+        if code == STOPPED:
+            return "stopped; the same command resumes it"
         if code == 0:
             return f"finished in {minutes:.1f} min"
         if code != FAILED:

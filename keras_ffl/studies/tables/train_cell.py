@@ -4,55 +4,26 @@ The process ends with its parent, whatever ends that: its standard input is a
 pipe that the parent holds open.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import pathlib
 import sys
 import threading
-import time
 import traceback
 
 from keras_ffl import training
 from keras_ffl.config import Config
-from keras_ffl.errors import FFLError
+from keras_ffl.errors import FFLError, Unfinished
 from keras_ffl.optional import import_modules
 from keras_ffl.studies.tables.cells import (
     BUSY,
     FAILED,
+    STOPPED,
     Cell,
     failure_file,
     store_failure,
 )
-
-
-@contextlib.contextmanager
-def lock(path, patience=3):
-    """Holds the lock of a cell's folder; the kernel frees it in any case.
-
-    Args:
-        path: `pathlib.Path` of the folder.
-        patience: Seconds to try for; a process that was just killed needs a
-            moment to be gone.
-
-    Yields:
-        Whether the lock is held.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / ".lock").open("w") as file:
-        yield _acquired(file, time.monotonic() + patience)
-
-
-def _acquired(file, until):
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.1)
+from keras_ffl.workdir import FolderInUse
 
 
 def train(cell):
@@ -62,21 +33,22 @@ def train(cell):
         cell: `keras_ffl.studies.tables.cells.Cell`.
 
     Returns:
-        Exit code: 0, `FAILED` (the reason is stored) or `BUSY`.
+        Exit code: 0, `FAILED` (the reason is stored), `BUSY` or `STOPPED`.
     """
-    with lock(cell.path) as held:
-        if not held:
-            return BUSY
-        try:
-            if not cell.finished:
-                # One line an epoch.
-                training.train(cell.config, cell.path, verbose=2)
-        # Whatever it is, it goes into the report and the other cells go on.
-        except Exception as error:
-            traceback.print_exc()
-            store_failure(cell.path, _reason(error))
-            return FAILED
-        failure_file(cell.path).unlink(missing_ok=True)
+    try:
+        if not cell.finished:
+            # One line an epoch.
+            training.train(cell.config, cell.path, verbose=2)
+    except FolderInUse:
+        return BUSY
+    except Unfinished:
+        return STOPPED
+    # Whatever it is, it goes into the report and the other cells go on.
+    except Exception as error:
+        traceback.print_exc()
+        store_failure(cell.path, _reason(error))
+        return FAILED
+    failure_file(cell.path).unlink(missing_ok=True)
     return 0
 
 

@@ -1,13 +1,17 @@
 """What a cell's process does, called directly."""
 
-import dataclasses
-
 from finished_cells import VANILLA
 
 from keras_ffl import training
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, Unfinished
 from keras_ffl.studies.tables import train_cell
-from keras_ffl.studies.tables.cells import BUSY, FAILED, Cell, store_failure
+from keras_ffl.studies.tables.cells import (
+    BUSY,
+    FAILED,
+    STOPPED,
+    Cell,
+    store_failure,
+)
 
 
 def test_failure_is_stored_in_one_line(tmp_path, monkeypatch, capsys):
@@ -41,15 +45,18 @@ def test_success_removes_the_failure(tmp_path, monkeypatch):
 
 def test_two_processes_do_not_train_one_cell(tmp_path, monkeypatch):
     cell = Cell(VANILLA, tmp_path)
-    other = Cell(dataclasses.replace(VANILLA, seed=1), tmp_path)
-    monkeypatch.setattr(training, "train", lambda *_, **__: None)
-    with train_cell.lock(cell.path) as held:
-        assert held
-        with train_cell.lock(cell.path, patience=0) as again:
-            assert not again
-        monkeypatch.setattr(train_cell.time, "monotonic", iter([0, 9]).__next__)
+    cell.path.mkdir()
+    monkeypatch.setattr("keras_ffl.workdir._PATIENCE", 0)
+    with cell.workdir.locked():
         assert train_cell.train(cell) == BUSY
-        monkeypatch.undo()
-        monkeypatch.setattr(training, "train", lambda *_, **__: None)
-        assert train_cell.train(other) == 0
-    assert train_cell.train(cell) == 0
+    assert cell.failure() is None
+
+
+def test_a_cell_that_was_stopped_has_not_failed(tmp_path, monkeypatch):
+    def stopped(*_, **__):
+        raise Unfinished("stopped")
+
+    monkeypatch.setattr(training, "train", stopped)
+    cell = Cell(VANILLA, tmp_path)
+    assert train_cell.train(cell) == STOPPED
+    assert cell.failure() is None

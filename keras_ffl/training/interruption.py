@@ -1,0 +1,254 @@
+"""Ending a run between two steps, and saving it in the middle of an epoch."""
+
+import concurrent.futures
+import contextlib
+import signal
+import threading
+import time
+
+import keras
+import numpy as np
+
+from keras_ffl.errors import InputError, Unfinished
+
+# Several processes agree after so many steps, since each time costs a message.
+_AGREE_EVERY = 10
+
+
+class StopRequest:
+    """Whether a run has been asked to stop: by a signal, or by the time.
+
+    Args:
+        minutes: Number > 0, counted from now, or None for no limit.
+
+    Attributes:
+        between_steps: Bool, whether somebody looks at `reason` after every
+            step. Otherwise a signal raises `Unfinished` at once.
+
+    Raises:
+        InputError: `minutes` is not a number > 0.
+    """
+
+    def __init__(self, minutes=None):
+        if minutes is not None and not minutes > 0:
+            raise InputError(f"`max_minutes` must be > 0, got {minutes}")
+        self._end = None if minutes is None else time.monotonic() + 60 * minutes
+        self._signal = None
+        self.between_steps = False
+
+    @property
+    def reason(self):
+        """Why the run is to stop, a clause, or None."""
+        if self._signal:
+            return f"{self._signal} came"
+        if self._end is not None and time.monotonic() >= self._end:
+            return "the time was up"
+        return None
+
+    @contextlib.contextmanager
+    def listening(self):
+        """Context in which SIGTERM and SIGINT ask for a stop.
+
+        A second signal ends the process at once. Python tells only the main
+        thread of signals; in another one this context does nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = signal.SIGTERM, signal.SIGINT
+        before = [signal.signal(number, self._received) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before):
+                signal.signal(number, handler)
+
+    def _received(self, number, frame):
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, signal.SIG_DFL)
+        self._signal = signal.Signals(number).name
+        if not self.between_steps:
+            raise Unfinished(
+                f"stopped, since {self.reason}; the same command resumes"
+            )
+
+
+class Progress:
+    """The state of a training between two steps of an epoch.
+
+    Args:
+        epoch: Int, number of finished epochs.
+        step: Int, number of finished steps of the next one.
+        arrays: Dict of arrays, the values of all variables: those of the model
+            and the optimizer, and the metrics of the epoch so far.
+    """
+
+    def __init__(self, epoch, step, arrays):
+        self.epoch, self.step, self.arrays = epoch, step, arrays
+
+    @classmethod
+    def of(cls, model, epoch, step):
+        """Copies the state of a compiled model that trains."""
+        variables = {**_state(model), **_metrics(model)}
+        return cls(
+            epoch,
+            step,
+            {name: np.array(value) for name, value in variables.items()},
+        )
+
+    def restore(self, model):
+        """Gives the variables of a model and its optimizer their values.
+
+        Raises:
+            InputError: They are not the variables of such a model.
+        """
+        self._assign(_state(model))
+
+    def restore_metrics(self, model):
+        """Likewise the metrics, which `fit` clears before an epoch."""
+        self._assign(_metrics(model))
+
+    def _assign(self, variables):
+        for name, variable in variables.items():
+            array = self.arrays.get(name)
+            if array is None or array.shape != tuple(variable.shape):
+                raise InputError(
+                    f"the checkpoint of step {self.step} is of another model"
+                )
+        for name, variable in variables.items():
+            variable.assign(self.arrays[name])
+
+
+def _state(model):
+    variables = [*model.variables, *model.built_optimizer().variables]
+    return {f"state_{number}": each for number, each in enumerate(variables)}
+
+
+def _metrics(model):
+    variables = model.metrics_variables
+    return {f"metrics_{number}": each for number, each in enumerate(variables)}
+
+
+class Interruption(keras.callbacks.Callback):
+    """Saves a run in the middle of an epoch, and ends it when it is asked to.
+
+    A run that is asked to stop in the validation after an epoch is saved as
+    it was before that epoch's last step, since Keras has cleared the metrics
+    of the training by then.
+
+    It stands behind the callbacks that write the checkpoints of epochs.
+
+    Args:
+        request: `StopRequest`.
+        folder: `keras_ffl.workdir.Workdir`.
+        devices: `keras_ffl.backend.devices.Devices` of the run. All processes
+            stop after the same step.
+        steps: Integer array `(calls, 2)`, which steps of the epoch a step of
+            Keras' does, from the first to before the last.
+        every_minutes: Number > 0, how often to save while training, or None.
+        progress: `Progress` that the first epoch begins with, or None.
+
+    Raises:
+        Unfinished: The run was asked to stop, and has been saved.
+    """
+
+    def __init__(
+        self,
+        request,
+        folder,
+        devices,
+        steps,
+        every_minutes=None,
+        progress=None,
+    ):
+        super().__init__()
+        self._request, self._folder = request, folder
+        self._devices, self._steps = devices, steps
+        self._every = 60 * every_minutes if every_minutes else float("inf")
+        self._progress = progress
+        self._saved = time.monotonic()
+        self._writer = concurrent.futures.ThreadPoolExecutor(1)
+        self._writing = None
+
+    def close(self):
+        """Waits for what is being written."""
+        self._request.between_steps = False
+        self._writer.shutdown()
+
+    def on_train_begin(self, logs=None):
+        self._request.between_steps = True
+        self._in_a_call = self.model.steps_per_execution
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+        if self._progress is not None:
+            self._progress.restore_metrics(self.model)
+            self._progress = None
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch + self._in_a_call >= len(self._steps):
+            self._before_last = self._now(self._steps[batch, 0])
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch + 1 == len(self._steps):
+            return
+        stop, save = self._agreed(batch + 1)
+        if stop or save:
+            progress = self._now(self._steps[batch, 1])
+            self._write(progress)
+            if stop:
+                self._stop(f"step {progress.step} of")
+
+    def on_test_begin(self, logs=None):
+        self._wait()
+
+    def on_test_batch_end(self, batch, logs=None):
+        if self._agreed(batch + 1)[0]:
+            self._write(self._before_last)
+            self._stop(f"step {self._before_last.step} of")
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 < self.params["epochs"] and self._agreed(0)[0]:
+            self._stop("")
+
+    def _now(self, step):
+        return Progress.of(self.model, self._epoch, int(step))
+
+    def _agreed(self, number):
+        """Whether to stop and whether to save, in all processes alike."""
+        asked = [
+            self._request.reason is not None,
+            time.monotonic() - self._saved > self._every,
+        ]
+        if self._devices.process.total == 1:
+            return asked
+        if number % _AGREE_EVERY:
+            return False, False
+        votes = self._devices.sum_over_processes(np.array(asked, "float64"))
+        return (votes > 0).tolist()
+
+    def _write(self, progress):
+        # The step waits for an earlier file, but not for this one.
+        self._wait()
+        self._saved = time.monotonic()
+        if self._devices.chief:
+            self._writing = self._writer.submit(
+                self._folder.save_progress,
+                progress.arrays,
+                progress.epoch,
+                progress.step,
+            )
+
+    def _wait(self):
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _stop(self, step):
+        self._wait()
+        reason = self._request.reason or "another worker was asked to stop"
+        raise Unfinished(
+            f"{self._folder.path}: stopped after "
+            f"{step}{' ' if step else ''}epoch {self._epoch + 1}, since "
+            f"{reason}; the same command resumes"
+        )

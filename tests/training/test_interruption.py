@@ -1,0 +1,199 @@
+"""Runs that are stopped in the middle of an epoch, and resumed."""
+
+import dataclasses
+import json
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+from keras_ffl import Config, InputError, Unfinished, data, training
+from keras_ffl.training import interruption, single
+from keras_ffl.training.interruption import Progress, StopRequest
+from keras_ffl.workdir import FolderInUse, Workdir
+
+# Five steps an epoch, the last one smaller, and validation in two steps.
+QUICK = Config(
+    method="vanilla",
+    epochs=2,
+    batch_size=64,
+    eval_batch_size=50,
+    lr_milestones=(1,),
+    warmup_epochs=1.5,
+    deterministic=True,
+)
+
+
+@pytest.fixture(autouse=True)
+def few_digits(monkeypatch):
+    digits = data.load("digits")
+    few = dataclasses.replace(
+        digits,
+        x_train=digits.x_train[:300],
+        y_train=digits.y_train[:300],
+        x_test=digits.x_test[:100],
+        y_test=digits.y_test[:100],
+    )
+    monkeypatch.setattr(data, "load", lambda *arguments: few)
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Makes a run stop when it has looked so many times whether to."""
+
+    def set_looks(looks):
+        class Asked(StopRequest):
+            looked = 0
+
+            @property
+            def reason(self):
+                Asked.looked += 1
+                return "the test said so" if Asked.looked > looks else None
+
+        monkeypatch.setattr(single, "StopRequest", Asked)
+
+    return set_looks
+
+
+def state(path):
+    model = Workdir(path).load_model()
+    return [
+        keras.ops.convert_to_numpy(variable)
+        for variable in (*model.variables, *model.optimizer.variables)
+    ]
+
+
+def assert_same_runs(one, other):
+    for ours, theirs in zip(state(one), state(other), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    ours, theirs = ((run / "history.csv").read_text() for run in (one, other))
+    assert ours == theirs
+    ours, theirs = (
+        json.loads((run / "metrics.json").read_text()) for run in (one, other)
+    )
+    del ours["seconds_per_epoch"], theirs["seconds_per_epoch"]
+    assert ours == theirs
+
+
+# How often a run looks whether to stop: four times in the steps of an epoch,
+# twice in its validation, and once at its end.
+@pytest.mark.parametrize(
+    ("method", "looks"),
+    [
+        ("vanilla", (0, 3, 2)),
+        ("ffl", (2, 8)),
+        ("dualnet", (1, 5, 0)),
+        *(
+            pytest.param(method, looks, marks=pytest.mark.slow)
+            for method in ("ensemble", "one", "dml")
+            for looks in ((0, 4), (3, 9))
+        ),
+    ],
+)
+def test_stopped_and_resumed_is_the_uninterrupted_run(
+    method, looks, tmp_path, stop_after
+):
+    config = QUICK.changed(method=method)
+    training.train(config, tmp_path / "whole", 0)
+    for number in looks:
+        stop_after(number)
+        with pytest.raises(Unfinished, match="stopped after .*since the test"):
+            training.train(config, tmp_path / "cut", 0)
+    stop_after(1000)
+    training.train(config, tmp_path / "cut", 0)
+    assert_same_runs(tmp_path / "whole", tmp_path / "cut")
+    assert not list((tmp_path / "cut").glob("**/*step*"))
+
+
+def test_what_is_left_of_an_epoch(tmp_path, stop_after):
+    stop_after(2)
+    with pytest.raises(Unfinished, match="after step 3 of epoch 1, since the"):
+        training.train(QUICK, tmp_path, 0)
+    (path,) = Workdir(tmp_path).progress_files(0)
+    assert path.name == "epoch_0000_step_0000003.npz"
+    # It looks after step 4, and then in the validation.
+    stop_after(1)
+    with pytest.raises(Unfinished, match="after step 4 of epoch 1"):
+        training.train(QUICK, tmp_path, 0)
+    # A damaged file is passed over.
+    newest, before = Workdir(tmp_path).progress_files(0)
+    assert before == path
+    newest.write_bytes(b"damaged")
+    stop_after(0)
+    with pytest.raises(Unfinished, match="after step 4 of epoch 1"):
+        training.train(QUICK, tmp_path, 0)
+
+
+def test_saved_while_it_trains(tmp_path, monkeypatch):
+    saved, save = [], Workdir.save_progress
+
+    def save_progress(self, arrays, epochs, step):
+        save(self, arrays, epochs, step)
+        saved.append((epochs, step, len(self.progress_files(epochs))))
+
+    monkeypatch.setattr(Workdir, "save_progress", save_progress)
+    training.train(QUICK, tmp_path / "saved", 0, save_every_minutes=1e-9)
+    assert saved == [
+        (epoch, step, min(step, 2)) for epoch in (0, 1) for step in range(1, 5)
+    ]
+    training.train(QUICK, tmp_path / "whole", 0)
+    assert_same_runs(tmp_path / "saved", tmp_path / "whole")
+
+
+def test_another_model_is_refused():
+    def model(units):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units)])
+        model.compile("sgd", "mse")
+        model.built_optimizer = lambda: model.optimizer
+        return model
+
+    progress = Progress.of(model(3), 0, 1)
+    with pytest.raises(InputError, match="of step 1 is of another model"):
+        progress.restore(model(4))
+
+
+# ----- signals and time ------------------------------------------------------
+
+
+def test_a_signal_is_a_request():
+    request = StopRequest()
+    before = signal.getsignal(signal.SIGTERM)
+    with request.listening():
+        request.between_steps = True
+        assert request.reason is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert request.reason == "SIGTERM came"
+        # The next one ends the process.
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_outside_of_training_stops_at_once():
+    with pytest.raises(Unfinished, match="stopped, since SIGINT came; the s"):
+        with StopRequest().listening():
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_time(monkeypatch):
+    request = StopRequest(1)
+    assert request.reason is None
+    now = interruption.time.monotonic()
+    monkeypatch.setattr(interruption.time, "monotonic", lambda: now + 61)
+    assert request.reason == "the time was up"
+    with pytest.raises(InputError, match="`max_minutes` must be > 0, got -1"):
+        StopRequest(-1)
+    with pytest.raises(InputError, match="`save_every_minutes` must be > 0"):
+        training.train(QUICK, "never", save_every_minutes=0)
+
+
+# ----- one process -----------------------------------------------------------
+
+
+def test_a_folder_in_use(tmp_path, monkeypatch):
+    monkeypatch.setattr("keras_ffl.workdir._PATIENCE", 0)
+    with Workdir(tmp_path).locked():
+        with pytest.raises(FolderInUse, match=f"process {os.getpid()} on "):
+            training.train(QUICK, tmp_path, 0)
+    assert not Workdir(tmp_path).started
