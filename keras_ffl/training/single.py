@@ -139,7 +139,9 @@ def _train(config, folder, verbose, devices, request, save_every_minutes):
             )
             progress = None
             with contextlib.closing(interruption):
-                _fit(model, config, folder, part, interruption, verbose, chief)
+                _fit(
+                    model, config, folder, part, verbose, chief, [interruption]
+                )
         seconds = (time.monotonic() - started) / (config.epochs - done)
     metrics = results(model, config, folder, dataset, seconds, verbose, devices)
     if chief:
@@ -168,10 +170,10 @@ def _number_of(config):
     return zlib.crc32(json.dumps(fields).encode()) % 2**20
 
 
-def _fit(model, config, folder, arguments, interruption, verbose, chief):
+def _fit(model, config, folder, arguments, verbose, chief, last=()):
     # The other workers have the same logs and weights; one writes them.
     writing = writers(model, config, folder) if chief else []
-    callbacks = [*arguments["callbacks"], *writing, interruption]
+    callbacks = [*arguments["callbacks"], *writing, *last]
     with closing(writing):
         model.fit(
             **{**arguments, "callbacks": callbacks},
