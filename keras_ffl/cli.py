@@ -1,4 +1,4 @@
-"""What the scripts share: flags, and errors as one line."""
+"""Shared parts of the scripts: flags, and errors as one line."""
 
 import dataclasses
 import sys
@@ -8,34 +8,34 @@ from absl import app, flags, logging
 from keras_ffl.errors import FFLError, InputError, Unfinished, printable
 from keras_ffl.optional import import_modules
 
-# Of a run that stopped as it was told to and can go on (EX_TEMPFAIL).
+# Exit status of a run that stopped on request and can be resumed (EX_TEMPFAIL).
 UNFINISHED = 75
 
-# The upper bound of numbers of repetitions, far beyond what anybody can wait
-# for and below what fills the memory before anything runs.
+# Upper bound of numbers of repetitions: far more than anyone can wait for, but
+# not enough to fill the memory before anything runs.
 MOST = 100_000
 
 IMPORT = flags.DEFINE_multi_string(
     "import",
     [],
-    "Python module to import first, such as one with a method or layers of "
-    "your own; repeatable.",
+    "Python module to import first, for example one with your own method or "
+    "layers; repeatable.",
 )
 
 
 def run(main):
     """Runs a script's main function.
 
-    A `keras_ffl.errors.FFLError` is printed as one line, and the script
-    exits with status 1 and without a traceback; of a run that is unfinished
-    but well with status `UNFINISHED`.
+    The script prints a `keras_ffl.errors.FFLError` as one line without a
+    traceback and exits with status 1, or with status `UNFINISHED` if a run is
+    unfinished without an error.
 
     Args:
         main: Function of no arguments.
     """
 
     def guarded(arguments):
-        # Names of files need not be UTF-8.
+        # File names may not be UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")
         if len(arguments) > 1:
             _fail(f"unexpected argument {arguments[1]!r}; see --help")
@@ -49,17 +49,17 @@ def run(main):
         except FFLError as error:
             _fail(error)
         except OSError as error:
-            # A full disk or a file that may not be written.
+            # For example a full disk or a read-only file.
             _fail(f"{error.filename or 'input or output'}: {error.strerror}")
         except KeyboardInterrupt:
-            _fail("interrupted; the same command goes on")
+            _fail("interrupted; the same command resumes")
 
     logging.set_verbosity(logging.WARNING)
     app.run(guarded)
 
 
-# Flags of any script. An empty path is most often a shell variable that is
-# not set, and would mean the current folder, or none.
+# Path flags of all scripts. An empty path usually comes from an unset shell
+# variable and would mean the current folder, or none.
 _PATHS = (
     "class_names",
     "compare",
@@ -97,7 +97,7 @@ def define_workdir():
 
 
 def define_checkpoint():
-    """Defines the flag `--checkpoint`, which names a model of a run.
+    """Defines the flag `--checkpoint`, which selects a run's model.
 
     Returns:
         `absl.flags.FlagHolder` of "last" or "best".
@@ -106,15 +106,15 @@ def define_checkpoint():
         "checkpoint",
         "last",
         ["last", "best"],
-        "Whether to take the model of the last or of the best epoch.",
+        "Whether to use the model of the last or of the best epoch.",
     )
 
 
 def define_data_dir():
-    """Defines the flag `--data_dir` of scripts that take up a run.
+    """Defines the flag `--data_dir` of scripts that use a trained run.
 
     Returns:
-        `absl.flags.FlagHolder` of the path, None where it has not moved.
+        `absl.flags.FlagHolder` of the path, None if it hasn't moved.
     """
     return flags.DEFINE_string(
         "data_dir", None, "Folder of the data, if it has moved."
@@ -122,11 +122,11 @@ def define_data_dir():
 
 
 def with_data_dir(config, data_dir):
-    """A run's configuration with the folder its data is in now.
+    """Updates the data folder in a run's configuration.
 
     Args:
         config: `keras_ffl.config.Config`.
-        data_dir: Path, or None where it has not moved.
+        data_dir: Path, or None if it hasn't moved.
 
     Returns:
         `keras_ffl.config.Config`.

@@ -1,7 +1,7 @@
-"""Measures the speed of training, prediction and start on this machine.
+"""Measures the speed of training, prediction and startup on this machine.
 
 Every figure is a ratio of contenders that ran in turns, because the speed of
-a machine drifts; run it alone on the machine. PyTorch, the opponent, is the
+a machine drifts; run it alone on the machine. The opponent PyTorch needs the
 extra "torch".
 
     python scripts/benchmark.py --part=step
@@ -14,7 +14,7 @@ import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# That of all contenders but PyTorch's.
+# The backend of all contenders but PyTorch's.
 _BACKEND = os.environ.get("KERAS_BACKEND")
 if _BACKEND in (None, "jax") and importlib.util.find_spec("tensorflow"):
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -46,7 +46,7 @@ PARTS = {
     "memory": memory.run,
     "startup": startup.run,
 }
-"""A function of the number of rounds; see `report.format_part` for its dict."""
+"""Functions of the number of rounds; `printout.format_part` has their dict."""
 
 _PART = flags.DEFINE_list(
     "part",
@@ -56,23 +56,23 @@ _PART = flags.DEFINE_list(
 _ROUNDS = flags.DEFINE_integer(
     "rounds",
     8,
-    "How often the contenders take turns.",
+    "Number of rounds in which the contenders take turns.",
     lower_bound=1,
     upper_bound=cli.MOST,
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
-    "Folder of JPEG files for the part input; the two that come with "
-    "scikit-learn by default.",
+    "Folder of JPEG files for the part input, by default the two that come "
+    "with scikit-learn.",
 )
 _JSON = flags.DEFINE_bool(
-    "json", False, "Print one JSON object, the tables to the error stream."
+    "json", False, "Print one JSON object, and the tables to stderr."
 )
 
 
 def main():
-    """Runs the parts and prints what came out."""
+    """Runs the parts and prints the results."""
     if backend.NAME != "tensorflow":
         raise InputError("the benchmark needs tensorflow: not installed")
     for name in _PART.value:
@@ -84,7 +84,7 @@ def main():
     results = {}
     for name in _PART.value:
         results[name] = PARTS[name](_ROUNDS.value)
-        # With --json too: a run that is cut off has shown what it had.
+        # Also with --json, so that an interrupted run has shown its results.
         stream = sys.stderr if _JSON.value else sys.stdout
         print(
             format_part(name, results[name], machine), file=stream, flush=True

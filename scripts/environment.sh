@@ -1,10 +1,9 @@
-# Sourced by quickstart.sh and test.sh: `environment EXTRA` makes sure that
-# there is a Python environment with this package, editable, and the extra
-# installed. It sets `root`, the repository, and `python`, the environment's
-# interpreter.
+# Sourced by quickstart.sh and test.sh: `environment EXTRA` makes sure that a
+# Python environment has this package (editable) and the extra installed. It sets
+# `root` to the repository and `python` to the environment's interpreter.
 #
 # The environment is the folder KERAS_FFL_VENV, else the active one, else .venv
-# in the repository. PYTHON names the interpreter that a new one is made with.
+# in the repository. PYTHON names the interpreter used to create a new one.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
@@ -27,8 +26,8 @@ fail_unsupported() {
 make_venv() {
   local base candidates=(python3.11 python3.12 python3.13 python3 python)
   [[ -z "${PYTHON:-}" ]] || candidates=("$PYTHON")
-  # They are run, not looked up: a version manager has a shim for every
-  # version, switched on or not.
+  # Run instead of looked up: version managers have shims for all versions,
+  # enabled or not.
   for base in "${candidates[@]}"; do
     if supported "$base"; then
       echo "making the environment $1 with $("$base" --version)"
@@ -47,20 +46,20 @@ environment() {
   python="$venv/bin/python"
   supported "$python" || fail_unsupported "$python" "KERAS_FFL_VENV to another"
 
-  # Installed again only if what is asked for has changed.
+  # Reinstall only if the requirements have changed.
   stamp="$venv/keras_ffl.stamp"
   wanted="$({
     echo "$root"
     cat "$root/setup.py"
     grep '^__version__' "$root/keras_ffl/__init__.py"
   } | cksum)"
-  # The extra `test` brings all that quickstart.sh asks for.
+  # The extra `test` includes everything that quickstart.sh needs.
   case "$(cat "$stamp" 2>/dev/null)" in
     "$wanted:$extra" | "$wanted:test") return ;;
   esac
   echo "installing keras_ffl with the extra '$extra' into $venv" \
     "(minutes, the first time)"
-  # An environment that was cut off while it was made has no pip.
+  # An environment whose creation was interrupted has no pip.
   "$python" -m pip --version >/dev/null 2>&1 ||
     "$python" -m ensurepip >/dev/null 2>&1 ||
     fail "$venv has no pip; install Python's venv module and delete $venv"

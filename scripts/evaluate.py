@@ -17,7 +17,7 @@ from keras_ffl.workdir import Workdir  # noqa: E402
 _WORKDIR = cli.define_workdir()
 _CHECKPOINT = cli.define_checkpoint()
 _DATA_DIR = cli.define_data_dir()
-_JSON = flags.DEFINE_bool("json", False, "Whether to print JSON.")
+_JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
 
 
 def main():

@@ -1,4 +1,4 @@
-"""Exports heads of a trained run in formats that need nothing of it.
+"""Exports heads of a trained run to formats that don't need this package.
 
 python scripts/export.py --workdir=runs/small --head=all --output=models
 python scripts/export.py --workdir=runs/small --head=sub_1 --output=models \
@@ -10,7 +10,7 @@ import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# TensorFlow writes all formats but one, of runs of another backend as well.
+# TensorFlow writes all formats but one, also for runs on another backend.
 _BACKEND = os.environ.get("KERAS_BACKEND")
 if _BACKEND in (None, "jax") and importlib.util.find_spec("tensorflow"):
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -21,20 +21,20 @@ from keras_ffl import cli, data, export, training  # noqa: E402
 from keras_ffl.models import count_parameters  # noqa: E402
 from keras_ffl.workdir import Workdir  # noqa: E402
 
-# Images to compare on; ImageNet's would not fit into memory.
+# Images to compare on; all of ImageNet's would not fit into memory.
 _MOST = 10_000
 
 _WORKDIR = cli.define_workdir()
 _CHECKPOINT = cli.define_checkpoint()
 _HEAD = flags.DEFINE_string(
-    "head", "all", "fused, sub_1, ..., ensemble, vanilla, or all."
+    "head", "all", "Head: fused, sub_1, ..., ensemble, vanilla, or all."
 )
 _FORMATS = flags.DEFINE_list(
     "formats", "saved_model", f"{', '.join(export.FORMATS)}, or all."
 )
 flags.DEFINE_alias("format", "formats")
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder of what is exported.", required=True
+    "output", None, "Folder for the exported files.", required=True
 )
 _CALIBRATION = flags.DEFINE_integer(
     "calibration", 500, "Training images that set the ranges of litert_int8."
@@ -43,16 +43,16 @@ _CHECK = flags.DEFINE_bool(
     "check",
     False,
     "Compare every exported file with predict on the test split, in a process "
-    "without keras_ffl; exit with 1 where one differs.",
+    "without keras_ffl; exit with 1 if one differs.",
 )
 _MEASURE = flags.DEFINE_bool(
-    "measure", False, "With --check: latencies at batches of 1 and 128."
+    "measure", False, "Check, and measure latencies at batches of 1 and 128."
 )
 _DATA_DIR = cli.define_data_dir()
 
 
 def main():
-    """Exports, prints what was written and compares it if asked to."""
+    """Exports heads, prints the files and compares them if requested."""
     names = _FORMATS.value
     names = list(export.FORMATS) if names == ["all"] else names
     check = _CHECK.value or _MEASURE.value

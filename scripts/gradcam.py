@@ -1,10 +1,10 @@
-"""Draws what the heads of a trained run look at, as the paper's figure does.
+"""Draws what the heads of a trained run look at, as in the paper's figure.
 
     python scripts/gradcam.py --workdir=runs/ffl --compare=runs/vanilla \
         --output=gradcam.png
 
-A column an image, a row for the image itself, the fused classifier, every
-sub-network, and the network it is compared with.
+Each image is a column, with rows for the image itself, the fused classifier,
+every sub-network, and the compared network.
 """
 
 import os
@@ -31,24 +31,22 @@ _IMAGES = flags.DEFINE_multi_string(
     "image",
     [],
     "File to show instead of images of the test split; repeatable. Its class "
-    "is known where its folder is named after it.",
+    "is the name of its folder, if that is one.",
 )
 _CHECKPOINT = cli.define_checkpoint()
 _DATA_DIR = cli.define_data_dir()
 _PER_GROUP = flags.DEFINE_integer(
-    "per_group", 3, "Images of each group of outcomes.", lower_bound=1
+    "per_group", 3, "Images per group of outcomes.", lower_bound=1
 )
 _SEED = flags.DEFINE_integer(
     "seed", 0, "Seed of the draw within the groups.", lower_bound=0
 )
-_PLUS_PLUS = flags.DEFINE_bool(
-    "plus_plus", False, "Whether to draw Grad-CAM++ maps."
-)
+_PLUS_PLUS = flags.DEFINE_bool("plus_plus", False, "Draw Grad-CAM++ maps.")
 _LAYER = flags.DEFINE_string(
-    "layer", None, "Layer to look at, if another than each head's last one."
+    "layer", None, "Layer to look at, by default the last of each head."
 )
 _CLASS = flags.DEFINE_string(
-    "class", None, "Class to explain, if not the one that each head predicts."
+    "class", None, "Class to explain, by default each head's prediction."
 )
 _DPI = flags.DEFINE_integer(
     "dpi", 100, "Dots per inch.", lower_bound=20, upper_bound=2400
@@ -56,7 +54,7 @@ _DPI = flags.DEFINE_integer(
 _CLASS_NAMES = flags.DEFINE_string(
     "class_names",
     None,
-    "Text file of names to print: in each line a class and its name.",
+    "Text file of names to print, with a class and its name in each line.",
 )
 
 

@@ -1,8 +1,8 @@
-"""Feature Fusion Learning beside the same network trained alone.
+"""Compares Feature Fusion Learning with the same network trained alone.
 
 Trains both on the digits that come with scikit-learn, compares their errors,
 exports every head and classifies an image with an exported model. The same
-command goes on where it stopped:
+command resumes where it stopped:
 
     python scripts/quickstart.py --workdir=runs
 """
@@ -22,11 +22,11 @@ from keras_ffl import backend, cli, data, export, presets, training  # noqa: E40
 from keras_ffl.evaluation import format_table  # noqa: E402
 from keras_ffl.workdir import Workdir  # noqa: E402
 
-# TensorFlow's own where it is Keras' backend.
+# TensorFlow's own format if it is Keras' backend.
 _FORMAT = "saved_model" if backend.NAME == "tensorflow" else "keras"
 
 _WORKDIR = flags.DEFINE_string(
-    "workdir", "runs", "Folder that the folders of both runs are made in."
+    "workdir", "runs", "Parent folder of both runs' folders."
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of both runs.")
 
@@ -40,14 +40,14 @@ def _train(preset, title):
 
 
 def _export(folder, heads):
-    """Exports the heads that are not exported yet; returns all paths."""
+    """Exports the heads that aren't exported yet; returns all paths."""
     exported = folder.path / "exported"
     suffix = export.FORMATS[_FORMAT].suffix
     paths = {head: exported / f"{head}{suffix}" for head in heads}
     missing = [head for head, path in paths.items() if not path.exists()]
     if missing:
         print(f"\n=== exporting {', '.join(missing)}", flush=True)
-        # TensorFlow and absl would report every file that is written.
+        # TensorFlow and absl would report every file written.
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger("tensorflow").setLevel("WARNING")
         model = folder.load_model()
@@ -58,13 +58,13 @@ def _export(folder, heads):
 
 
 def _predict(path, image, class_names):
-    """Class name and probability by an exported model."""
+    """Classifies an image; returns the class name and its probability."""
     ((probabilities, _),) = export.run_elsewhere([path], image[None])
     return class_names[probabilities.argmax()], probabilities.max()
 
 
 def _short(path):
-    """The shorter one of a path's relative and absolute form."""
+    """The shorter of a path's relative and absolute forms."""
     path = os.path.abspath(path)
     return min(os.path.relpath(path), path, key=len)
 
@@ -73,11 +73,11 @@ def _print_next_steps(folder):
     scripts = _short(pathlib.Path(__file__).parent)
     start = f"{_short(sys.executable)} {scripts}"
     print(f"""
-=== what to do next
+=== next steps
 your own network and data, in ten lines of Python: README.md
 CIFAR-100, 20 epochs:
   {start}/train.py --preset=cifar_small --workdir=runs/cifar_small
-this run's heads again, and one of them for deployment:
+evaluate this run's heads again, and export one for deployment:
   {start}/evaluate.py --workdir={folder.path}
   {start}/export.py --workdir={folder.path} --head=sub_1 --output=models
 all tests:
@@ -86,7 +86,7 @@ all tests:
 
 def main():
     """Trains, compares, exports, predicts."""
-    ffl, ffl_heads = _train("quickstart", "two ResNet-8 by FFL")
+    ffl, ffl_heads = _train("quickstart", "two ResNet-8 with FFL")
     vanilla, vanilla_heads = _train("quickstart_vanilla", "ResNet-8 alone")
     exported = _export(ffl, ffl_heads)
 

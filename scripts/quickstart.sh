@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the environment if there is none and runs the quickstart. Arguments go
-# to quickstart.py:
+# Creates the environment if necessary and runs the quickstart. Arguments are
+# passed to quickstart.py:
 #
 #   bash scripts/quickstart.sh
 #   bash scripts/quickstart.sh --workdir=/tmp/runs --seed=1

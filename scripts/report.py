@@ -1,9 +1,8 @@
-"""Writes one HTML page about a trained run, beside those it is compared with.
+"""Writes a one-page HTML report of a trained run and compared ones.
 
     python scripts/report.py --workdir=runs/ffl --compare=runs/vanilla
 
-The page needs nothing but a browser. The numbers in it are written beside it
-as JSON.
+The page only needs a browser. Its numbers are also written next to it as JSON.
 """
 
 import os
@@ -25,21 +24,21 @@ _OUTPUT = flags.DEFINE_string(
 _CHECKPOINT = cli.define_checkpoint()
 _DATA_DIR = cli.define_data_dir()
 _SAMPLES = flags.DEFINE_integer(
-    "samples", 500, "Images that maps are compared on.", lower_bound=2
+    "samples", 500, "Number of images to compare maps on.", lower_bound=2
 )
 _PER_GROUP = flags.DEFINE_integer(
-    "per_group", 4, "Pictures of each group of outcomes.", lower_bound=1
+    "per_group", 4, "Pictures per group of outcomes.", lower_bound=1
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of all draws.", lower_bound=0)
 _CLASS_NAMES = flags.DEFINE_string(
     "class_names",
     None,
-    "Text file of names to print: in each line a class and its name.",
+    "Text file of names to print, with a class and its name in each line.",
 )
 
 
 def main():
-    """Writes the report and prints where it is."""
+    """Writes the report and prints its path."""
     path, _ = write_report(
         _WORKDIR.value,
         _OUTPUT.value,

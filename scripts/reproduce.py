@@ -1,6 +1,6 @@
-"""Runs a table of the paper and writes it beside the paper's figures.
+"""Runs a table of the paper and writes it next to the paper's figures.
 
-The same command on the same workdir goes on where it stopped; finished runs
+The same command on the same workdir resumes where it stopped; finished runs
 are not repeated, and tables share runs.
 
     python scripts/reproduce.py --table=1a --runs=3 --workdir=runs/paper
@@ -23,18 +23,18 @@ _TABLE = flags.DEFINE_string(
 _RUNS = flags.DEFINE_integer(
     "runs",
     1,
-    "Runs of every cell: seeds 0, 1, ...",
+    "Runs per cell, with seeds 0, 1, ...",
     lower_bound=1,
     upper_bound=cli.MOST,
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of all cells and of the reports.", required=True
+    "workdir", None, "Folder of all cells and reports.", required=True
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Folder of tensorflow-datasets."
 )
 _SCALE = flags.DEFINE_bool(
-    "scale", False, "The same table with smaller networks and fewer epochs."
+    "scale", False, "Use smaller networks and fewer epochs."
 )
 _EPOCHS = flags.DEFINE_integer(
     "epochs",
@@ -46,15 +46,15 @@ _EPOCHS = flags.DEFINE_integer(
 _JOBS = flags.DEFINE_integer(
     "jobs",
     1,
-    "Cells to train at once, each on its share of the CPUs.",
+    "Cells to train at the same time, each on its share of the CPUs.",
     lower_bound=1,
     upper_bound=cli.MOST,
 )
 _SHARD = flags.DEFINE_string(
-    "shard", None, "k/n: part k = 1..n of the cells, for n machines."
+    "shard", None, "k/n: run part k = 1..n of the cells, for n machines."
 )
 _REPORT_ONLY = flags.DEFINE_bool(
-    "report_only", False, "Write the report of what is there, run nothing."
+    "report_only", False, "Write the report of finished runs, run nothing."
 )
 _PLAN = flags.DEFINE_bool(
     "plan", False, "Print the cells and an estimate of the time, run nothing."

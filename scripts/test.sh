@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the environment if there is none and runs all checks. Arguments go to
-# pytest:
+# Creates the environment if necessary and runs all checks. Arguments are passed
+# to pytest:
 #
 #   bash scripts/test.sh
 #   bash scripts/test.sh tests/losses -k temperature
@@ -11,5 +11,5 @@ environment test
 cd "$root"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
-# Two processes: TensorFlow alone does not keep two cores busy with small tests.
+# Two processes: a single one can't keep two cores busy with small tests.
 "$python" -m pytest -n 2 --dist loadfile "$@"

@@ -1,6 +1,6 @@
 """Trains a network or several networks that teach each other.
 
-The same command on the same workdir goes on where it stopped.
+The same command on the same workdir resumes where it stopped.
 
     python scripts/train.py --preset=quickstart --workdir=runs/quickstart
 """
@@ -26,28 +26,28 @@ _PRESET = flags.DEFINE_string(
 _METHOD = flags.DEFINE_string(
     "method",
     None,
-    "Training method, if another than the preset's. It brings its own "
-    "defaults (dml: temperature 1 and no ramp-up, kd: no ramp-up), which "
-    "--set overrides.",
+    "Training method, by default the preset's. Its own defaults apply (dml: "
+    "temperature 1 and no ramp-up, kd: no ramp-up), unless --set overrides "
+    "them.",
 )
 _TEACHER = flags.DEFINE_string(
-    "teacher", None, "Workdir of the run that teaches (method kd)."
+    "teacher", None, "Workdir of the teacher's run (method kd)."
 )
 _DATASET = flags.DEFINE_string(
-    "dataset", None, "Data set, if another than the preset's."
+    "dataset", None, "Data set, by default the preset's."
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
-    "Folder of tensorflow-datasets; of imagefolder the one that holds train "
-    "and val.",
+    "Folder of tensorflow-datasets, or for imagefolder the one that holds "
+    "train and val.",
 )
 _VERIFY_IMAGES = flags.DEFINE_enum(
     "verify_images",
     None,
     ["no", "skip", "stop"],
     "Whether to decode every photo once before training, and to leave out "
-    "those that can't be decoded (skip) or to stop there.",
+    "those that can't be decoded (skip) or to stop with an error (stop).",
 )
 _STRATEGY = flags.DEFINE_string(
     "strategy",
@@ -57,31 +57,31 @@ _STRATEGY = flags.DEFINE_string(
 _LOGICAL_CPUS = flags.DEFINE_integer(
     "logical_cpus",
     None,
-    "Split the CPU into so many devices, to try replicas.",
+    "Number of devices to split the CPU into, to try replicas.",
     upper_bound=1024,
 )
 _MAX_MINUTES = flags.DEFINE_float(
     "max_minutes",
     None,
-    "Stop after so many minutes, with a checkpoint and exit status "
+    "Stop after this many minutes, with a checkpoint and exit status "
     f"{cli.UNFINISHED}, as after SIGTERM and SIGINT.",
 )
 _SAVE_EVERY_MINUTES = flags.DEFINE_float(
     "save_every_minutes",
     None,
-    "How often to save the training in the middle of an epoch.",
+    "Interval at which to save training in the middle of an epoch.",
 )
 _WORKDIR = cli.define_workdir()
 _SEED = flags.DEFINE_integer("seed", None, "Seed of the run.")
 _DETERMINISTIC = flags.DEFINE_bool(
-    "deterministic", None, "Whether the run must repeat bit by bit."
+    "deterministic", None, "Make the run bitwise reproducible."
 )
 _SET = flags.DEFINE_multi_string(
     "set",
     [],
-    "key=value, any field of keras_ffl.config.Config; repeatable. Where there "
-    "is a flag of that name it means the same. An option that the method does "
-    "not have is refused.",
+    "key=value, any field of keras_ffl.config.Config; repeatable. A flag of "
+    "the same name is equivalent. Options that the method doesn't have are "
+    "rejected.",
 )
 
 

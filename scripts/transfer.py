@@ -1,4 +1,4 @@
-"""Features of trained runs on another data set, by probe and fine-tuning.
+"""Tests trained features on another data set by probe and fine-tuning.
 
 python scripts/transfer.py --workdir=runs/ffl --compare=runs/vanilla \
     --dataset=digits --output=transfer_digits.json
@@ -24,7 +24,7 @@ _COMPARE = flags.DEFINE_list(
 )
 _CHECKPOINT = cli.define_checkpoint()
 _HEADS = flags.DEFINE_list(
-    "heads", None, "Heads of --workdir; all that have a feature map."
+    "heads", None, "Heads of --workdir, by default all with a feature map."
 )
 _DATASET = flags.DEFINE_string(
     "dataset", None, "The other data set.", required=True
@@ -33,14 +33,14 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of its data.")
 _SPLITS = flags.DEFINE_integer(
     "splits",
     10,
-    "Random splits that the probe is repeated on.",
+    "Number of random splits on which to repeat the probe.",
     lower_bound=0,
     upper_bound=cli.MOST,
 )
 _FINE_TUNE = flags.DEFINE_integer(
     "fine_tune",
     0,
-    "Fine-tuning runs of each extractor.",
+    "Fine-tuning runs per extractor.",
     lower_bound=0,
     upper_bound=cli.MOST,
 )

@@ -1,4 +1,4 @@
-"""Contenders that take turns, and the ratios of what they took."""
+"""Contenders that take turns, and the ratios of their times."""
 
 import dataclasses
 import importlib.util
@@ -14,17 +14,16 @@ from keras_ffl.errors import FFLError
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
-    """Something to measure, and how it is started.
+    """Something to measure, and how to start it.
 
     Attributes:
         name: Its name in tables and ratios.
         function: Str, `module:function`; the function takes `options` and
-            gives a `benchmarks.worker.Prepared`.
+            returns a `benchmarks.worker.Prepared`.
         options: Dict of keyword arguments, JSON values.
         environment: Dict of environment variables of its process.
-        imports: Modules that count as imports, not as work, where its memory
-            is measured.
-        calls: Int, calls of its step in one round.
+        imports: Modules whose memory counts as imports, not as work.
+        calls: Int, calls of its step per round.
         warmup: Int, calls that aren't measured.
     """
 
@@ -64,19 +63,19 @@ class Process:
         )
 
     def start(self, calls):
-        """Begins with so many calls of the contender's step."""
+        """Starts the given number of calls of the contender's step."""
         self._process.stdin.write(json.dumps({"calls": calls}) + "\n")
         self._process.stdin.flush()
 
     def finish(self):
-        """Waits for them; gives the worker's answer, a dict."""
+        """Waits for the calls; returns the worker's answer, a dict."""
         line = self._process.stdout.readline()
         if not line:
-            raise FFLError(f"contender {self.contender.name} has failed")
+            raise FFLError(f"contender {self.contender.name} failed")
         return json.loads(line)
 
     def ask(self, calls):
-        """Both of them."""
+        """Starts calls and waits for the answer."""
         self.start(calls)
         return self.finish()
 
@@ -86,13 +85,13 @@ class Process:
 
 
 def take_turns(contenders, rounds):
-    """Runs the contenders in turns, each in a process of its own.
+    """Runs the contenders in turns, each in a separate process.
 
-    All are built and warmed up first; then only one works at any time.
+    All are built and warmed up first; then only one runs at any time.
 
     Args:
         contenders: List of `Contender`s.
-        rounds: Int, how often each one has its turn.
+        rounds: Int, number of turns of each contender.
 
     Returns:
         Dict from name to `{"seconds": list of the rounds' medians, "facts":
@@ -118,7 +117,7 @@ def take_turns(contenders, rounds):
 
 
 def spread(values):
-    """Median, least and largest of some numbers, a dict."""
+    """Median, smallest and largest of some numbers, a dict."""
     return {
         "median": statistics.median(values),
         "low": min(values),
@@ -127,11 +126,11 @@ def spread(values):
 
 
 def ratio(first, second):
-    """The ratio of two contenders, round by round.
+    """The ratio of two contenders' times, round by round.
 
     Args:
-        first: List of a contender's seconds, one for each round.
-        second: List of those of the other, in the same rounds.
+        first: List of a contender's seconds, one per round.
+        second: List of the other's seconds in the same rounds.
 
     Returns:
         Dict of the ratios' median, low and high.
@@ -140,7 +139,7 @@ def ratio(first, second):
 
 
 def best_of(results, names):
-    """The name with the least median among those that ran."""
+    """The name with the smallest median among those that ran."""
     return min(names, key=lambda n: statistics.median(results[n]["seconds"]))
 
 
@@ -150,4 +149,4 @@ def has_torch():
 
 
 MATMUL = Contender("matmul", "benchmarks.contenders:matmul", calls=1, warmup=1)
-"""Its seconds are those of one GFLOP."""
+"""Its times are the seconds per GFLOP."""

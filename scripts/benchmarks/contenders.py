@@ -1,4 +1,4 @@
-"""What runs in the workers; every function gives a `Prepared`."""
+"""Functions that run in the workers; each returns a `Prepared`."""
 
 import dataclasses
 import functools
@@ -7,11 +7,11 @@ import time
 from benchmarks.worker import Prepared
 
 SIZES = (1024, 2048, 3072, 4096)
-"""Sides of the square matrices that give the machine's rate."""
+"""Sizes of the square matrices that determine the machine's rate."""
 
 
 def matmul():
-    """The machine's float32 rate: the best of square products by size."""
+    """The machine's float32 rate: the best of square products of all sizes."""
     import tensorflow as tf
 
     multiply = tf.function(tf.matmul)
@@ -140,7 +140,7 @@ def random_arrays(count, size, classes):
 
 
 def fed(batches):
-    """`keras_ffl.data.Batches` as a training on TensorFlow draws them."""
+    """`keras_ffl.data.Batches` as training on TensorFlow draws them."""
     import tensorflow as tf
 
     from keras_ffl.backend.tensorflow.feed import feed
@@ -157,7 +157,7 @@ def array_batches(batch, classes=100):
 
 
 def trained(method, **options):
-    """One training step as `fit` calls it, networks in turns or not."""
+    """One training step as called by `fit`, with or without turns."""
     model = build_ours(options, method)
     model.compile()
     model.make_train_function()
@@ -171,7 +171,7 @@ def trained(method, **options):
 def fit(method, steps=11, from_arrays=False, **options):
     """Training steps within `fit`, with the accuracy of every head.
 
-    The batches come from the pipeline of arrays, or one is ready in memory.
+    The batches come from the array pipeline, or one is prepared in memory.
     """
     import keras
 

@@ -14,7 +14,7 @@ def exported(model, batch, **options):
         model: "vanilla", "sub_1", "fused", "ensemble" (of two independent
             networks) or "vanilla, not folded".
         batch: Int.
-        **options: Of `benchmarks.training_steps.pair`.
+        **options: See `benchmarks.training_steps.pair`.
     """
     import numpy as np
     import tensorflow as tf
@@ -60,7 +60,7 @@ def _written_and_loaded(name, options):
 
 
 def _operations(function):
-    """How often each operation is in a function's graph, a dict."""
+    """Counts the operations in a function's graph by type, a dict."""
     graph = function.graph.as_graph_def()
     nodes = [*graph.node]
     for each in graph.library.function:

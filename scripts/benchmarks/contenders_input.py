@@ -1,4 +1,4 @@
-"""The pipelines of photos as contenders; every function gives a `Prepared`."""
+"""The photo pipelines as contenders; each function returns a `Prepared`."""
 
 import pathlib
 import time
@@ -6,13 +6,13 @@ import time
 from benchmarks.contenders import array_batches, fed
 from benchmarks.worker import Prepared, memory
 
-# Photos in an epoch, at least: enough that its ends don't count.
+# Minimum photos per epoch: enough to make its start and end negligible.
 _PHOTOS = 2400
-_FIRST = 320  # Of an epoch; not measured, the threads are still starting.
+_FIRST = 320  # Unmeasured at the start of an epoch, while threads start.
 
 
 def _files(data_dir):
-    """JPEG files, at least `_PHOTOS` of them, each as often as the others."""
+    """At least `_PHOTOS` JPEG files, repeated equally often."""
     if data_dir is None:
         import sklearn.datasets
 
@@ -47,8 +47,8 @@ def _pass_over(batches, batch):
     """A contender that draws an epoch; its first batches aren't measured.
 
     Args:
-        batches: Function that gives an iterable of an epoch.
-        batch: Int, photos in an element of it.
+        batches: Function that returns an iterable of an epoch.
+        batch: Int, photos per element.
     """
     cpu_seconds = []
     started = _FIRST // batch
@@ -96,7 +96,7 @@ def decode_jpeg(data_dir, batch):
 
 
 def cut_and_resize(data_dir, batch):
-    """The two operations no training can do without, boxes drawn before."""
+    """The two operations that all training needs, with boxes drawn before."""
     import tensorflow as tf
 
     from keras_ffl.data.photos.decoding import random_box
@@ -123,7 +123,7 @@ def cut_and_resize(data_dir, batch):
 
 
 def training(data_dir, batch):
-    """What a training of photos draws."""
+    """The batches of training on photos."""
     from keras_ffl.data import Augmentation
 
     dataset = _dataset(data_dir)
@@ -136,13 +136,13 @@ def training(data_dir, batch):
 
 
 def evaluation(data_dir, batch):
-    """What an evaluation of photos draws."""
+    """The batches of evaluation on photos."""
     dataset = _dataset(data_dir)
     return _pass_over(lambda: fed(dataset.evaluation_batches(batch)), batch)
 
 
 def resident_memory(data_dir, batch, epochs):
-    """Resident memory after each epoch of one training, in MiB."""
+    """Resident memory after each training epoch, in MiB."""
     from keras_ffl.data import Augmentation, steps_per_epoch
 
     dataset = _dataset(data_dir)
@@ -166,7 +166,7 @@ def resident_memory(data_dir, batch, epochs):
 
 
 def arrays(batch):
-    """Whole epochs of what a training of images in memory draws."""
+    """Whole epochs of the batches of training on images in memory."""
     batches = fed(array_batches(batch))
 
     def step():

@@ -1,4 +1,4 @@
-"""New processes and their first signs of life, as contenders."""
+"""Startup times of new processes, as contenders."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""Prediction by exported models."""
+"""Prediction with exported models."""
 
 import statistics
 
@@ -7,14 +7,14 @@ from benchmarks.training_steps import RESNET32
 
 MODELS = ("vanilla", "sub_1", "fused", "ensemble", "vanilla, not folded")
 BATCHES = {1: 30, 128: 3}
-"""Batch sizes, and how many calls make a turn."""
+"""Batch sizes, and the number of calls per turn."""
 
 
 def run(rounds):
-    """Heads of two ResNet-32 by FFL beside the network alone and two of them.
+    """Compares heads of FFL with a single ResNet-32 and an ensemble of two.
 
-    All are SavedModels, preprocessing included and batch norm folded but for
-    one.
+    All are SavedModels that include preprocessing; batch norm is folded in all
+    but one.
     """
     rows, ratios, operations = [], {}, {}
     for batch, calls in BATCHES.items():

@@ -1,4 +1,4 @@
-"""Photos on their way to a training step, beside the bare decoder."""
+"""The photo pipeline compared with the bare decoder."""
 
 import statistics
 
@@ -10,12 +10,12 @@ COMPARED = ("cut_and_resize", "training", "evaluation")
 
 
 def run(rounds, data_dir=None):
-    """Photos a second of the pipelines and of `tf.io.decode_jpeg` alone.
+    """Photos per second of the pipelines and of `tf.io.decode_jpeg` alone.
 
-    All read the same encoded photos from memory, decode on all cores and give
-    them in their order; training cuts, mirrors, resizes to 224 and normalises
-    them, evaluation does the same but for the mirror. `cut_and_resize` is
-    what is left of training without draws, mirror, normalisation and batches.
+    All read the same encoded photos from memory, decode on all cores and return
+    them in order. Training crops, flips, resizes to 224 and normalises them,
+    evaluation does the same without flips. `cut_and_resize` is training
+    without draws, flips, normalisation and batches.
 
     Args:
         rounds: Int.
@@ -50,7 +50,7 @@ def run(rounds, data_dir=None):
     bare = "decode_jpeg"
     ratios = {}
     for name in COMPARED:
-        # Of speeds, so the seconds are turned round.
+        # Ratios of speeds, so the times are swapped.
         ratios[f"{name}/{bare}"] = ratio(seconds[bare], seconds[name])
         ratios[f"{name}/{bare}, CPU time"] = ratio(cpu[bare], cpu[name])
     ratios["memory, epoch 10/epoch 2"] = ratio(epochs[-1:], epochs[1:2])

@@ -1,4 +1,4 @@
-"""What the input pipeline of images in memory costs beside the step."""
+"""The cost of the pipeline of images in memory relative to the step."""
 
 import statistics
 
@@ -10,10 +10,10 @@ PIPELINE = "the pipeline alone"
 
 
 def run(rounds):
-    """`fit` on CIFAR's size from arrays, and on a batch that is ready.
+    """`fit` at CIFAR's size from arrays, and on a prepared batch.
 
-    The pipeline alone is timed over whole epochs of 50,000 images, what is
-    drawn for them at the start included.
+    The pipeline alone is timed over whole epochs of 50,000 images, including
+    the draws at their start.
     """
     contenders = [
         Contender(

@@ -1,4 +1,4 @@
-"""The peak of the memory that training takes."""
+"""The peak memory of training."""
 
 import dataclasses
 
@@ -13,15 +13,15 @@ from benchmarks.training_tables import about
 
 
 def run(rounds):
-    """Two ResNet-32 by FFL at their peak, above the memory after imports.
+    """The peak memory of FFL with two ResNet-32, above that of imports.
 
     Args:
-        rounds: Int; of three steps each. The peak is that of all of them.
+        rounds: Int, rounds of three steps. The peak is over all of them.
     """
     pytorch = pytorch_contenders(RESNET32)
     stock = keras_contenders(RESNET32, jit=(False,))
     contenders = [ours_contender("ours", RESNET32), *stock, *pytorch]
-    # One after the other: they need no turns, and fit small machines.
+    # One after the other: turns aren't needed, and this fits small machines.
     results = {}
     for contender in contenders:
         results.update(

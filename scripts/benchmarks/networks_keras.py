@@ -1,4 +1,4 @@
-"""Feature Fusion Learning as one writes it in stock Keras layers."""
+"""Feature Fusion Learning written in stock Keras layers."""
 
 import keras
 from keras import layers, ops
@@ -110,7 +110,7 @@ class FeatureFusion(keras.Model):
 
 
 def build(names, separate_stages, classes, image_size):
-    """The model, compiled but for `jit_compile`.
+    """Builds the model, compiled except for `jit_compile`.
 
     Args:
         names: List of the networks' names.

@@ -88,7 +88,7 @@ def _parts(name):
 
 
 class Network(nn.Module):
-    """The layers from a feature map on: last stages and a classifier."""
+    """The layers after a feature map: last stages and a classifier."""
 
     def __init__(self, stages, channels, classes):
         super().__init__()
@@ -120,7 +120,7 @@ class FusionModule(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """Networks on a shared trunk or without one, and the fused classifier."""
+    """Networks with or without a shared trunk, and the fused classifier."""
 
     def __init__(self, names, separate_stages, classes):
         super().__init__()
@@ -166,7 +166,7 @@ def loss_of(fused, logits, labels, weight):
 
 
 def training_step(names, separate_stages, classes, image_size, batch, variant):
-    """A function that does one training step on a batch in memory.
+    """Returns a function that does one training step on a batch in memory.
 
     Args:
         names: List of the networks' names.

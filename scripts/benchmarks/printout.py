@@ -1,4 +1,4 @@
-"""What is printed: the machine, a table for each part, the ratios."""
+"""The output: the machine, a table for each part, and the ratios."""
 
 import datetime
 import importlib.metadata
@@ -40,7 +40,7 @@ def _version(package):
 
 
 def format_part(name, part, machine):
-    """A part's results as text.
+    """Formats a part's results as text.
 
     Args:
         name: Str.

@@ -1,4 +1,4 @@
-"""What more branches, other networks and other methods cost."""
+"""The cost of more branches, other networks and other methods."""
 
 from benchmarks import training_tables as tables
 from benchmarks.common import MATMUL, best_of, ratio, spread, take_turns
@@ -33,7 +33,7 @@ DualNet: forward of both, backward of one. None: that of the graph.
 
 
 def run(rounds, questions=None):
-    """What `branches`, `methods` and `networks` measure, or some of them."""
+    """Runs `branches`, `methods` and `networks`, or some of them."""
     rows, ratios = [], {}
     for question in questions or (branches, methods, networks):
         more_rows, more_ratios = question(rounds)
@@ -43,7 +43,7 @@ def run(rounds, questions=None):
 
 
 def _against_arithmetic(results):
-    """Times by vanilla's, and those by the arithmetic of the graphs."""
+    """Times relative to vanilla's and to the arithmetic of the graphs."""
     gflop = {n: r["facts"]["gflop"] for n, r in results.items()}
     seconds = tables.seconds_of(results)
     times = {n: ratio(seconds[n], seconds["vanilla"]) for n in results}
@@ -63,7 +63,7 @@ def branches(rounds):
     ratios = {f"{n}/vanilla": times[n] for n in names}
     first, last = names[0], names[-1]
     steps = len(names) - 1
-    # All further branches together: the difference of two is mostly noise.
+    # All further branches together: single differences are mostly noise.
     share = (gflop[last] - gflop[first]) / steps / gflop["vanilla"]
     ratios["further branch/its arithmetic"] = spread(
         [
@@ -86,7 +86,7 @@ def branches(rounds):
 
 
 def methods(rounds):
-    """A step of every method on two ResNet-32 by its arithmetic."""
+    """A step of every method on two ResNet-32, relative to its arithmetic."""
     contenders = [
         ours_contender(
             method,
@@ -111,7 +111,7 @@ def methods(rounds):
 
 
 def networks(rounds):
-    """FFL with other networks, beside stock Keras and PyTorch."""
+    """FFL with other networks, compared with stock Keras and PyTorch."""
     rows, ratios = [], {}
     for name, options in PAIRS.items():
         more_rows, more_ratios = _network(name, options, rounds)

@@ -1,4 +1,4 @@
-"""How long it takes until something happens."""
+"""Startup times."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""A training step, beside the code that people would use instead."""
+"""A training step, compared with the code that people would use instead."""
 
 from benchmarks import training_tables as tables
 from benchmarks.common import MATMUL, Contender, best_of, ratio, take_turns
@@ -20,7 +20,7 @@ FIT = Contender(
 
 
 def run(rounds):
-    """Two ResNet-32 by FFL, case 1, on a batch of 128 CIFAR-100 images."""
+    """FFL with two ResNet-32, case 1, on a batch of 128 CIFAR-100 images."""
     pytorch = pytorch_contenders(RESNET32)
     stock = keras_contenders(RESNET32)
     ours = ours_contender("ours", RESNET32)

@@ -1,4 +1,4 @@
-"""Training steps to measure, and who takes part."""
+"""Training steps to measure, and their contenders."""
 
 from benchmarks.common import Contender, has_torch
 
@@ -6,7 +6,7 @@ PYTORCH = ("contiguous", "channels_last", "compiled")
 
 
 def pair(names, separate_stages=0, classes=100, image_size=32, batch=128):
-    """What is trained, as the options of the contenders, a dict."""
+    """The contenders' options for a pair of networks, a dict."""
     return {
         "names": list(names),
         "separate_stages": separate_stages,
@@ -25,7 +25,7 @@ FFL_PAIRS = {
 
 
 def pytorch_contenders(options, variants=PYTORCH):
-    """The variants of the opponent in PyTorch, none without the extra."""
+    """The variants of the PyTorch opponent, none without the extra."""
     if not has_torch():
         return []
     return [
@@ -40,7 +40,7 @@ def pytorch_contenders(options, variants=PYTORCH):
 
 
 def keras_contenders(options, jit=(False, True)):
-    """The same model of stock Keras layers, with XLA and without."""
+    """The same model in stock Keras layers, with and without XLA."""
     return [
         Contender(
             f"stock Keras{', XLA' if jit_compile else ''}",
@@ -53,7 +53,7 @@ def keras_contenders(options, jit=(False, True)):
 
 
 def ours_contender(name, options, method="ffl", function="ours"):
-    """A training method of keras_ffl; `function` is of the contenders."""
+    """A training method of keras_ffl; `function` names a contender."""
     return Contender(
         name,
         f"benchmarks.contenders:{function}",

@@ -1,4 +1,4 @@
-"""Tables and ratios of training steps, for the parts that have them."""
+"""Tables and ratios of training steps, shared by several parts."""
 
 import statistics
 
@@ -11,14 +11,14 @@ def seconds_of(results):
 
 
 def best_seconds(results, contenders):
-    """Those of the contender with the least median among some."""
+    """The seconds of the contender with the smallest median."""
     return results[best_of(results, [each.name for each in contenders])][
         "seconds"
     ]
 
 
 def rate(results, name, gflop):
-    """GFLOP/s of a contender by the machine's own rate, round by round."""
+    """A contender's GFLOP/s relative to the machine's rate, per round."""
     machine = [gflop * each for each in results["matmul"]["seconds"]]
     return ratio(machine, results[name]["seconds"])
 
@@ -28,8 +28,7 @@ def rows(results, gflop):
 
     Args:
         results: Dict of `benchmarks.common.take_turns`.
-        gflop: Dict from name to the GFLOP of a step, without those whose
-            rate isn't known.
+        gflop: Dict from name to the GFLOP of a step, where known.
 
     Returns:
         List of dicts.

@@ -1,10 +1,10 @@
-"""A contender in a process of its own.
+"""Runs a contender in a separate process.
 
     python -m benchmarks.worker MODULE FUNCTION OPTIONS IMPORTS
 
-calls FUNCTION of MODULE with the options, a JSON object, after it imported
-IMPORTS, a JSON list of modules. The function gives a `Prepared`. Commands and
-answers are lines of JSON on the standard streams.
+imports IMPORTS, a JSON list of modules, and calls FUNCTION of MODULE with the
+options, a JSON object. The function returns a `Prepared`. Commands and answers
+are lines of JSON on the standard streams.
 """
 
 import dataclasses
@@ -21,11 +21,11 @@ class Prepared:
     """A contender that is ready to run.
 
     Attributes:
-        step: Function of no arguments that does one piece of work and returns
-            when it is done. It may return seconds that it has measured itself;
-            else its wall-clock time is taken.
-        count: Int, how many units of work (training steps) one call is.
-        facts: Dict of what is to be reported with it, JSON values.
+        step: Function of no arguments that does one piece of work. It may
+            return seconds that it has measured itself; otherwise its
+            wall-clock time counts.
+        count: Int, number of units of work (training steps) per call.
+        facts: Dict of further facts to report, JSON values.
     """
 
     step: Callable[[], float | None]
@@ -34,7 +34,7 @@ class Prepared:
 
 
 def memory():
-    """Resident memory of this process now and at most, in MiB."""
+    """Current and peak resident memory of this process, in MiB."""
     with open("/proc/self/status", encoding="ascii") as file:
         fields = dict(line.split(":", 1) for line in file)
     return {
@@ -75,7 +75,7 @@ def _serve(answers):
 
 
 if __name__ == "__main__":
-    # What libraries print must not get between the answers.
+    # Output of libraries must not mix with the answers.
     stream = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     _serve(stream)

@@ -105,7 +105,7 @@ def test_terminated_is_one_line_and_ends_the_children(starter, tmp_path):
     assert time.monotonic() - started < 10
     assert process.returncode == 1
     last = err.strip().splitlines()[-1]
-    assert last == "error: interrupted; the same command goes on"
+    assert last == "error: interrupted; the same command resumes"
     assert "Traceback" not in err
     assert not (cell / "failed.json").exists()
 

@@ -257,6 +257,6 @@ def test_quickstart_from_end_to_end(tmp_path):
         assert (folder.path / "exported" / head / "saved_model.pb").exists()
         assert f"FFL {head}" in result.stdout
     assert "the network alone" in result.stdout
-    assert "what to do next" in result.stdout
+    assert "next steps" in result.stdout
     again = run("quickstart.py", f"--workdir={tmp_path}")
     assert again.returncode == 0 and "Epoch" not in again.stdout
