@@ -5,7 +5,13 @@ import sys
 
 from absl import app, flags, logging
 
-from keras_ffl.errors import FFLError, InputError, Unfinished, printable
+from keras_ffl.errors import (
+    FFLError,
+    InputError,
+    Unfinished,
+    one_line,
+    printable,
+)
 from keras_ffl.optional import import_modules
 
 # Exit status of a run that stopped on request and can be resumed (EX_TEMPFAIL).
@@ -80,8 +86,7 @@ def _check_paths():
 
 
 def _fail(message):
-    text = " ".join(printable(message).split())
-    print(f"error: {text}", file=sys.stderr)
+    print(f"error: {one_line(printable(message))}", file=sys.stderr)
     sys.exit(1)
 
 

@@ -46,3 +46,27 @@ def printable(name):
         lambda found: f"\\x{ord(found[0]) - 0xDC00:x}",
         str(name),
     )
+
+
+def first_line(error):
+    """Returns the first line of an error's text, or its class if it is empty.
+
+    Args:
+        error: Exception.
+
+    Returns:
+        Str.
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0]
+
+
+def named_first_line(error):
+    """Returns the class of an error and the first line of its text."""
+    line, *_ = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {line}"
+
+
+def one_line(text):
+    """Returns a text with all white space, line breaks too, as one space."""
+    return " ".join(str(text).split())

@@ -50,6 +50,19 @@ def outputs_of(network, images, batch_size=100):
     )
 
 
+def softmax(logits):
+    """Computes probabilities over the last axis, in the dtype of the logits.
+
+    Args:
+        logits: Float array (..., classes).
+
+    Returns:
+        Float array of the same shape.
+    """
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
 def classification_errors(y, logits):
     """Computes top-1 and top-5 error and mean cross-entropy.
 

@@ -5,6 +5,7 @@ import functools
 import typing
 
 from keras_ffl.errors import InputError
+from keras_ffl.number_checks import is_number
 
 _MOST = 1e9
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
@@ -96,8 +97,7 @@ def _kinds(cls, name):
 
 def _matches(value, kind):
     if kind in (int, float):
-        kinds = (int, float) if kind is float else int
-        return isinstance(value, kinds) and not isinstance(value, bool)
+        return is_number(value) and isinstance(value, (int, kind))
     return isinstance(value, kind)
 
 

@@ -1,12 +1,11 @@
 """Stochastic gradient descent as in the method's recipe."""
 
-import sys
-
 import keras
 from keras import ops
 
 from keras_ffl.backend import momentum_kernel
 from keras_ffl.errors import InputError
+from keras_ffl.number_checks import is_number
 
 
 def set_decay_group(variables, group):
@@ -22,10 +21,6 @@ def set_decay_group(variables, group):
     """
     for variable in variables:
         variable.decay_group = group
-
-
-def _is_between(value, low, high):
-    return isinstance(value, (int, float)) and low <= value <= high
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -80,13 +75,13 @@ class SGD(keras.optimizers.Optimizer):
     ):
         if isinstance(learning_rate, int):
             learning_rate = float(learning_rate)
-        if not _is_between(momentum, 0, 1):
+        if not (is_number(momentum) and 0 <= momentum <= 1):
             raise InputError(f"`momentum` must be in [0, 1], got {momentum!r}")
         if weight_decay_groups is None:
             weight_decay_groups = {"fusion": 1e-5}
         decays = {"weight_decay": weight_decay, **weight_decay_groups}
         for key, value in decays.items():
-            if not _is_between(value, 0, sys.float_info.max):
+            if not (is_number(value) and 0 <= value < float("inf")):
                 raise InputError(
                     "`weight_decay` and the values of `weight_decay_groups` "
                     f"must be numbers >= 0, got {key}={value!r}"

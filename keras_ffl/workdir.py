@@ -18,7 +18,8 @@ from absl import logging
 
 from keras_ffl.config import Config
 from keras_ffl.data import DatasetInfo
-from keras_ffl.errors import InputError, printable
+from keras_ffl.errors import InputError, first_line, printable
+from keras_ffl.whole_files import replacing, write_whole
 
 # What may change when a run is taken up again.
 _FREE = ("epochs", "data_dir")
@@ -46,21 +47,7 @@ class _MissingClass(InputError):
 
 
 def _write_json(path, value):
-    """Writes a JSON file so that readers see the old or the new one."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def _whole(path):
-    """Context that gives the path to write a file to before it is renamed.
-
-    A reader, or a later run after a crash, finds whole files only.
-    """
-    temporary = path.with_name(f"unfinished_{path.name}")
-    yield temporary
-    os.replace(temporary, path)
+    write_whole(path, json.dumps(value, indent=2) + "\n")
 
 
 def _read_json(path):
@@ -68,7 +55,7 @@ def _read_json(path):
         value = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path} can't be read as JSON: {str(error).splitlines()[0]}"
+            f"{path} can't be read as JSON: {first_line(error)}"
         ) from error
     if not isinstance(value, dict):
         raise InputError(f"{path} must hold a JSON object, got {value!r}")
@@ -292,8 +279,8 @@ class Workdir:
                 other.unlink()
 
     def _save(self, model, path):
-        with _whole(path) as temporary:
-            model.save(temporary)
+        with replacing(path) as unfinished:
+            model.save(unfinished)
 
     def save_progress(self, arrays, epochs, step):
         """Saves a training in the middle of an epoch; the last two are kept.
@@ -304,8 +291,8 @@ class Workdir:
             step: Int, number of finished steps of the next one.
         """
         name = f"epoch_{epochs:04d}_step_{step:07d}.npz"
-        with _whole(self.checkpoints / name) as temporary:
-            np.savez(temporary, **arrays)
+        with replacing(self.checkpoints / name) as unfinished:
+            np.savez(unfinished, **arrays)
         for path in self._all_progress()[2:]:
             path.unlink()
 
@@ -385,10 +372,9 @@ class Workdir:
                     f"checkpoint {path} needs the {kind} {name} of module "
                     f"{module}: import it first (scripts: --import={module})"
                 ) from error
-            text = str(error).strip().splitlines() or [""]
             raise InputError(
                 f"checkpoint {path} is damaged or of another version "
-                f"({type(error).__name__}: {text[0][:200]})"
+                f"({type(error).__name__}: {first_line(error)[:200]})"
             ) from error
 
     def load_model(self, checkpoint="last"):
@@ -452,14 +438,15 @@ class Workdir:
         if not rows:
             self.history.unlink(missing_ok=True)
             return
-        temporary = self.history.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
+        with (
+            replacing(self.history) as unfinished,
+            unfinished.open("w", newline="") as file,
+        ):
             writer = csv.DictWriter(file, fieldnames=list(rows[0]))
             writer.writeheader()
             writer.writerows(
                 {**row, "epoch": int(row["epoch"])} for row in rows
             )
-        os.replace(temporary, self.history)
 
     # ----- results -------------------------------------------------------
 

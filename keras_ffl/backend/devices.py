@@ -3,7 +3,7 @@
 import contextlib
 
 from keras_ffl.data import Share
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, first_line
 
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker", "tpu")
 """Names that `keras_ffl.backend.make_devices` takes."""
@@ -90,5 +90,5 @@ def splitting_cpu(devices, framework):
     except RuntimeError as error:
         raise InputError(
             f"`logical_cpus` must be set before {framework} starts: "
-            f"{str(error).splitlines()[0]}"
+            f"{first_line(error)}"
         ) from error

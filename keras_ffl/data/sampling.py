@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_ffl.errors import InputError
+from keras_ffl.number_checks import check_int
 
 
 def sample_test(dataset, count=None, seed=0):
@@ -46,6 +46,5 @@ def sample_training(dataset, count=None, seed=0):
 def _draw(total, count, seed):
     if count is None:
         return np.arange(total)
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise InputError(f"`count` must be an int >= 1, got {count!r}")
+    count = check_int("count", count, least=1)
     return np.sort(np.random.default_rng(seed).permutation(total)[:count])

@@ -3,7 +3,7 @@
 import os
 import re
 
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, one_line
 
 
 def prepared_builder(name, data_dir):
@@ -67,7 +67,7 @@ def damaged(name, folder, error):
 def _why(builder, error):
     if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
         # The lines after the first say which files belong where.
-        return " ".join(str(error).split())
+        return one_line(error)
     return _first_line(error)
 
 

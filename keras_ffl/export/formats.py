@@ -2,20 +2,18 @@
 
 import dataclasses
 import importlib.util
-import os
 import pathlib
-import shutil
-import uuid
 import warnings
 from collections.abc import Callable
 
 import keras
 from keras import ops
 
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, named_first_line
 from keras_ffl.export.exportable import check_backend, check_images, check_info
 from keras_ffl.export.saved_model import export_head
 from keras_ffl.export.stock import stock_head
+from keras_ffl.whole_files import replacing
 
 LABELS = "labels.txt"
 
@@ -139,10 +137,9 @@ def _convert(model, path, kind, **options):
             )
         # The converters may raise anything.
         except Exception as error:
-            text = str(error).strip().splitlines() or [""]
             raise InputError(
                 f"the network can't be converted to {kind} "
-                f"({type(error).__name__}: {text[0]})"
+                f"({named_first_line(error)})"
             ) from error
 
 
@@ -257,16 +254,8 @@ def write_head(model, head, info, folder, name, calibration=None):
         check_images(calibration, info, "calibration")
     path = output_path(folder, head, name)
     _write_labels(path.parent, info)
-    # An interrupted export leaves nothing under the final name. Keras infers
-    # the format from the end of the name.
-    unfinished = path.with_name(f"unfinished_{uuid.uuid4().hex}_{path.name}")
-    try:
+    with replacing(path, shared=True) as unfinished:
         found.write(model, head, info, unfinished, calibration)
-        os.replace(unfinished, path)
-    finally:
-        if unfinished.is_dir():
-            shutil.rmtree(unfinished)
-        unfinished.unlink(missing_ok=True)
     return path
 
 

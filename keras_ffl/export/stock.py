@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, first_line
 from keras_ffl.export.exportable import check_info
 from keras_ffl.export.folding import fold_batch_normalization
 from keras_ffl.layers import (
@@ -100,7 +100,7 @@ def inference_classifier(classifier):
         logging.warning(
             "%s: batch norm is not folded because a layer can't be copied: %s",
             classifier.name,
-            str(error).splitlines()[0],
+            first_line(error),
         )
         return classifier
     return fold_batch_normalization(rebuilt)

@@ -13,6 +13,7 @@ from keras_ffl.evaluation import (
     classification_errors,
     format_table,
     head_logits,
+    softmax,
 )
 from keras_ffl.export.exportable import check_images, check_info
 from keras_ffl.export.formats import FORMATS, size_on_disk
@@ -97,7 +98,7 @@ def verify(model, info, written, images, labels, batches=()):
     check_info(model, info)
     check_images(images, info, "images")
     expected = {
-        head: _softmax(logits)
+        head: softmax(logits)
         for head, logits in head_logits(
             model, data.normalize(images, info)
         ).items()
@@ -118,11 +119,6 @@ def verify(model, info, written, images, labels, batches=()):
                 }
             )
     return rows
-
-
-def _softmax(logits):
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
 def _agrees(compared, exact):

@@ -8,14 +8,10 @@ from keras import ops
 from keras_ffl.errors import InputError
 from keras_ffl.layers.batch_normalization import BatchNormalization
 from keras_ffl.layers.maps import check_maps, of_one_size
+from keras_ffl.number_checks import check_int, is_int
 
 # Channels of the fused map from those of the maps.
 _WIDTHS = {"min": min, "sum": sum}
-
-
-def _is_positive(value):
-    """Whether `value` is an int >= 1."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _convolution(filters, kernel_size, **kwargs):
@@ -80,17 +76,15 @@ class FusionModule(keras.layers.Layer):
 
     def __init__(self, filters=None, kernel_size=3, **kwargs):
         super().__init__(**kwargs)
-        if filters not in (None, *_WIDTHS) and not _is_positive(filters):
+        if filters not in (None, *_WIDTHS) and not (
+            is_int(filters) and filters >= 1
+        ):
             raise InputError(
                 "`filters` must be an int >= 1, "
                 f"{', '.join(map(repr, _WIDTHS))} or None, got {filters!r}"
             )
-        if not _is_positive(kernel_size):
-            raise InputError(
-                f"`kernel_size` must be an int >= 1, got {kernel_size!r}"
-            )
-        self.filters = filters
-        self.kernel_size = kernel_size
+        self.filters = int(filters) if is_int(filters) else filters
+        self.kernel_size = check_int("kernel_size", kernel_size, least=1)
 
     def build(self, input_shape):
         shapes = check_maps(input_shape, "FusionModule")

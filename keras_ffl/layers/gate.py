@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_ffl.errors import InputError
 from keras_ffl.layers.batch_normalization import BatchNormalization
+from keras_ffl.number_checks import check_int
 from keras_ffl.precision import at_least_float32
 
 
@@ -43,15 +44,7 @@ class Gate(keras.layers.Layer):
 
     def __init__(self, branches, **kwargs):
         super().__init__(**kwargs)
-        if (
-            isinstance(branches, bool)
-            or not isinstance(branches, int)
-            or branches < 2
-        ):
-            raise InputError(
-                f"`branches` must be an int >= 2, got {branches!r}"
-            )
-        self.branches = branches
+        self.branches = check_int("branches", branches, least=2)
 
     def build(self, input_shape):
         if len(input_shape) != 4 or input_shape[-1] is None:

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, first_line
 from keras_ffl.models.graph import (
     calls,
     graph_class,
@@ -14,7 +14,6 @@ from keras_ffl.models.graph import (
 )
 from keras_ffl.models.layer_copies import (
     copy_values,
-    first_line,
     make_anew,
     no_copy,
 )

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, first_line
 from keras_ffl.models.graph import (
     own_layers,
     own_variables,
@@ -50,12 +50,6 @@ def _reason(layer, error):
             "keras.config.enable_unsafe_deserialization()"
         )
     return f"its configuration makes no new layer ({first_line(error)})"
-
-
-def first_line(error):
-    """The first line of an exception's text, or its class if it has none."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0]
 
 
 def no_copy(layer, reason, argument):

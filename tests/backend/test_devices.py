@@ -66,7 +66,7 @@ def test_lost_workers_have_a_name():
         def __init__(self):
             pass
 
-    with pytest.raises(WorkerLost, match="is gone"):
+    with pytest.raises(WorkerLost, match="another worker has ended"):
         with Lost().running():
             raise tf.errors.UnavailableError(None, None, "Socket closed")
     one = backend.make_devices("one")

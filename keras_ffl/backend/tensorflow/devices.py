@@ -5,7 +5,7 @@ import os
 
 from keras_ffl.backend.devices import Devices, check_strategy, splitting_cpu
 from keras_ffl.backend.tensorflow.workers import Workers
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, first_line
 from keras_ffl.optional import tensorflow as tf
 
 
@@ -139,8 +139,8 @@ def _tpu():
         tf.tpu.experimental.initialize_tpu_system(resolver)
     # The exception depends on where the search for a TPU fails.
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
-            f"`strategy` tpu needs a TPU, and none was found: {lines[0]}"
+            "`strategy` tpu needs a TPU, and none was found: "
+            f"{first_line(error)}"
         ) from error
     return tf.distribute.TPUStrategy(resolver)

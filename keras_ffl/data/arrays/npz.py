@@ -5,7 +5,7 @@ import zipfile
 
 import numpy as np
 
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, named_first_line
 
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -50,6 +50,6 @@ def read_npz(path):
     ) as error:
         raise InputError(
             f"`data_dir`: {path} can't be read as a .npz file "
-            f"({type(error).__name__}: {str(error).splitlines()[0]})"
+            f"({named_first_line(error)})"
         ) from error
     return arrays

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_ffl.data.photos.pipeline import decoded, naming_unreadable
 from keras_ffl.data.tf_data import signature
-from keras_ffl.errors import InputError, printable
+from keras_ffl.errors import InputError, first_line, printable
 from keras_ffl.optional import psutil
 from keras_ffl.optional import tensorflow as tf
 
@@ -111,7 +111,7 @@ class EncodedPhotos:
                 return everything.batch(len(self)).get_single_element()
         except (tf.errors.OpError, UnicodeDecodeError) as error:
             raise InputError(
-                f"a photo can't be read: {first_line(error)}"
+                f"a photo can't be read: {why_unreadable(error)}"
             ) from error
 
 
@@ -120,7 +120,7 @@ def _bytes(name):
     return name.encode(errors="surrogateescape")
 
 
-def first_line(error):
+def why_unreadable(error):
     """The first line of TensorFlow's error about a file.
 
     Args:
@@ -134,7 +134,7 @@ def first_line(error):
         message = error.object.decode("utf-8", "backslashreplace")
     else:
         message = error.message
-    return message.splitlines()[0]
+    return first_line(message)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from keras_ffl.data.photos.files import first_line
+from keras_ffl.data.photos.files import why_unreadable
 from keras_ffl.errors import InputError, printable
 from keras_ffl.optional import tensorflow as tf
 
@@ -100,5 +100,5 @@ def _reason(photos, i):
         _decode(photos, tf.constant(i))
     except (tf.errors.OpError, UnicodeDecodeError) as error:
         # Drops the operation names that surround the message.
-        return re.sub(r"\{\{.*?\}\} | \[Op:.*", "", first_line(error))
+        return re.sub(r"\{\{.*?\}\} | \[Op:.*", "", why_unreadable(error))
     return "it could not be read a moment ago"

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_ffl.errors import InputError
+from keras_ffl.number_checks import check_int
 
 BINS = 15
 """Number of bins that Guo et al. measure with."""
@@ -33,8 +34,7 @@ def reliability(y, probabilities, bins=BINS):
         https://arxiv.org/abs/1706.04599, section 2.
     """
     y, probabilities = _checked(y, probabilities)
-    if not isinstance(bins, int) or bins < 1:
-        raise InputError(f"`bins` must be an int >= 1, got {bins!r}")
+    bins = check_int("bins", bins, least=1)
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == y
     edges = np.linspace(0, 1, bins + 1)

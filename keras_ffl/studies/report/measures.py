@@ -9,6 +9,7 @@ from keras_ffl.evaluation import (
     classification_errors,
     head_logits,
     outputs_of,
+    softmax,
 )
 from keras_ffl.models import count_multiply_adds, count_parameters
 from keras_ffl.studies.analysis import (
@@ -76,7 +77,7 @@ def ask(runs, dataset):
         for head, values in logits.items():
             title = titles[head]
             classifier = run.model.classifier(head)
-            probabilities[title] = softmax(values)
+            probabilities[title] = softmax(values.astype("float64"))
             heads[title] = {
                 **classification_errors(y, values),
                 "ece": expected_calibration_error(y, probabilities[title]),
@@ -85,13 +86,6 @@ def ask(runs, dataset):
                 "multiply_adds": count_multiply_adds(classifier),
             }
     return Answers(y, probabilities, heads)
-
-
-def softmax(logits):
-    """Probabilities of logits in double precision, over the last axis."""
-    logits = np.asarray(logits, "float64")
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def likeness(runs, answers, images, labels):

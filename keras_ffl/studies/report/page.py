@@ -16,6 +16,7 @@ from keras_ffl.errors import InputError
 from keras_ffl.optional import jinja2
 from keras_ffl.studies.pictures.cam_figure import caption
 from keras_ffl.studies.pictures.overlay import enlarge, overlay
+from keras_ffl.whole_files import write_whole
 
 _PACKAGES = (*backend.PACKAGES, "matplotlib")
 
@@ -146,11 +147,9 @@ def write(path, text):
     Raises:
         InputError: It can't be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_whole(path, text)
     except OSError as error:
         raise InputError(
             f"`output` {path} can't be written: {error.strerror}"

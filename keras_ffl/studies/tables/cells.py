@@ -3,11 +3,11 @@
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 
 from keras_ffl.config import Config
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, one_line
+from keras_ffl.whole_files import write_whole
 from keras_ffl.workdir import Workdir
 
 # Exit codes of a cell's process; any other says how it was ended.
@@ -141,22 +141,8 @@ def failure_file(path):
 def store_failure(path, reason):
     """Writes why a cell failed into its folder."""
     pathlib.Path(path).mkdir(parents=True, exist_ok=True)
-    write_text(
-        failure_file(path), json.dumps({"reason": one_line(reason)}) + "\n"
-    )
-
-
-def one_line(text):
-    """A text without line breaks."""
-    return " ".join(str(text).split())
-
-
-def write_text(path, text):
-    """Writes a file so that readers see the old or the new one."""
-    # Every process has a temporary file of its own.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    text = json.dumps({"reason": one_line(reason)}) + "\n"
+    write_whole(failure_file(path), text, shared=True)
 
 
 def cells_of(table, runs, root, data_dir=None):

@@ -8,8 +8,7 @@ import keras
 import numpy as np
 
 from keras_ffl.data import DatasetInfo, steps_per_epoch
-from keras_ffl.errors import InputError
-from keras_ffl.studies.tables.cells import one_line
+from keras_ffl.errors import InputError, one_line
 
 # Image shape, classes, training images.
 _DATASETS = {

@@ -7,7 +7,8 @@ import os
 import pathlib
 import platform
 
-from keras_ffl.studies.tables.cells import has_branches, write_text
+from keras_ffl.studies.tables.cells import has_branches
+from keras_ffl.whole_files import write_whole
 
 _MISSING = "–"
 _DIFFERS = " ≠"
@@ -45,8 +46,9 @@ def write(table, results, root, command, scaled):
     """
     name = f"table_{table.key}{'_scaled' if scaled else ''}"
     path = pathlib.Path(root) / f"{name}.md"
-    write_text(path, markdown(table, results, command, scaled))
-    write_text(path.with_suffix(".csv"), csv_text(table, results, scaled))
+    write_whole(path, markdown(table, results, command, scaled), shared=True)
+    rows = csv_text(table, results, scaled)
+    write_whole(path.with_suffix(".csv"), rows, shared=True)
     return path
 
 

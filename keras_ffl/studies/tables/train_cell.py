@@ -13,7 +13,7 @@ import traceback
 
 from keras_ffl import training
 from keras_ffl.config import Config
-from keras_ffl.errors import FFLError, Unfinished
+from keras_ffl.errors import FFLError, Unfinished, named_first_line
 from keras_ffl.optional import import_modules
 from keras_ffl.studies.tables.cells import (
     BUSY,
@@ -55,8 +55,7 @@ def train(cell):
 def _reason(error):
     if isinstance(error, FFLError):
         return str(error)
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}"
+    return named_first_line(error)
 
 
 def _end_with_parent():
