@@ -1,21 +1,13 @@
 """The same batches on TensorFlow and on JAX, bit by bit."""
 
-import os
-import pathlib
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
+from support import fed_batches
+from support.photo_builders import make_folder
+from support.processes import run_on_jax
 
 from keras_ffl.backend.tensorflow.feed import feed, normalized_batch
-
-HERE = pathlib.Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "data" / "photos")]
-import feeds  # noqa: E402
-from jax_process import run_on_jax  # noqa: E402
-from photo_builders import make_folder  # noqa: E402
 
 pytestmark = pytest.mark.jax
 
@@ -23,7 +15,7 @@ pytestmark = pytest.mark.jax
 @pytest.fixture(scope="module")
 def on_jax(tmp_path_factory):
     path = tmp_path_factory.mktemp("feeds") / "jax.npz"
-    run_on_jax(HERE / "feeds.py", path, check=True)
+    run_on_jax("support.fed_batches", path, check=True)
     with np.load(path) as file:
         return dict(file)
 
@@ -47,21 +39,18 @@ def assert_the_same(batches, name, on_jax):
     assert count == 3 * sum(key.startswith(f"{name}/fed") for key in on_jax)
 
 
-@pytest.mark.parametrize("name", feeds.SCENARIOS)
+@pytest.mark.parametrize("name", fed_batches.SCENARIOS)
 def test_batches_of_arrays(name, on_jax):
-    assert_the_same(feeds.SCENARIOS[name](), name, on_jax)
+    assert_the_same(fed_batches.SCENARIOS[name](), name, on_jax)
 
 
 @pytest.mark.slow
 def test_batches_of_photos(tmp_path):
     root = make_folder(tmp_path / "photos", (4, 3), (2, 2))
     path = tmp_path / "jax.npz"
-    subprocess.run(
-        [sys.executable, HERE / "feeds.py", path, root],
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        check=True,
-    )
+    # TensorFlow decodes them.
+    run_on_jax("support.fed_batches", path, root, tensorflow=True, check=True)
     with np.load(path) as file:
         found = dict(file)
-    for name, batches in feeds.of_photos(root).items():
+    for name, batches in fed_batches.of_photos(root).items():
         assert_the_same(batches, name, found)

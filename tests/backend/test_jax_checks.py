@@ -3,11 +3,13 @@
 import pathlib
 
 import pytest
-from jax_process import run_on_jax
+from support.processes import run_on_jax
 
 pytestmark = pytest.mark.jax
 
-HERE = pathlib.Path(__file__).parent
+ROOT = pathlib.Path(__file__).parents[1]
+# What TensorFlow reads.
+BY_TENSORFLOW = "not files and not photos"
 TESTS = (
     "data/test_sampling.py",
     "layers/test_map_sizes.py",
@@ -25,6 +27,12 @@ TESTS = (
     "studies/pictures/test_grad_cam.py::test_batches_of_a_data_set",
     "studies/pictures/test_grad_cam.py::test_last_map_of_a_network_by_hand",
 )
+# A step on JAX takes the arrays of what it trains, a copied network's too.
+TESTS_OF_COPIES = (
+    "models/test_copying.py",
+    "models/test_to_logits.py::test_several_softmaxes_become_a_logarithm",
+    "methods/test_adapters.py::test_a_file_keeps_adapters[kd]",
+)
 SLOW_TESTS = (
     "studies/pictures",
     "studies/report",
@@ -34,15 +42,22 @@ SLOW_TESTS = (
 
 
 @pytest.mark.parametrize(
-    "tests", [TESTS, pytest.param(SLOW_TESTS, marks=pytest.mark.slow)]
+    ("tests", "left_out"),
+    [
+        (TESTS, BY_TENSORFLOW),
+        # A large network takes long, operation by operation.
+        (TESTS_OF_COPIES, "not application"),
+        pytest.param(SLOW_TESTS, BY_TENSORFLOW, marks=pytest.mark.slow),
+    ],
 )
-def test_on_jax(tests):
+def test_on_jax(tests, left_out):
     """One process, since each takes seconds to start."""
-    paths = [HERE.parent / path for path in tests]
     result = run_on_jax(
-        HERE / "jax_pytest.py",
-        *paths,
-        "-k=not files and not photos",  # TensorFlow reads them.
+        "pytest",
+        "-q",
+        "-pno:cacheprovider",
+        f"-k={left_out}",
+        *(ROOT / path for path in tests),
         capture_output=True,
     )
     assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-2000:]

@@ -1,15 +1,10 @@
 """Several devices and several steps in one call, on JAX."""
 
 import json
-import pathlib
-import sys
 
 import numpy as np
 import pytest
-
-HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE))
-from jax_process import run_on_jax  # noqa: E402
+from support.processes import run_on_jax
 
 pytestmark = [pytest.mark.jax, pytest.mark.slow]
 
@@ -18,7 +13,7 @@ pytestmark = [pytest.mark.jax, pytest.mark.slow]
 def trained(tmp_path_factory):
     """Function from a way of `devices.WAYS` to what came out."""
     folder = tmp_path_factory.mktemp("devices")
-    run_on_jax(HERE / "devices.py", folder, check=True)
+    run_on_jax("support.several_devices", folder, check=True)
 
     def read(way):
         with np.load(folder / f"{way}.npz") as file:
@@ -58,7 +53,7 @@ def test_mixed_bfloat16(trained):
 
 
 def test_devices_drift_apart_by_rounding_only():
-    done = run_on_jax(HERE / "drift.py", capture_output=True, check=True)
+    done = run_on_jax("support.device_drift", capture_output=True, check=True)
     lines = [line for line in done.stdout.splitlines() if line[:1] == "{"]
     single, double = map(json.loads, lines)
     assert (single["dtype"], double["dtype"]) == ("float32", "float64")

@@ -3,19 +3,16 @@
 import json
 import pathlib
 import re
-import sys
 
 import keras
 import numpy as np
 import pytest
+from support.processes import run_on_jax
 
 from keras_ffl import cli
 from keras_ffl.evaluation import evaluate_heads
 from keras_ffl.training import load_data
 from keras_ffl.workdir import Workdir
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from jax_process import run_on_jax  # noqa: E402
 
 pytestmark = [pytest.mark.jax, pytest.mark.slow]
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"

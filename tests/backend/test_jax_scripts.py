@@ -10,8 +10,8 @@ import pathlib
 import keras
 import numpy as np
 import pytest
-from jax_process import run_on_jax
 from PIL import Image
+from support.processes import run_on_jax
 
 from keras_ffl.workdir import Workdir
 

@@ -3,17 +3,11 @@
 JAX runs in processes of its own: Keras has one backend in a process.
 """
 
-import pathlib
-import sys
-
 import keras
 import numpy as np
 import pytest
-
-HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE))
-import steps  # noqa: E402
-from jax_process import run_on_jax  # noqa: E402
+from support import builders, method_steps
+from support.processes import run_on_jax
 
 pytestmark = pytest.mark.jax
 
@@ -21,7 +15,7 @@ pytestmark = pytest.mark.jax
 QUICK = ("ffl", "dml")
 METHODS = [
     method if method in QUICK else pytest.param(method, marks=pytest.mark.slow)
-    for method in steps.builders.METHODS
+    for method in builders.METHODS
 ]
 
 
@@ -36,11 +30,13 @@ def results(request, tmp_path_factory):
     }
     ours = {}
     for method in wanted:
-        model = steps.builders.moved(steps.model_of(method))
-        np.savez(folder / f"{method}.npz", **steps.initial_weights(model))
-        ours[method] = steps.take_steps(model)
+        model = builders.moved(method_steps.model_of(method))
+        np.savez(
+            folder / f"{method}.npz", **method_steps.initial_weights(model)
+        )
+        ours[method] = method_steps.take_steps(model)
         model.save(folder / f"{method}.keras")
-    run_on_jax(HERE / "steps.py", folder, *wanted, check=True)
+    run_on_jax("support.method_steps", folder, *wanted, check=True)
     return ours, folder
 
 
@@ -68,6 +64,6 @@ def test_a_saved_model_goes_over(method, results):
         if name.startswith(("evaluation", "logits"))
     }
     loaded = keras.models.load_model(folder / f"{method}_jax.keras")
-    assert_equal(expected, steps.evaluated(loaded))
+    assert_equal(expected, method_steps.evaluated(loaded))
     with np.load(folder / f"{method}_loaded_jax.npz") as theirs:
         assert_equal(expected, dict(theirs))

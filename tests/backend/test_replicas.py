@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import pathlib
 import re
 import signal
@@ -13,10 +12,10 @@ import time
 
 import numpy as np
 import pytest
+from support.processes import environment
 
-HERE = pathlib.Path(__file__).parent
-PROGRAM = HERE / "replicas.py"
-TRAIN = HERE.parents[1] / "scripts" / "train.py"
+PROGRAM = ("-m", "support.replica_training")
+TRAIN = pathlib.Path(__file__).parents[2] / "scripts" / "train.py"
 
 
 def cluster(count):
@@ -39,12 +38,13 @@ def cluster(count):
 
 
 def start(*command, tf_config=None, **options):
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
+    variables = environment()
+    variables.pop("TF_CONFIG", None)
     if tf_config:
-        environment["TF_CONFIG"] = tf_config
+        variables["TF_CONFIG"] = tf_config
     return subprocess.Popen(
         [sys.executable, *map(str, command)],
-        env=environment,
+        env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -69,7 +69,7 @@ def results(folder, strategy, replicas, cases):
         for k in range(len(configs))
     ]
     processes = [
-        start(PROGRAM, strategy, devices, path, *cases, tf_config=config)
+        start(*PROGRAM, strategy, devices, path, *cases, tf_config=config)
         for path, config in zip(paths, configs)
     ]
     for process in processes:

@@ -4,25 +4,18 @@ Averages, loss scales and iterations against loops in NumPy, on both backends;
 and frozen networks on JAX as on TensorFlow.
 """
 
-import pathlib
-import sys
-
 import keras
 import numpy as np
 import pytest
+from support import builders, update_counts
+from support.processes import run_on_jax
 
-HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE))
-import counts  # noqa: E402
-from counts import builders  # noqa: E402
-from jax_process import run_on_jax  # noqa: E402
-
-from keras_ffl.errors import InputError  # noqa: E402
+from keras_ffl.errors import InputError
 
 tf = pytest.importorskip("tensorflow")
 
 jax = pytest.mark.jax
-M = counts.EMA_MOMENTUM
+M = update_counts.EMA_MOMENTUM
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +27,7 @@ def on_jax(request, tmp_path_factory):
         for item in request.session.items
         if item.path == request.path and item.get_closest_marker("jax")
     }
-    run_on_jax(HERE / "counts.py", folder, *wanted, check=True)
+    run_on_jax("support.update_counts", folder, *wanted, check=True)
 
     def read(case):
         with np.load(folder / f"{case}.npz") as file:
@@ -59,16 +52,18 @@ def assert_same(found, expected):
 
 def averages_by_hand(method, every):
     """A loop in NumPy around a model without averages."""
-    model = counts.model_of(method, counts.sgd())
+    model = update_counts.model_of(method, update_counts.sgd())
     variables = model.trainable_variables
     averages, steps = [np.zeros(v.shape) for v in variables], 0
-    for _ in range(counts.EPOCHS):
-        for x, y in counts.batches():
+    for _ in range(update_counts.EPOCHS):
+        for x, y in update_counts.batches():
             model.train_on_batch(x, y)
             share = M if steps else 0.0
             averages = [
                 share * average + (1 - share) * weight
-                for average, weight in zip(averages, counts.arrays(variables))
+                for average, weight in zip(
+                    averages, update_counts.arrays(variables)
+                )
             ]
             steps += 1
             if every and steps % every == 0:
@@ -81,21 +76,23 @@ def averages_by_hand(method, every):
 def assert_averages(found, method, every):
     expected = averages_by_hand(method, every)
     found = dict(found)
-    assert found.pop("iterations") == counts.EPOCHS * counts.BATCHES
+    assert (
+        found.pop("iterations") == update_counts.EPOCHS * update_counts.BATCHES
+    )
     assert len(found) == len(expected)
     builders.assert_close(found.values(), expected, 1e-5)
 
 
-@pytest.mark.parametrize("method", counts.METHODS)
+@pytest.mark.parametrize("method", update_counts.METHODS)
 def test_averages(method):
-    found = counts.averages(method, counts.EVERY)
-    assert_averages(found, method, counts.EVERY)
+    found = update_counts.averages(method, update_counts.EVERY)
+    assert_averages(found, method, update_counts.EVERY)
 
 
 @pytest.mark.parametrize("method", ["dml", "dualnet"])
 def test_keras_callback_for_averages(method):
     callback = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-    found = counts.averages(method, 0, [callback])
+    found = update_counts.averages(method, 0, [callback])
     assert_averages(found, method, 0)
 
 
@@ -105,14 +102,14 @@ def test_a_dualnet_network_that_is_not_in_turn(every):
 
     Only overwriting by averages changes its weights too.
     """
-    model = counts.model_of("dualnet", counts.sgd(every))
+    model = update_counts.model_of("dualnet", update_counts.sgd(every))
     variables, optimizer = model.trainable_variables, model.optimizer
     still = {id(v) for v in model.subnetworks[1].trainable_variables}
     places = [i for i, v in enumerate(variables) if id(v) in still]
 
     def state():
         return [
-            counts.arrays(each[i] for i in places)
+            update_counts.arrays(each[i] for i in places)
             for each in (
                 variables,
                 optimizer.momentums,
@@ -120,7 +117,7 @@ def test_a_dualnet_network_that_is_not_in_turn(every):
             )
         ]
 
-    first, second, third = counts.batches()
+    first, second, third = update_counts.batches()
     model.train_on_batch(*first)
     model.train_on_batch(*second)
     weights, momentums, averages = state()
@@ -143,17 +140,21 @@ def test_a_dualnet_network_that_is_not_in_turn(every):
 @pytest.mark.parametrize("method", ["ffl", "dml"])
 def test_nadam_s_product_of_momentums(method):
     optimizer = keras.optimizers.Nadam(beta_1=0.9)
-    model = counts.model_of(method, optimizer)
-    for x, y in counts.batches():
+    model = update_counts.model_of(method, optimizer)
+    for x, y in update_counts.batches():
         model.train_on_batch(x, y)
-    factors = [0.9 * (1 - 0.5 * 0.96**t) for t in range(1, counts.BATCHES + 1)]
-    (product,) = counts.arrays([optimizer._u_product])
+    factors = [
+        0.9 * (1 - 0.5 * 0.96**t) for t in range(1, update_counts.BATCHES + 1)
+    ]
+    (product,) = update_counts.arrays([optimizer._u_product])
     assert product == pytest.approx(np.prod(factors), rel=1e-5)
 
 
 @pytest.mark.parametrize("method", ["dml", "dualnet"])
 def test_multi_optimizer_where_networks_take_turns(method):
-    optimizer = keras.optimizers.MultiOptimizer(lambda variable: counts.sgd())
+    optimizer = keras.optimizers.MultiOptimizer(
+        lambda variable: update_counts.sgd()
+    )
     with pytest.raises(InputError, match="not be a MultiOptimizer, which up"):
         builders.METHODS[method]().compile(optimizer)
 
@@ -165,7 +166,7 @@ def next_scale(scale, counter, finite):
     """Keras' rule for a batch."""
     if not finite:
         return scale / 2, 0
-    if counter == counts.GROWTH - 1:
+    if counter == update_counts.GROWTH - 1:
         return scale * 2, 0
     return scale, counter + 1
 
@@ -177,7 +178,7 @@ def scales_by_hand(updates):
         updates: For each batch which networks were left out, and whether
             any was not.
     """
-    state, iterations, found = (counts.FIRST_SCALE, 0), 0, []
+    state, iterations, found = (update_counts.FIRST_SCALE, 0), 0, []
     for left_out, some_made in updates:
         state = next_scale(*state, not left_out)
         iterations += some_made
@@ -186,23 +187,26 @@ def scales_by_hand(updates):
 
 
 def assert_finite_scales(found):
-    batches = 2 * counts.BATCHES
+    batches = 2 * update_counts.BATCHES
     expected = scales_by_hand([((), True)] * batches)
     np.testing.assert_array_equal(found["counts"], expected)
-    assert found["counts"][-1, 0] == counts.FIRST_SCALE * 2**3
+    assert found["counts"][-1, 0] == update_counts.FIRST_SCALE * 2**3
 
 
-@pytest.mark.parametrize("method", counts.METHODS)
+@pytest.mark.parametrize("method", update_counts.METHODS)
 def test_loss_scale(method):
-    assert_finite_scales(counts.half_precision(method))
+    assert_finite_scales(update_counts.half_precision(method))
 
 
 def overflow_by_hand(every):
     """DML by hand in which networks are left out."""
-    nets, sgd = counts.trapped_networks(), builders.HandSGD(counts.RATE)
+    nets, sgd = (
+        update_counts.trapped_networks(),
+        builders.HandSGD(update_counts.RATE),
+    )
     variables = [v for network in nets for v in network.trainable_variables]
     averages, steps, found = [np.zeros(v.shape) for v in variables], 0, {}
-    for step, (x, y) in enumerate(counts.trapped_batches()):
+    for step, (x, y) in enumerate(update_counts.trapped_batches()):
         made = 0
         for k, network in enumerate(nets):
             with builders.statistics_kept(nets[1 - k]):
@@ -214,7 +218,7 @@ def overflow_by_hand(every):
             own = network.trainable_variables
             gradients = tape.gradient(loss, [v.value for v in own])
             finite = all(np.isfinite(g).all() for g in gradients)
-            assert finite == (k not in counts.SKIPPED[step])
+            assert finite == (k not in update_counts.SKIPPED[step])
             if finite:
                 made += 1
                 sgd.step(tape, loss, own)
@@ -239,7 +243,7 @@ def overflow_by_hand(every):
 def assert_overflow(found, every):
     found = dict(found)
     expected = scales_by_hand(
-        [(skipped, len(skipped) < 2) for skipped in counts.SKIPPED]
+        [(skipped, len(skipped) < 2) for skipped in update_counts.SKIPPED]
     )
     np.testing.assert_array_equal(found.pop("counts"), expected)
     assert_same(found, overflow_by_hand(every))
@@ -247,7 +251,7 @@ def assert_overflow(found, every):
 
 @pytest.mark.parametrize("every", [0, 3])
 def test_networks_whose_gradients_overflow_are_left_out(every):
-    assert_overflow(counts.overflow(every), every)
+    assert_overflow(update_counts.overflow(every), every)
 
 
 # ----- both on JAX --------------------------------------------------------
@@ -261,11 +265,11 @@ QUICK = ("averages_dml", "overflow_3", "frozen_0")
     "case",
     [
         case if case in QUICK else pytest.param(case, marks=pytest.mark.slow)
-        for case in counts.CASES
+        for case in update_counts.CASES
     ],
 )
 def test_on_jax(case, on_jax):
-    found, (_, *arguments) = on_jax(case), counts.CASES[case]
+    found, (_, *arguments) = on_jax(case), update_counts.CASES[case]
     if case.startswith("averages"):
         assert_averages(found, *arguments)
     elif case.startswith("scale"):
@@ -273,4 +277,4 @@ def test_on_jax(case, on_jax):
     elif case.startswith("overflow"):
         assert_overflow(found, *arguments)
     else:
-        assert_same(found, counts.run(case))
+        assert_same(found, update_counts.run(case))

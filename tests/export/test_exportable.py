@@ -2,9 +2,9 @@
 
 import dataclasses
 
-import builders
 import numpy as np
 import pytest
+from support import builders
 
 from keras_ffl import InputError, data, export
 

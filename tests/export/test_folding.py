@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from builders import METHODS, moved
+from support.builders import METHODS, moved
 
 from keras_ffl.export.folding import fold_batch_normalization
 from keras_ffl.export.stock import inference_classifier

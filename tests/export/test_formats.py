@@ -5,7 +5,7 @@ import importlib.util
 import keras
 import numpy as np
 import pytest
-from builders import METHODS, moved
+from support.builders import METHODS, moved
 
 from keras_ffl import InputError, data, export
 from keras_ffl.export import FORMATS, verify, write_head

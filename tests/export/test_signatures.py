@@ -2,11 +2,11 @@
 
 import importlib.util
 
-import builders
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from support import builders
 
 from keras_ffl import data, export
 

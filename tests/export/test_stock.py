@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from builders import METHODS, branches, moved, subnetwork
 from numpy.testing import assert_allclose, assert_array_equal
+from support.builders import METHODS, branches, moved, subnetwork
 
 from keras_ffl import FeatureFusionModel, InputError, VanillaModel, data
 from keras_ffl.export import stock_head

@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from builders import METHODS, compiled, data, moved
 from keras import ops
+from support.builders import METHODS, compiled, data, moved
 
 from keras_ffl.models.graph import layers_within
 from keras_ffl.optimizers import SGD

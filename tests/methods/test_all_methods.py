@@ -1,13 +1,12 @@
 """What every method can do: `fit`, files, heads, export, replicas."""
 
-import pathlib
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
-from builders import (
+from support.builders import (
     CLASSES,
     METHODS,
     assert_close,
@@ -15,6 +14,7 @@ from builders import (
     data,
     largest_difference,
 )
+from support.processes import environment
 
 from keras_ffl.data import Augmentation, DatasetInfo, training_batches
 from keras_ffl.errors import InputError
@@ -282,8 +282,7 @@ def test_steps_as_a_tpu_takes_them(method, monkeypatch):
 
 REPLICAS = """
 import sys
-sys.path.insert(0, sys.argv[1])
-import builders
+from support import builders
 import keras
 import numpy as np
 import tensorflow as tf
@@ -315,7 +314,7 @@ def run(method, x, y, weights):
 # statistics, but each with weights of its own; the device has their mean.
 x, y = builders.data(4)
 weights = np.random.default_rng(0).uniform(0, 2, (2, 4)).astype("float32")
-for method in sys.argv[2:]:
+for method in sys.argv[1:]:
     one = run(method, x, y, weights.mean(axis=0))
     with strategy.scope():
         two = run(
@@ -333,8 +332,5 @@ for method in sys.argv[2:]:
 
 
 def test_two_replicas_train_as_one_device_does():
-    folder = pathlib.Path(__file__).parent
-    subprocess.run(
-        [sys.executable, "-c", REPLICAS, str(folder), "dml", "dualnet"],
-        check=True,
-    )
+    command = [sys.executable, "-c", REPLICAS, "dml", "dualnet"]
+    subprocess.run(command, env=environment(), check=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from builders import assert_close, compiled, data, ffl, subnetwork
+from support.builders import assert_close, compiled, data, ffl, subnetwork
 
 from keras_ffl.errors import InputError
 from keras_ffl.layers import FeatureAverage

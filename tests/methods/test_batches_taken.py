@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from bad_batches import ONES, ROWS, Batches, X, Y, generator
-from builders import CLASSES, compiled, cross_entropy, ffl
+from support.bad_batches import ONES, ROWS, Batches, X, Y, generator
+from support.builders import CLASSES, compiled, cross_entropy, ffl
 
 tf = pytest.importorskip("tensorflow")
 

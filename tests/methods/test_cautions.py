@@ -5,7 +5,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from builders import (
+from support.builders import (
     IMAGE,
     branches,
     compiled,

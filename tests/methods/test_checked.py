@@ -1,24 +1,20 @@
 """Data that can't be trained on is one `InputError`, whatever way it comes."""
 
 import json
-import pathlib
 import re
 import subprocess
 import sys
 
-import bad_batches
 import pytest
-from bad_batches import KINDS, QUICK, VALUES, X, Y, tf_data
-from builders import METHODS, compiled
+from support import bad_batches
+from support.bad_batches import KINDS, QUICK, VALUES, X, Y, tf_data
+from support.builders import METHODS, compiled
+from support.processes import environment, run_on_jax
 
 from keras_ffl.errors import InputError
 
 tf = pytest.importorskip("tensorflow")
 from keras_ffl.backend.tensorflow import steps  # noqa: E402
-
-HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "backend"))
-from jax_process import run_on_jax  # noqa: E402
 
 
 def assert_input_errors(complaints, cases, ways):
@@ -76,7 +72,7 @@ def test_a_bad_batch_changes_nothing(method):
 )
 def test_on_jax(which, methods):
     done = run_on_jax(
-        HERE / "bad_batches.py", which, *methods, check=True, stdout=-1
+        "support.bad_batches", which, *methods, check=True, stdout=-1
     )
     cases = QUICK if which == "quick" else KINDS | VALUES
     found = json.loads(done.stdout)
@@ -129,9 +125,8 @@ def test_steps_that_xla_compiles_have_no_checks(monkeypatch):
 
 REPLICAS = """
 import sys
-sys.path.insert(0, sys.argv[1])
-import bad_batches
-import builders
+from support import bad_batches
+from support import builders
 import tensorflow as tf
 
 (cpu,) = tf.config.list_physical_devices("CPU")
@@ -140,7 +135,7 @@ tf.config.set_logical_device_configuration(
 )
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
-for method in sys.argv[2:]:
+for method in sys.argv[1:]:
     with strategy.scope():
         model = builders.compiled(builders.METHODS[method]())
     X, Y, bad = bad_batches.X, bad_batches.Y, bad_batches.Y + 1
@@ -163,6 +158,5 @@ for method in sys.argv[2:]:
     "method", ["vanilla", pytest.param("dualnet", marks=pytest.mark.slow)]
 )
 def test_replicas(method):
-    subprocess.run(
-        [sys.executable, "-c", REPLICAS, str(HERE), method], check=True
-    )
+    command = [sys.executable, "-c", REPLICAS, method]
+    subprocess.run(command, env=environment(), check=True)

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from builders import METHODS, compiled, data, largest_difference, moved
+from support.builders import METHODS, compiled, data, largest_difference, moved
 
 from keras_ffl.methods import TrainingMethod
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from builders import (
+from keras import ops
+from support.builders import (
     CLASSES,
     branches,
     compiled,
@@ -11,7 +12,6 @@ from builders import (
     loss_terms,
     separate,
 )
-from keras import ops
 
 from keras_ffl import FeatureFusionModel
 

@@ -3,7 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from builders import (
+from keras import ops
+from support.builders import (
     CLASSES,
     branches,
     compiled,
@@ -12,7 +13,6 @@ from builders import (
     loss_terms,
     separate,
 )
-from keras import ops
 
 # One sample of label 0.
 GOLDEN_LOGITS = {

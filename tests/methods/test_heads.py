@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from builders import CLASSES, branches, compiled, data, ffl, separate
+from support.builders import CLASSES, branches, compiled, data, ffl, separate
 
 from keras_ffl import VanillaModel
 from keras_ffl.errors import InputError

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from builders import CLASSES, compiled, data, ffl, loss_terms
+from support.builders import CLASSES, compiled, data, ffl, loss_terms
 
 HEADS = ["fused", "sub_1", "sub_2", "ensemble"]
 TERMS = {"ce_fused", "ce_sub_1", "ce_sub_2", "ekd", "fkd"}

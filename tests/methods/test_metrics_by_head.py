@@ -2,23 +2,18 @@
 
 import functools
 import json
-import pathlib
 import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
-from builders import METHODS, compiled, data, ffl
 from keras import ops
-from user_metrics import SavedTopK, TopK, reported
+from support.builders import METHODS, compiled, data, ffl
+from support.processes import run_on_jax
+from support.user_metrics import SavedTopK, TopK, reported
 
 from keras_ffl.errors import InputError
 from keras_ffl.methods.metrics import metrics_by_head
-
-HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "backend"))
-from jax_process import run_on_jax  # noqa: E402
 
 HEADS = ("fused", "sub_1")
 
@@ -242,7 +237,7 @@ def test_every_head_reports_what_the_user_gave(method):
 )
 def test_on_jax(methods):
     done = run_on_jax(
-        HERE / "user_metrics.py", *methods, check=True, stdout=subprocess.PIPE
+        "support.user_metrics", *methods, check=True, stdout=subprocess.PIPE
     )
     for found in json.loads(done.stdout):
         assert_reported(found)

@@ -5,7 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
-from builders import (
+from support.builders import (
     CLASSES,
     HandSGD,
     assert_close,

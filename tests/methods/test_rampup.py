@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from builders import compiled, data, ffl
+from support.builders import compiled, data, ffl
 
 # Weights of epochs 0 to 4 for R = 4.
 GOLDEN = [np.exp(-5 * (1 - min(e, 4) / 4) ** 2) for e in range(8)]

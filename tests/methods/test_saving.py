@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from builders import (
+from support.builders import (
     CLASSES,
     IMAGE,
     branches,

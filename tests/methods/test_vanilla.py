@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from builders import CLASSES, compiled, cross_entropy, data, subnetwork
+from support.builders import CLASSES, compiled, cross_entropy, data, subnetwork
 
 from keras_ffl import VanillaModel
 from keras_ffl.methods import TrainingMethod

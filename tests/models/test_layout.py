@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from builders import CLASSES, METHODS
+from support.builders import CLASSES, METHODS
 
 from keras_ffl.errors import InputError
 from keras_ffl.methods import EnsembleModel, FeatureFusionModel, VanillaModel

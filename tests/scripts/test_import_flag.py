@@ -7,13 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from support.processes import run_on_jax
 
 from keras_ffl import InputError
 from keras_ffl.optional import import_modules
 from keras_ffl.workdir import Workdir
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "backend"))
-from jax_process import run_on_jax  # noqa: E402
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 

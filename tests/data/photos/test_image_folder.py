@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from photo_builders import (
+from support.photo_builders import (
     encoded,
     make_folder,
     rename_without_utf8,

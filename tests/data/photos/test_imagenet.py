@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from photo_builders import encoded, smooth
+from support.photo_builders import encoded, smooth
 
 from keras_ffl.data import (
     Batches,

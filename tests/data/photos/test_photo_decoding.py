@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from photo_builders import box_resized, encoded, smooth
 from PIL import Image
+from support.photo_builders import box_resized, encoded, smooth
 
 from keras_ffl.data import BatchOptions
 from keras_ffl.data.epoch_plan import plan_of_epoch

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from photo_builders import box_resized, encoded, make_folder, smooth
+from support.photo_builders import box_resized, encoded, make_folder, smooth
 
 from keras_ffl.backend.tensorflow.feed import feed, normalized_batch
 from keras_ffl.data import (

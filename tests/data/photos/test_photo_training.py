@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from photo_builders import (
+from support.photo_builders import (
     encoded,
     make_folder,
     rename_without_utf8,

@@ -1,10 +1,9 @@
 """Grad-CAM and Grad-CAM++ against NumPy and finite differences."""
 
-import builders
 import keras
 import numpy as np
 import pytest
-import reference
+from support import builders, grad_cam_reference
 
 from keras_ffl import data
 from keras_ffl.methods import FeatureFusionModel
@@ -36,20 +35,21 @@ def ffl():
 
 def ffl_logits(model, head, trunk):
     """Logits of an FFL model of `builders` from the map of its trunk."""
-    maps = [reference.branch(model, f"net_{k}", trunk) for k in (1, 2)]
+    maps = [grad_cam_reference.branch(model, f"net_{k}", trunk) for k in (1, 2)]
     if head == "fused":
-        fused = reference.fuse(model, maps)
-        return reference.dense(model, "fused_classifier", fused)
+        fused = grad_cam_reference.fuse(model, maps)
+        return grad_cam_reference.dense(model, "fused_classifier", fused)
     subs = [
-        reference.dense(model, f"net_{k}_dense", features)
+        grad_cam_reference.dense(model, f"net_{k}_dense", features)
         for k, features in zip((1, 2), maps)
     ]
     return {"sub_1": subs[0], "sub_2": subs[1], "ensemble": sum(subs) / 2}[head]
 
 
 def trunk_of(model, images):
-    return reference.convolve(
-        images.astype("float64"), *reference.weights_of(model, "trunk_conv")
+    return grad_cam_reference.convolve(
+        images.astype("float64"),
+        *grad_cam_reference.weights_of(model, "trunk_conv"),
     )
 
 
@@ -57,12 +57,16 @@ def trunk_of(model, images):
 
 
 def test_last_map_of_a_network_by_hand(vanilla, images):
-    features = reference.branch(vanilla, "net", images.astype("float64"))
-    kernel, _ = reference.weights_of(vanilla, "net_dense")
-    gradients = reference.pooled_gradient(kernel, CLASSES, features.shape)
+    features = grad_cam_reference.branch(
+        vanilla, "net", images.astype("float64")
+    )
+    kernel, _ = grad_cam_reference.weights_of(vanilla, "net_dense")
+    gradients = grad_cam_reference.pooled_gradient(
+        kernel, CLASSES, features.shape
+    )
     maps = grad_cam(vanilla, images, classes=CLASSES)
     assert maps.dtype == np.float32 and maps.shape == (5, 4, 4)
-    expected = reference.grad_cam(features, gradients)
+    expected = grad_cam_reference.grad_cam(features, gradients)
     assert expected.max() > 0.01
     np.testing.assert_allclose(maps, expected, rtol=1e-5, atol=1e-6)
 
@@ -78,18 +82,18 @@ def test_inner_map_against_finite_differences(ffl, images, head):
     def chosen(trunk):
         return ffl_logits(ffl, head, trunk)[np.arange(5), CLASSES]
 
-    gradients = reference.differences(chosen, trunk)
+    gradients = grad_cam_reference.differences(chosen, trunk)
     # Not a constant over the map, as those of the last map are.
     assert np.ptp(gradients, axis=(1, 2)).max() > 1e-3
     arguments = {"head": head, "classes": CLASSES, "layer": "trunk_conv"}
     np.testing.assert_allclose(
         grad_cam(ffl, images, **arguments),
-        reference.grad_cam(trunk, gradients),
+        grad_cam_reference.grad_cam(trunk, gradients),
         rtol=1e-4,
         atol=1e-5,
     )
     own = logits[np.arange(5), CLASSES]
-    expected = reference.grad_cam_plus_plus(trunk, gradients, own)
+    expected = grad_cam_reference.grad_cam_plus_plus(trunk, gradients, own)
     expected /= np.exp(own)[:, None, None]
     np.testing.assert_allclose(
         grad_cam_plus_plus(ffl, images, **arguments),

@@ -1,9 +1,8 @@
 """Grad-CAM of every head of every method, and of what does not fit."""
 
-import builders
 import numpy as np
 import pytest
-import reference
+from support import builders, grad_cam_reference
 
 from keras_ffl import InputError
 from keras_ffl.methods import MutualLearningModel
@@ -28,7 +27,9 @@ def maps_of(model, images):
     x = images.astype("float64")
     names = [layer.name for layer in model._flatten_layers()]
     if "trunk_conv" in names:
-        x = reference.convolve(x, *reference.weights_of(model, "trunk_conv"))
+        x = grad_cam_reference.convolve(
+            x, *grad_cam_reference.weights_of(model, "trunk_conv")
+        )
     nets = sorted(
         {name.removesuffix("_dense") for name in names if name[-6:] == "_dense"}
         - {"gate", "wise"}
@@ -36,8 +37,8 @@ def maps_of(model, images):
     nets = [net for net in nets if f"{net}_conv" in names]
     return x, [
         (
-            reference.branch(model, net, x),
-            reference.weights_of(model, f"{net}_dense")[0],
+            grad_cam_reference.branch(model, net, x),
+            grad_cam_reference.weights_of(model, f"{net}_dense")[0],
         )
         for net in nets
     ]
@@ -49,11 +50,11 @@ def expected_map(parts, factors):
     `factors`: of each part, a number or one for each image.
     """
     gradients = [
-        reference.pooled_gradient(kernel, CLASSES, features.shape)
+        grad_cam_reference.pooled_gradient(kernel, CLASSES, features.shape)
         * np.reshape(factor, (-1, 1, 1, 1))
         for (features, kernel), factor in zip(parts, factors, strict=True)
     ]
-    return reference.grad_cam(
+    return grad_cam_reference.grad_cam(
         np.concatenate([features for features, _ in parts], axis=-1),
         np.concatenate(gradients, axis=-1),
     )
@@ -88,7 +89,7 @@ def test_ensemble_is_the_mean_over_all_maps(models, images, name):
 def test_fused_and_average_of_dualnet(models, images):
     model = models["dualnet"]
     _, parts = maps_of(model, images)
-    kernel, _ = reference.weights_of(model, "fused_classifier")
+    kernel, _ = grad_cam_reference.weights_of(model, "fused_classifier")
     total = sum(features for features, _ in parts)
     assert_map(model, images, "fused", expected_map([(total, kernel)], [1]))
     weight = model.classifier_weight
@@ -107,8 +108,10 @@ def test_gated_teacher(models, images):
 def test_student_and_its_teacher(models, images):
     model = models["kd"]
     for head, net in (("student", "net"), ("teacher", "wise")):
-        features = reference.branch(model, net, images.astype("float64"))
-        kernel, _ = reference.weights_of(model, f"{net}_dense")
+        features = grad_cam_reference.branch(
+            model, net, images.astype("float64")
+        )
+        kernel, _ = grad_cam_reference.weights_of(model, f"{net}_dense")
         expected = expected_map([(features, kernel)], [1])
         assert_map(model, images, head, expected)
 

@@ -1,9 +1,9 @@
 """What heads make of images, and the groups of the paper's figures."""
 
-import builders
 import keras
 import numpy as np
 import pytest
+from support import builders
 
 from keras_ffl import InputError
 from keras_ffl.studies.pictures import grad_cam, grad_cam_plus_plus

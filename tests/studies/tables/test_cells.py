@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 
-from finished_cells import FFL, VANILLA, finish_ffl, small_table
+from support.finished_cells import FFL, VANILLA, finish_ffl, small_table
 
 from keras_ffl.config import Config
 from keras_ffl.fields import field

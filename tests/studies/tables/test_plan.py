@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from finished_cells import VANILLA, finish_ffl, small_table
+from support.finished_cells import VANILLA, finish_ffl, small_table
 
 from keras_ffl import data
 from keras_ffl.errors import InputError

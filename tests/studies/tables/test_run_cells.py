@@ -6,7 +6,7 @@ import os
 import textwrap
 
 import pytest
-from finished_cells import VANILLA
+from support.finished_cells import VANILLA
 
 from keras_ffl.errors import InputError
 from keras_ffl.studies.tables import run_cells

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from finished_cells import finish, finish_ffl, head, small_table
+from support.finished_cells import finish, finish_ffl, head, small_table
 
 from keras_ffl.errors import InputError
 from keras_ffl.studies.tables import Entry, PrintedError, Table, table_files

@@ -1,6 +1,6 @@
 """What a cell's process does, called directly."""
 
-from finished_cells import VANILLA
+from support.finished_cells import VANILLA
 
 from keras_ffl import training
 from keras_ffl.errors import InputError, Unfinished

@@ -1,7 +1,7 @@
 """From the arguments to the report, without training."""
 
 import pytest
-from finished_cells import finish_ffl, small_table
+from support.finished_cells import finish_ffl, small_table
 
 from keras_ffl.errors import InputError
 from keras_ffl.studies.tables import TABLES, reproduce, run_cells

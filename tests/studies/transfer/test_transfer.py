@@ -3,10 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from builders import METHODS, moved, subnetwork
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import optimize
 from sklearn.linear_model import LogisticRegression
+from support.builders import METHODS, moved, subnetwork
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from keras_ffl import InputError, VanillaModel, data

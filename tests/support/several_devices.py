@@ -1,6 +1,6 @@
 """Training on several devices of JAX, and several steps in one call.
 
-    KERAS_BACKEND=jax python tests/backend/devices.py FOLDER
+    KERAS_BACKEND=jax python -m support.several_devices FOLDER
 
 trains the same model in every way of `WAYS` and writes what came out to
 `FOLDER/WAY.npz`.
@@ -11,7 +11,6 @@ import sys
 
 import keras
 import numpy as np
-import steps
 from keras import ops
 
 from keras_ffl.backend import make_devices, split_cpu
@@ -22,6 +21,7 @@ from keras_ffl.data import (
     evaluation_batches,
     training_batches,
 )
+from support import builders, method_steps
 
 # Method, number of devices, steps in one call, and dtype policy.
 WAYS = {
@@ -35,7 +35,7 @@ WAYS = {
     "turns_several_steps": ("dualnet", 1, 2, "float32"),
 }
 INFO = DatasetInfo(
-    "toy", 3, steps.builders.IMAGE, "abc", (100.0,) * 2, (60.0,) * 2, True
+    "toy", 3, builders.IMAGE, "abc", (100.0,) * 2, (60.0,) * 2, True
 )
 
 
@@ -47,12 +47,12 @@ def data(n):
 
 def train(method, weights, steps_per_call):
     """Two epochs of 3 batches, the last of which 8 devices can't share."""
-    model = steps.model_of(method)
+    model = method_steps.model_of(method)
     if weights:
-        steps.give_weights(model, weights)
+        method_steps.give_weights(model, weights)
     else:
-        steps.builders.moved(model)
-        weights.update(steps.initial_weights(model))
+        builders.moved(model)
+        weights.update(method_steps.initial_weights(model))
     batches = training_batches(
         *data(20),
         INFO,

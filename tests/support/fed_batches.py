@@ -1,6 +1,6 @@
 """What a step is given of the same batches on each backend.
 
-    KERAS_BACKEND=jax python tests/backend/feeds.py FILE [PHOTOS]
+    KERAS_BACKEND=jax python -m support.fed_batches FILE [PHOTOS]
 
 writes it to FILE.npz for all `SCENARIOS`, or of photos in a folder.
 """

@@ -1,6 +1,6 @@
 """Steps of every method from given weights, to be run on either backend.
 
-    KERAS_BACKEND=jax python tests/backend/steps.py FOLDER METHOD ...
+    KERAS_BACKEND=jax python -m support.method_steps FOLDER METHOD ...
 
 reads `FOLDER/METHOD.npz`, the initial weights, and writes what `take_steps`
 returns to `FOLDER/METHOD_jax.npz` and the model to `FOLDER/METHOD_jax.keras`.
@@ -13,10 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "methods"))
-import builders  # noqa: E402
-
-from keras_ffl.optimizers import SGD  # noqa: E402
+from keras_ffl.optimizers import SGD
+from support import builders
 
 BATCH, STEPS = 4, 3
 

@@ -1,6 +1,6 @@
 """A user's metrics, and what every head of a method reports of them.
 
-    KERAS_BACKEND=jax python tests/methods/user_metrics.py METHOD ...
+    KERAS_BACKEND=jax python -m support.user_metrics METHOD ...
 
 prints what `reported` returns for every method, as JSON.
 """
@@ -8,9 +8,10 @@ prints what `reported` returns for every method, as JSON.
 import json
 import sys
 
-import builders
 import keras
 from keras import ops
+
+from support import builders
 
 
 class TopK(keras.metrics.Metric):

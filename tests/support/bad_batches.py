@@ -1,6 +1,6 @@
 """Batches that no method can train on, and all ways to give them to a model.
 
-    KERAS_BACKEND=jax python tests/methods/bad_batches.py quick METHOD ...
+    KERAS_BACKEND=jax python -m support.bad_batches quick METHOD ...
 
 prints what every method says of some of them, as JSON. TensorFlow is needed for
 `tf.data` only.
@@ -9,9 +9,10 @@ prints what every method says of some of them, as JSON. TensorFlow is needed for
 import json
 import sys
 
-import builders
 import keras
 import numpy as np
+
+from support import builders
 
 try:
     import tensorflow as tf

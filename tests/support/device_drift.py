@@ -1,6 +1,6 @@
 """How far 8 devices drift from one within an epoch of the quickstart.
 
-    KERAS_BACKEND=jax python tests/backend/drift.py
+    KERAS_BACKEND=jax python -m support.device_drift
 
 trains the epoch in float32 and in float64, on one device and on 8 simulated
 ones, and prints a line of JSON for each dtype: the largest difference of a

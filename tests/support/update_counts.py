@@ -1,6 +1,6 @@
 """What optimizers count, and frozen networks, to be run on either backend.
 
-    KERAS_BACKEND=jax python tests/backend/counts.py FOLDER CASE ...
+    KERAS_BACKEND=jax python -m support.update_counts FOLDER CASE ...
 
 writes what a case of `CASES` found to `FOLDER/CASE.npz`.
 """
@@ -12,12 +12,10 @@ import keras
 import numpy as np
 from keras import ops
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "methods"))
-import builders  # noqa: E402
-
-from keras_ffl.errors import InputError  # noqa: E402
-from keras_ffl.methods import MutualLearningModel  # noqa: E402
-from keras_ffl.optimizers import SGD  # noqa: E402
+from keras_ffl.errors import InputError
+from keras_ffl.methods import MutualLearningModel
+from keras_ffl.optimizers import SGD
+from support import builders
 
 METHODS = ("ffl", "one", "dml", "dml_simultaneous", "dualnet", "kd")
 BATCH, BATCHES, EPOCHS = 4, 3, 2

@@ -1,13 +1,12 @@
 """Trains tiny models on several devices or workers; run in own processes.
 
-python replicas.py STRATEGY DEVICES OUTPUT CASE ...
+python -m support.replica_training STRATEGY DEVICES OUTPUT CASE ...
 
 writes weights and logs of the cases (keys of `CASES`) to OUTPUT. Workers find
 each other by TF_CONFIG.
 """
 
 import os
-import pathlib
 import sys
 
 os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")
@@ -16,16 +15,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "methods"))
-
-import builders
-
 from keras_ffl import data
 from keras_ffl.backend import make_devices, split_cpu
 from keras_ffl.backend.tensorflow.replicas import agreed_if_finite
 from keras_ffl.layers.batch_normalization import synchronized_batch_norm
 from keras_ffl.methods import DualNetModel, MutualLearningModel, OneModel
 from keras_ffl.optimizers import SGD
+from support import builders
 
 # The last batch has four images: less than a replica's share of the others.
 IMAGES, BATCH, EVALUATED = 28, 12, 10
