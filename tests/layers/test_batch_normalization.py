@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from support.layer_contract import check_layer
 
 from keras_ffl.errors import InputError
 from keras_ffl.layers import BatchNormalization
@@ -257,22 +258,19 @@ def test_defaults():
     assert (layer.momentum, layer.epsilon, layer.axis) == (0.9, 1e-5, -1)
 
 
-def test_save_and_load(tmp_path):
-    inputs = keras.Input((3, 5, 6))
-    layer = BatchNormalization(momentum=0.7, epsilon=1e-3, name="bn")
-    model = keras.Model(inputs, layer(inputs))
-    x = images()
-    model(x, training=True)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    restored = loaded.get_layer("bn")
-    assert type(restored) is BatchNormalization
-    assert restored.get_config() == layer.get_config()
-    assert (restored.momentum, restored.epsilon) == (0.7, 1e-3)
-    for training in (False, True):
-        np.testing.assert_array_equal(
-            loaded(x, training=training), model(x, training=training)
-        )
+@pytest.mark.parametrize("shape", [(3, 5, 6), (7, 6), (6,)])
+def test_contract(shape, tmp_path):
+    check_layer(
+        BatchNormalization,
+        tmp_path,
+        shape,
+        shape,
+        trainable=2,
+        non_trainable=2,
+        momentum=0.7,
+        epsilon=1e-3,
+        synchronized=True,
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from support.layer_contract import check_layer
 
 from keras_ffl.errors import InputError
 from keras_ffl.layers import FeatureAverage, FeatureSum
@@ -25,17 +26,8 @@ def test_against_numpy(count, kind, expected):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_output_shape(kind):
-    maps = [keras.KerasTensor((None, 8, 4, 3))] * 2
-    assert kind()(maps).shape == (None, 8, 4, 3)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_serialization(kind):
-    layer = kind(name="mean_map")
-    restored = keras.layers.deserialize(keras.layers.serialize(layer))
-    assert type(restored) is kind
-    assert restored.name == "mean_map"
+def test_contract(kind, tmp_path):
+    check_layer(kind, tmp_path, [(8, 4, 3)] * 2, (8, 4, 3))
 
 
 @pytest.mark.parametrize(

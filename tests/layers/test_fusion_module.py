@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from support.layer_contract import check_layer
 
 from keras_ffl.errors import InputError
 from keras_ffl.layers import BatchNormalization, FusionModule
@@ -194,8 +195,6 @@ def test_filters_from_the_maps(filters, channels):
     np.testing.assert_allclose(outputs, expected, rtol=1e-10, atol=1e-12)
     assert outputs.shape == (3, 5, 5, channels)
     assert module.compute_output_shape([x.shape for x in maps]) == outputs.shape
-    restored = FusionModule.from_config(module.get_config())
-    assert restored.filters == filters
 
 
 def test_float32_on_the_fused_kernel():
@@ -267,39 +266,21 @@ def test_unknown_but_equal_sizes():
     )
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision(policy):
-    module = FusionModule(dtype=policy)
-    maps = maps_of((8, 8, 3), (4, 4, 2), dtype="float32")
-    outputs = module(maps, training=True)
-    dtype = keras.backend.standardize_dtype(outputs.dtype)
-    assert dtype == policy.removeprefix("mixed_")
-    assert {weight.dtype for weight in module.weights} == {"float32"}
-    expected = reference(module, maps, [((2, 2), True), None], True)
-    np.testing.assert_allclose(ops.cast(outputs, "float32"), expected, atol=0.1)
-
-
-def test_serialization():
-    module = FusionModule(filters=5, kernel_size=1, name="fuse")
-    restored = keras.layers.deserialize(keras.layers.serialize(module))
-    assert type(restored) is FusionModule
-    assert restored.get_config() == module.get_config()
-    assert restored.get_config()["filters"] == 5
-    assert restored.get_config()["kernel_size"] == 1
-
-
-@pytest.mark.parametrize("filters", [None, "sum"])
-def test_save_and_load(filters, tmp_path):
-    inputs = [keras.Input((8, 8, 3)), keras.Input((4, 4, 2))]
-    model = keras.Model(inputs, FusionModule(filters)(inputs))
-    maps = maps_of((8, 8, 3), (4, 4, 2), dtype="float32")
-    model(maps, training=True)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    for training in (False, True):
-        np.testing.assert_array_equal(
-            loaded(maps, training=training), model(maps, training=training)
-        )
+@pytest.mark.parametrize(
+    ("filters", "kernel_size", "channels"),
+    [(None, 3, 2), ("sum", 3, 5), (5, 1, 5)],
+)
+def test_contract(filters, kernel_size, channels, tmp_path):
+    check_layer(
+        FusionModule,
+        tmp_path,
+        [(8, 8, 3), (4, 4, 2)],
+        (4, 4, channels),
+        trainable=9,
+        non_trainable=6,
+        filters=filters,
+        kernel_size=kernel_size,
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from support.layer_contract import check_layer
 
 from keras_ffl.errors import InputError
 from keras_ffl.layers import Gate
@@ -86,39 +87,29 @@ def test_initial_weights():
     assert len(layer.non_trainable_weights) == 2
 
 
+def test_contract(tmp_path):
+    check_layer(
+        Gate,
+        tmp_path,
+        (3, 2, 5),
+        (3,),
+        trainable=4,
+        non_trainable=2,
+        least_float32=True,
+        branches=3,
+    )
+
+
 @pytest.mark.parametrize(
-    ("policy", "dtype"),
-    [
-        ("mixed_float16", "float32"),
-        ("mixed_bfloat16", "float32"),
-        ("float64", "float64"),
-    ],
+    ("policy", "exact"),
+    [("mixed_float16", 1e-6), ("mixed_bfloat16", 1e-6), ("float64", 1e-15)],
 )
 @pytest.mark.parametrize("training", [True, False])
-def test_precision(policy, dtype, training):
-    layer = built(dtype=policy)
-    weights = layer(maps(), training=training)
-    spec = layer.compute_output_spec(keras.KerasTensor((None, 3, 2, 5)))
-    assert weights.dtype == spec.dtype == dtype
-    assert spec.shape == (None, 3)
-    exact = 1e-6 if dtype == "float32" else 1e-15
+def test_weights_sum_to_one(policy, exact, training):
+    weights = built(dtype=policy)(maps(), training=training)
     np.testing.assert_allclose(
         np.asarray(weights).sum(axis=-1), 1, rtol=0, atol=exact
     )
-    # Half precision computes the same within its own.
-    expected = built()(maps(), training=training)
-    np.testing.assert_allclose(weights, expected, atol=0.05)
-
-
-def test_save_and_load(tmp_path):
-    image = keras.Input((3, 2, 5))
-    model = keras.Model(image, built(name="my_gate")(image))
-    model.save(tmp_path / "gate.keras")
-    loaded = keras.saving.load_model(tmp_path / "gate.keras")
-    layer = loaded.get_layer("my_gate")
-    assert type(layer) is Gate
-    assert layer.branches == 3
-    np.testing.assert_array_equal(loaded(maps()), model(maps()))
 
 
 @pytest.mark.parametrize("branches", [1, 0, -2, True, 2.0, "2", None])
