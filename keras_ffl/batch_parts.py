@@ -1,4 +1,4 @@
-"""What a batch is made of: images, labels and, if wanted, weights."""
+"""The parts of a batch: images, labels and optional weights."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from keras_ffl.labels import (
 
 
 def unpacked(batch, num_classes, heads):
-    """The parts of a batch; their types, ranks and widths are checked.
+    """Unpacks a batch and checks the types, ranks and widths of its parts.
 
     Args:
         batch: `(images, labels)` or `(images, labels, sample_weight)`, a tuple
@@ -22,11 +22,11 @@ def unpacked(batch, num_classes, heads):
         heads: Names of the heads.
 
     Returns:
-        Tuple of images, labels and weights (None where there are none).
+        Tuple of images, labels and weights (None if there are none).
 
     Raises:
-        InputError: The batch is another structure, or labels or weights are
-            of another type, rank or width.
+        InputError: The batch has another structure, or labels or weights have
+            another type, rank or width.
     """
     x, y, sample_weight = parts_of(batch)
     y = _one_tensor(y, heads, "y")
@@ -43,17 +43,17 @@ def unpacked(batch, num_classes, heads):
 
 
 def parts_of(batch, argument="a batch"):
-    """Images, labels and weights, whatever they are.
+    """Splits a batch into images, labels and weights, without other checks.
 
     Args:
         batch: `(images, labels)` or `(images, labels, sample_weight)`.
-        argument: What the batch is, for the message.
+        argument: Name of the batch for the message.
 
     Returns:
-        Tuple of the three; the weights are None where there are none.
+        Tuple of the three; the weights are None if there are none.
 
     Raises:
-        InputError: The batch is another structure, or has no labels.
+        InputError: The batch has another structure or no labels.
     """
     parts = tuple(batch) if isinstance(batch, (list, tuple)) else ()
     if len(parts) not in (2, 3) or parts[1] is None:
@@ -65,22 +65,22 @@ def parts_of(batch, argument="a batch"):
 
 
 def checked_arrays(y, sample_weight, num_classes, heads, argument="y"):
-    """The labels and weights of arrays, their values checked.
+    """Checks labels and weights in arrays, including their values.
 
     Args:
         y: Labels: an array, a list of numbers, or the very same array for
             each head, in a dict or list.
-        sample_weight: Weights (n,) or (n, 1) likewise, or None. They must be
-            finite. Negative ones are taken, as Keras takes them.
+        sample_weight: Weights (n,) or (n, 1) in the same forms, or None. They
+            must be finite; negative ones are accepted, as in Keras.
         num_classes: Int, number of classes.
         heads: Names of the heads.
-        argument: Name of the argument that brought the labels.
+        argument: Name of the argument that held the labels.
 
     Returns:
         Tuple of labels and weights, each one array (or None).
 
     Raises:
-        InputError: They are something else, or a value is wrong.
+        InputError: They have another form, or a value is invalid.
     """
     y = _one_tensor(_of_numbers(y), heads, argument)
     check_labels(y, num_classes, argument)
@@ -99,7 +99,7 @@ def checked_arrays(y, sample_weight, num_classes, heads, argument="y"):
 
 
 def described(value):
-    """What a structure of tensors is, in a few words."""
+    """A short description of a structure of tensors."""
     if isinstance(value, dict):
         parts = [f"{key!r}: {described(part)}" for key, part in value.items()]
         return "{" + ", ".join(parts) + "}"
@@ -114,9 +114,9 @@ def described(value):
 
 
 def _is_dense(value):
-    """Whether it is an array, a tensor or a specification of one."""
-    # Of TensorFlow's sparse and ragged tensors the class says it, of a
-    # keras.KerasTensor an attribute.
+    """Whether `value` is an array, a tensor or a specification of one."""
+    # TensorFlow's sparse and ragged tensors are recognised by their class, a
+    # keras.KerasTensor by an attribute.
     return (
         hasattr(value, "shape")
         and hasattr(value, "dtype")
@@ -127,7 +127,7 @@ def _is_dense(value):
 
 
 def _one_tensor(values, heads, argument):
-    """The one tensor that labels or weights are, of all heads alike."""
+    """The single tensor of labels or weights that all heads share."""
     parts = [values]
     if isinstance(values, dict) and set(values) <= set(heads):
         parts = list(values.values())
@@ -143,7 +143,7 @@ def _one_tensor(values, heads, argument):
 
 
 def _of_numbers(values):
-    """A list of numbers, or anything like an array, as an array."""
+    """Converts a list of numbers, or anything array-like, to an array."""
     numbers = isinstance(values, (list, tuple)) and not any(
         isinstance(part, dict) or hasattr(part, "shape") and len(part.shape)
         for part in values
@@ -159,7 +159,7 @@ def _of_numbers(values):
 
 
 def _check_weights_kind(sample_weight, count):
-    """An InputError unless there is a number for each sample."""
+    """Raises `InputError` unless there is a number for each sample."""
     dtype, shape = dtype_name(sample_weight.dtype), known_shape(sample_weight)
     if not dtype.startswith(("int", "uint", "float", "bfloat", "bool")):
         raise InputError(
@@ -178,6 +178,6 @@ def _check_weights_kind(sample_weight, count):
 
 
 def _rows(tensor):
-    """Number of rows, None where it is not known."""
+    """Number of rows, None if unknown."""
     shape = known_shape(tensor) if hasattr(tensor, "shape") else None
     return shape[0] if shape else None

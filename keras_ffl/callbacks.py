@@ -19,8 +19,8 @@ class StopOnDivergence(keras.callbacks.Callback):
 
     Args:
         steps_per_epoch: Int, steps of a full epoch, for the message.
-        numbers: Sequence of ints, the step of the epoch that each step of
-            Keras' begins with; None where they are the same.
+        numbers: Sequence of int, the epoch's step that each of Keras' steps
+            begins with; None if they are the same.
 
     Raises:
         TrainingDiverged: Names the epoch, the step, and any broken weight.
@@ -67,8 +67,8 @@ class WarmUp(keras.callbacks.Callback):
         schedule: Function from the epoch to its rate.
         epochs: Number > 0, length of the warm-up.
         steps_per_epoch: Int.
-        numbers: Sequence of ints, the step of the epoch that each step of
-            Keras' begins with; None where they are the same.
+        numbers: Sequence of int, the epoch's step that each of Keras' steps
+            begins with; None if they are the same.
 
     Reference:
         Goyal et al., 2017, https://arxiv.org/abs/1706.02677, section 2.2.
@@ -127,7 +127,7 @@ class EpochCounter(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         # A later start (`initial_epoch`, a restored backup) moves the count
-        # forward; a second `fit` goes on where the first one stopped.
+        # forward; a second `fit` continues where the first one stopped.
         done = int(self.model.epochs_trained.numpy())
         self.model.epochs_trained.assign(max(done, epoch))
 
@@ -136,17 +136,18 @@ class EpochCounter(keras.callbacks.Callback):
 
 
 def counting_epochs(callbacks, model):
-    """Callbacks of `fit` with an `EpochCounter` before them.
+    """Puts an `EpochCounter` before the callbacks of `fit`.
 
-    It is the first, so that what the others save counts the epoch as done.
+    It comes first, so that the others save models that count the epoch as
+    done.
 
     Args:
-        callbacks: What `fit` takes. A `keras.callbacks.CallbackList` gets the
-            counter, unless it has one.
+        callbacks: As in `fit`. A `keras.callbacks.CallbackList` gets the
+            counter unless it already has one.
         model: `keras_ffl.methods.TrainingMethod`.
 
     Returns:
-        What `fit` takes.
+        Callbacks for `fit`.
     """
     counter = EpochCounter()
     if not isinstance(callbacks, keras.callbacks.CallbackList):

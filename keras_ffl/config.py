@@ -1,4 +1,4 @@
-"""Configuration of a run: one frozen dataclass."""
+"""The configuration of a run: a frozen dataclass."""
 
 import dataclasses
 
@@ -10,69 +10,69 @@ from keras_ffl.methods.rows import Options
 
 @dataclasses.dataclass(frozen=True)
 class Config(Fields):
-    """Everything that decides the result of a run.
+    """Everything that determines the result of a run.
 
     Attributes:
-        preset: Name of the preset that the configuration started from, or
+        preset: Name of the preset that the configuration is based on, or
             None.
         method: Training method: "ffl", "vanilla", "ensemble", "dualnet",
             "one", "dml", "kd", or another key of `keras_ffl.methods.METHODS`.
-        options: The method's own options, the `options` of its row in that
-            table, or a dict of some of them; None for its defaults.
+        options: The method's options, of the class `options` in its row of
+            that table, or a dict of some of them; None for its defaults.
         dataset: Name of the data set, see `keras_ffl.data.load`.
-        data_dir: Folder of tensorflow-datasets, or None for its default; of
+        data_dir: Folder of tensorflow-datasets, or None for its default; for
             imagefolder the folder that holds train and val.
         image_size: Photos only: height and width of the prepared images.
-        verify_images: Photos only: "skip" to decode every file once when the
-            run starts and to leave out those that can't be decoded, "stop"
-            to end the run there, "no" to decode a file when it is needed,
-            which ends the run if it can't be.
-        holdout: Share of the training split in [0, 1) that is held out for
-            validation; with 0 the test split is shown while training. The
-            part is the same for every seed.
-        networks: Names of the networks, `keras_ffl.models.NETWORKS`. Methods
-            of several networks make `branches` of one name, or one network
-            of each of several names.
+        verify_images: Photos only: "skip" decodes every file once when the
+            run starts and leaves out those that can't be decoded, "stop" ends
+            the run instead, "no" decodes files when they are needed and ends
+            the run at one that can't be decoded.
+        holdout: Fraction of the training split in [0, 1) that is held out for
+            validation; 0 validates on the test split. The held-out images are
+            the same for every seed.
+        networks: Names of the networks, see `keras_ffl.models.NETWORKS`.
+            Methods with several networks make `branches` of one name, or one
+            network of each of several names.
         epochs: Number of epochs.
-        batch_size: Images in one training batch.
-        eval_batch_size: Images in one evaluation batch.
+        batch_size: Images per training batch.
+        eval_batch_size: Images per evaluation batch.
         learning_rate: Initial rate.
         lr_base_batch: Batch size that `learning_rate` is meant for: the rate
             is multiplied by `batch_size / lr_base_batch` (linear scaling).
-            None for the rate as it is.
-        warmup_epochs: Length of the warm-up, in which the rate grows from
-            step to step.
+            None doesn't scale it.
+        warmup_epochs: Length of the warm-up, in which the rate grows step by
+            step.
         lr_schedule: "steps" or "cosine".
-        lr_milestones: Epochs from which on the rate is multiplied by
-            `lr_factor` (for "steps").
+        lr_milestones: Epochs at which the rate is multiplied by `lr_factor`
+            (for "steps").
         lr_factor: Multiplier of the rate.
         momentum: Momentum in [0, 1].
         nesterov: Whether to use Nesterov's form.
         weight_decay: L2 decay of the networks.
-        global_clipnorm: Largest norm of the whole gradient, None for any.
-        gradient_accumulation_steps: Batches in one update, None for one.
+        global_clipnorm: Maximum norm of the whole gradient, None for no limit.
+        gradient_accumulation_steps: Batches per update, None for one.
         pad: Pixels of padding before the random crop, 0 for no crop.
         padding: "reflect" or "constant" (zeros).
-        flip: Whether to flip at random; None as the data set's recipe says.
-        cutout: Side of the square that is cut out in pixels, 0 for none.
+        flip: Whether to flip at random; None follows the data set's recipe.
+        cutout: Side in pixels of the square that is cut out, 0 for none.
         randaugment: Magnitude of RandAugment in 0..10, 0 for none.
         mixup: Alpha of MixUp, 0 for none.
         cutmix: Alpha of CutMix, 0 for none.
-        label_smoothing: Part of each training label that is spread over all
-            classes, 0 for none.
+        label_smoothing: Fraction of each training label that is spread over
+            all classes, 0 for none.
         dtype_policy: Keras dtype policy, e.g. "mixed_bfloat16".
-        synchronized_batch_norm: Whether batch norm takes the statistics of
-            the global batch where there are several replicas.
-        steps_per_execution: Training steps in one call of the compiled
-            function; it must divide the steps of an epoch.
+        synchronized_batch_norm: Whether batch norm uses the statistics of the
+            global batch with several replicas.
+        steps_per_execution: Training steps per call of the compiled function;
+            it must divide the steps of an epoch.
         seed: Seed of weights, order and augmentation.
-        deterministic: Whether operations must be deterministic, so that a
-            run repeats bit by bit.
-        keep_checkpoints: How many of the last checkpoints stay.
+        deterministic: Whether operations must be deterministic, so that runs
+            are bitwise reproducible.
+        keep_checkpoints: Number of the latest checkpoints to keep.
 
     Raises:
-        InputError: A value is of the wrong type or out of its range, the
-            method is unknown, or it does not have one of the `options`.
+        InputError: A value has the wrong type or is out of range, the method
+            is unknown, or it doesn't have one of the `options`.
     """
 
     preset: str | None = field(None)
@@ -139,18 +139,18 @@ class Config(Fields):
         return method_named(self.method)
 
     def check(self):
-        """Checks that the method can train by this configuration.
+        """Checks that the method can train with this configuration.
 
-        It looks at nothing else, so that a bad configuration is found before
-        any data is read.
+        It uses nothing else, so that a bad configuration is found before any
+        data is read.
 
         Raises:
-            InputError: It can't.
+            InputError: The method can't train with it.
         """
         self.options.check(self.method, self)
 
     def idle(self):
-        """The fields and options that nothing looks at, for the others' sake.
+        """The fields and options that other values make irrelevant.
 
         Returns:
             Dict from name to the reason, a clause such as "where
@@ -163,21 +163,21 @@ class Config(Fields):
         return reasons
 
     def changed(self, **values):
-        """A copy with other values.
+        """Returns a copy with changed values.
 
-        Another method takes over the options that both have with the same
-        default; of the others it has its own defaults.
+        A new method keeps the options that both methods have with the same
+        default, and uses its own defaults for all others.
 
         Args:
-            **values: Fields of this class, but for `options`, and options of
+            **values: Fields of this class, except `options`, and options of
                 the method.
 
         Returns:
             `Config`.
 
         Raises:
-            InputError: As of the class, a name is unknown (the message lists
-                the known ones), or a value has no meaning beside the others.
+            InputError: As in the class, a name is unknown (the message lists
+                the known ones), or a value is irrelevant given the others.
         """
         fields, options = split(values)
         kept = vars(self.options)
@@ -202,7 +202,7 @@ class Config(Fields):
     # ----- text ----------------------------------------------------------
 
     def to_dict(self):
-        """The configuration as a flat dict that JSON can hold."""
+        """The configuration as a flat, JSON-compatible dict."""
         values = {name: getattr(self, name) for name in self.names()}
         return {
             key: list(value) if isinstance(value, tuple) else value
@@ -211,7 +211,7 @@ class Config(Fields):
 
     @classmethod
     def from_dict(cls, values):
-        """The configuration of a dict; the reverse of `to_dict`.
+        """Makes a configuration from a dict; the inverse of `to_dict`.
 
         Raises:
             InputError: A key is unknown or a value has the wrong type.
@@ -221,7 +221,7 @@ class Config(Fields):
 
     @staticmethod
     def read(assignments):
-        """Values from text, as `--set` gives them.
+        """Reads values from text, in the form of `--set`.
 
         Args:
             assignments: List of `"key=value"`; tuples are comma-separated,
@@ -247,14 +247,14 @@ class Config(Fields):
 
 
 def _home(name, method=None):
-    """The class that has a field: `Config`, or the options of a method.
+    """The class with a field: `Config` or the options of a method.
 
     Args:
         name: Name of the field.
-        method: The method whose options come first, if there is one.
+        method: Name of the method whose options take precedence, or None.
 
     Raises:
-        InputError: No class has it.
+        InputError: No class has the field.
     """
     rows = sorted(METHODS.items(), key=lambda item: item[0] != method)
     homes = [Config, *(row.options for _, row in rows)]
@@ -286,15 +286,15 @@ def split(values):
 
 
 def shared(options, before, after):
-    """The options that a method takes over from another one.
+    """The options that a method inherits from another one.
 
     Args:
         options: Dict from option to value.
-        before: Row of the method that they are of.
-        after: Row of the method that takes them over.
+        before: Row of the method that they belong to.
+        after: Row of the method that inherits them.
 
     Returns:
-        Dict of those that both methods have with the same default.
+        Dict of the options that both methods have with the same default.
     """
     return {
         name: value

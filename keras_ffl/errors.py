@@ -1,18 +1,18 @@
-"""Errors that a user can do something about.
+"""Errors that users can act on.
 
-Scripts print them as one line and exit with a non-zero status; anything else
-that is raised is a defect and keeps its traceback.
+Scripts print them as one line and exit with a non-zero status. Any other
+exception is a defect and keeps its traceback.
 """
 
 import re
 
 
 class FFLError(Exception):
-    """Base of all errors that are meant for the user."""
+    """Base of all errors meant for users."""
 
 
 class InputError(FFLError, ValueError):
-    """Bad input: an argument, a file or a folder that a user can correct.
+    """Bad input: an argument, file or folder that the user can correct.
 
     The message is one line that names the argument or file, what was
     expected and what came.
@@ -20,26 +20,26 @@ class InputError(FFLError, ValueError):
 
 
 class TrainingDiverged(FFLError, RuntimeError):
-    """The loss is no finite number any more; the message says where."""
+    """The loss is no longer finite; the message says where."""
 
 
 class WorkerLost(FFLError, RuntimeError):
-    """Another worker process of the training is gone."""
+    """Another worker process has ended or can't be reached."""
 
 
 class Unfinished(FFLError, RuntimeError):
-    """A run stopped before its end and can go on; nothing is wrong."""
+    """A run stopped early without an error and can be resumed."""
 
 
 def printable(name):
     """The name of a file or folder as text that can be printed and saved.
 
     Args:
-        name: Str or path. Where bytes of it are no UTF-8, Python has put
-            surrogates, which neither TensorFlow nor a UTF-8 file takes.
+        name: Str or path. Python represents bytes that aren't UTF-8 as
+            surrogates, which neither TensorFlow nor UTF-8 files accept.
 
     Returns:
-        Str, such bytes written as `\\xe9`.
+        Str with such bytes written as `\\xe9`.
     """
     return re.sub(
         "[\udc80-\udcff]",

@@ -1,4 +1,4 @@
-"""Frozen dataclasses whose fields check their values and are read from text."""
+"""Frozen dataclasses with checked fields that can be parsed from text."""
 
 import dataclasses
 import functools
@@ -12,15 +12,14 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def field(default, least=None, most=_MOST, choices=None, path=False):
-    """A field of a subclass of `Fields`.
+    """Makes a field of a subclass of `Fields`.
 
     Args:
         default: Its default.
-        least: The least number that is allowed, or None where the values are
-            not numbers.
-        most: The largest number.
-        choices: Sequence of the texts that are allowed, or None for any.
-        path: Whether it is a path, which must not be empty.
+        least: The smallest allowed number, or None if values aren't numbers.
+        most: The largest allowed number.
+        choices: Sequence of the allowed strings, or None for any.
+        path: Bool, whether it is a path, which must not be empty.
     """
     limits = {"least": least, "most": most, "choices": choices, "path": path}
     return dataclasses.field(default=default, metadata=limits)
@@ -29,10 +28,11 @@ def field(default, least=None, most=_MOST, choices=None, path=False):
 class Fields:
     """Base of frozen dataclasses of `field`s.
 
-    Types are bool, int, float, str, tuples of those, and any of them or None.
+    Types are bool, int, float, str, tuples of these, and their optional
+    variants.
 
     Raises:
-        InputError: A value is of the wrong type or out of its range.
+        InputError: A value has the wrong type or is out of range.
     """
 
     def __post_init__(self):
@@ -43,7 +43,7 @@ class Fields:
 
     @classmethod
     def names(cls):
-        """Names of the fields that have values of their own, a list."""
+        """Names of the fields made by `field`, a list."""
         return [each.name for each in dataclasses.fields(cls) if each.metadata]
 
     @classmethod
@@ -53,14 +53,14 @@ class Fields:
 
     @classmethod
     def parse(cls, name, text):
-        """The value of a field from text.
+        """Parses the value of a field from text.
 
         Args:
             name: Name of the field.
             text: Str; tuples are comma-separated, None is written `none`.
 
         Raises:
-            InputError: The text is of the wrong type.
+            InputError: The text doesn't have the field's type.
         """
         kind, is_tuple, optional = _kinds(cls, name)
         if optional and text.lower() == "none":
@@ -85,7 +85,7 @@ def _hints(cls):
 
 
 def _kinds(cls, name):
-    """The type of a field: (type, whether a tuple of it, whether or None)."""
+    """The type of a field: (type, whether a tuple, whether optional)."""
     annotation = _hints(cls)[name]
     optional = type(None) in typing.get_args(annotation)
     if optional:
@@ -135,10 +135,10 @@ def _checked(cls, each, value):
 
 
 def shown(value):
-    """A value for a message, cut off where it is long."""
+    """A value for a message, truncated if it is long."""
     try:
         text = repr(value)
     except ValueError:
-        # Python has a limit for the digits of a number.
+        # Python limits the digits of a number.
         return "a number of thousands of digits"
     return text if len(text) <= 100 else f"{text[:100]}..."

@@ -16,8 +16,8 @@ def check_labels(y, num_classes, argument="y"):
         argument: Name of the argument for the message.
 
     Raises:
-        InputError: A label is outside the classes, a row is no distribution,
-            or the shape or dtype is another one.
+        InputError: A label is outside the classes, a row isn't a distribution,
+            or the shape or dtype is wrong.
     """
     try:
         y = np.asarray(y)
@@ -51,7 +51,7 @@ def check_labels(y, num_classes, argument="y"):
 
 
 def check_kind(y, num_classes, argument="y"):
-    """Checks the type, rank and width of labels, whatever their values.
+    """Checks the type, rank and width of labels, but not their values.
 
     Args:
         y: Array, tensor or its specification, such as `keras.KerasTensor`.
@@ -68,7 +68,7 @@ def check_kind(y, num_classes, argument="y"):
         )
     shape = known_shape(y)
     if shape is None:
-        # TensorFlow also traces a step without it after calls with several.
+        # After calls with several ranks TensorFlow traces steps without one.
         raise InputError(
             f"`{argument}` must have a known rank, the same in all calls "
             "until compile() is called again, got an unknown one"
@@ -84,7 +84,7 @@ def check_kind(y, num_classes, argument="y"):
 
 
 def known_shape(tensor):
-    """The shape of a tensor as a tuple, None where its rank is unknown."""
+    """The shape of a tensor as a tuple, None if its rank is unknown."""
     try:
         return tuple(tensor.shape)
     except ValueError:
@@ -93,7 +93,7 @@ def known_shape(tensor):
 
 
 def dtype_name(dtype):
-    """The name of a dtype of NumPy or any backend, a string."""
+    """The name of a dtype of NumPy or any backend, a str."""
     try:
         return keras.backend.standardize_dtype(dtype)
     except ValueError:
@@ -101,7 +101,7 @@ def dtype_name(dtype):
 
 
 def tolerance(dtype):
-    """How far from 1 the sum of a row of soft labels may be, a float."""
+    """How much the sum of a soft label may differ from 1, a float."""
     return 1e-2 if dtype_name(dtype) in ("float16", "bfloat16") else 1e-3
 
 

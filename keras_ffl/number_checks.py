@@ -1,4 +1,4 @@
-"""Checks of single numbers that a user gives."""
+"""Checks of single numbers from the user."""
 
 import numbers
 

@@ -1,4 +1,4 @@
-"""Packages that only a part of this one needs, imported when they are used."""
+"""Packages that only parts of this one need, imported on first use."""
 
 import importlib
 import os
@@ -8,15 +8,15 @@ from keras_ffl.errors import InputError
 
 
 class OptionalPackage:
-    """Stands for a package until it is used for the first time.
+    """Stands in for a package until its first use.
 
     Args:
         name: Str, the package's name.
         purpose: Str, what needs it, for the message.
-        extra: Str, the extra of keras_ffl that brings it, or None.
+        extra: Str, the extra of keras_ffl that installs it, or None.
 
     Raises:
-        InputError: On first use, where the package is not installed.
+        InputError: On first use, if the package is not installed.
     """
 
     def __init__(self, name, purpose, extra=None):
@@ -40,20 +40,20 @@ class OptionalPackage:
 
 
 def require(*packages):
-    """Checks that packages are installed before long work that needs them.
+    """Checks that packages are installed, before long work that needs them.
 
     Args:
         *packages: `OptionalPackage` objects.
 
     Raises:
-        InputError: One of them is not installed.
+        InputError: A package is not installed.
     """
     for package in packages:
         package._load()
 
 
 def import_modules(names):
-    """Imports modules by name, such as one with a method of the user's own.
+    """Imports modules by name, for example one with the user's own method.
 
     They may also be in the current folder.
 
@@ -61,10 +61,10 @@ def import_modules(names):
         names: List of str.
 
     Raises:
-        InputError: One of them can't be imported.
+        InputError: A module can't be imported.
     """
     if names and os.getcwd() not in sys.path:
-        # Last, so that a file there hides no package.
+        # Last, so that files there can't hide packages.
         sys.path.append(os.getcwd())
     for name in names:
         try:

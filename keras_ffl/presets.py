@@ -1,7 +1,6 @@
-"""Recipes: the paper's, and small ones that a laptop finishes.
+"""Recipes: the paper's, and small ones for a laptop.
 
-Every preset's docstring states its command, its cost and the error it should
-reach.
+Every preset's docstring states its command, its cost and the error to expect.
 """
 
 from keras_ffl.config import Config, method_named, shared, split
@@ -42,7 +41,7 @@ def cifar_small():
     """FFL of two ResNet-8 on CIFAR-100 in 20 epochs.
 
     Command: `python scripts/train.py --preset cifar_small --workdir W`.
-    Cost: about 35 minutes of one CPU core of 2.5 GHz.
+    Cost: about 35 minutes on one CPU core at 2.5 GHz.
     Error: fused classifier about 46 % (docs/results.md).
     """
     return dict(
@@ -59,7 +58,7 @@ def cifar_small_vanilla():
 
     Command: `python scripts/train.py --preset cifar_small_vanilla
     --workdir W`.
-    Cost: about 27 minutes of one CPU core of 2.5 GHz.
+    Cost: about 27 minutes on one CPU core at 2.5 GHz.
     Error: about 47.5 % (docs/results.md).
     """
     return cifar_small() | dict(method="vanilla")
@@ -71,8 +70,8 @@ def cifar_ffl():
     Command: `python scripts/train.py --preset cifar_ffl --workdir W`, with
     `--set networks=resnet56`, `--set networks=resnet32,wrn_16_2` or
     `--set branches=3` and `--dataset cifar10` for the paper's other rows.
-    Cost: 4.2e15 multiply-adds for two ResNet-32 (derived: 92.3 M a forward
-    pass, three times that for a step); made for an accelerator.
+    Cost: 4.2e15 multiply-adds for two ResNet-32 (derived: 92.3 M per forward
+    pass, three times that per step); intended for an accelerator.
     Error: the paper's fused classifier of two ResNet-32 on CIFAR-100 has
     25.45 ± 0.28 % over 3 runs (Table VI).
     """
@@ -83,7 +82,7 @@ def cifar_ffl_307():
     """The paper's recipe on CIFAR against DualNet: 307 epochs (Table I, II).
 
     Command: `python scripts/train.py --preset cifar_ffl_307 --workdir W`.
-    Cost: as of `cifar_ffl`.
+    Cost: about that of `cifar_ffl`.
     Error: the paper's fused classifier of two ResNet-32 on CIFAR-100 has
     25.56 ± 0.32 %, its sub-networks 27.06 ± 0.34 %, over 10 runs.
     """
@@ -97,7 +96,7 @@ def cifar_vanilla():
     """One network alone by the recipe of `cifar_ffl`.
 
     Command: `python scripts/train.py --preset cifar_vanilla --workdir W`.
-    Cost: 3.1e15 multiply-adds for a ResNet-32 (derived: 69.1 M a forward
+    Cost: 3.1e15 multiply-adds for a ResNet-32 (derived: 69.1 M per forward
     pass).
     Error: the paper's text implies 30.96 % for ResNet-32 on CIFAR-100.
     """
@@ -108,7 +107,7 @@ def cifar_ensemble():
     """Two independent networks by the recipe of `cifar_ffl` (Table VI).
 
     Command: `python scripts/train.py --preset cifar_ensemble --workdir W`.
-    Cost: 6.2e15 multiply-adds for two ResNet-32 (derived: 138.3 M a forward
+    Cost: 6.2e15 multiply-adds for two ResNet-32 (derived: 138.3 M per forward
     pass).
     Error: the paper's two ResNet-32 on CIFAR-100 have 26.30 ± 0.35 %.
     """
@@ -119,8 +118,8 @@ def cifar_dualnet():
     """DualNet by the 307-epoch recipe (Table I).
 
     Command: `python scripts/train.py --preset cifar_dualnet --workdir W`.
-    Cost: 3.9e15 multiply-adds for two ResNet-32 (derived: 138.3 M a forward
-    pass; of 256 epochs one network's backward pass, then none).
+    Cost: 3.9e15 multiply-adds for two ResNet-32 (derived: 138.3 M per forward
+    pass; one network's backward pass in the first 256 epochs, then none).
     Error: the paper's two ResNet-32 on CIFAR-100 have 27.49 ± 0.31 %, each
     alone 34.91 ± 1.23 %.
     """
@@ -131,8 +130,8 @@ def cifar_one():
     """ONE with three branches by the 300-epoch recipe (Table III).
 
     Command: `python scripts/train.py --preset cifar_one --workdir W`.
-    Cost: 5.1e15 multiply-adds for ResNet-32 (derived: 114.2 M a forward
-    pass); made for an accelerator.
+    Cost: 5.1e15 multiply-adds for ResNet-32 (derived: 114.2 M per forward
+    pass); intended for an accelerator.
     Error: the paper's ResNet-32 on CIFAR-100 have 26.94 ± 0.21 % (branches)
     and 25.19 ± 0.20 % (gated ensemble).
     """
@@ -146,7 +145,7 @@ def cifar_dml():
 
     Command: `python scripts/train.py --preset cifar_dml --workdir W`.
     Cost: 9e15 multiply-adds (derived: 170 M for one forward pass of both; a
-    step has one more of the first network than usual training).
+    step has one more of the first network than ordinary training).
     Error: the paper's networks on CIFAR-100 have 28.31 ± 0.28 % and
     26.45 ± 0.30 %.
     """
@@ -162,7 +161,7 @@ def imagenet_resnet34_ffl():
     Command: `python scripts/train.py --preset imagenet_resnet34_ffl
     --workdir W`; `--dataset imagefolder --data_dir D` reads a folder instead
     of tensorflow-datasets. docs/scaling.md has the launch on several devices.
-    Cost: derived in docs/scaling.md; made for several accelerators.
+    Cost: derived in docs/scaling.md; intended for several accelerators.
     Error: the paper's fused classifier has 23.91 % top-1 and 7.17 % top-5,
     its sub-networks 25.58 % and 7.95 %.
     """
@@ -204,12 +203,12 @@ def imagenet_resnet34_one():
 
 
 def imagenet_smoke():
-    """The whole path of ImageNet on a small folder of photos.
+    """The whole ImageNet pipeline on a small folder of photos.
 
     Command: `python scripts/train.py --preset imagenet_smoke --data_dir D
     --workdir W` with `D/train/<class>/*.JPEG` and `D/val/<class>/*.JPEG`.
-    Cost: about ten minutes of two CPU cores for 600 photos.
-    Error: none to reach; the loss falls below half its start.
+    Cost: about ten minutes on two CPU cores for 600 photos.
+    Error: no target; the loss falls below half its initial value.
     """
     return imagenet_resnet34_ffl() | dict(
         dataset="imagefolder",
@@ -243,23 +242,23 @@ PRESETS = {
 
 
 def preset(name, **values):
-    """The configuration of a preset, with values of your own.
+    """Makes the configuration of a preset, with your own changes.
 
-    The options in a recipe are FFL's. Another method takes those of them that
-    it has with FFL's default, and has its own defaults of all others.
+    The options in a recipe are FFL's. Another method uses those that it has
+    with FFL's default, and its own defaults for all others.
 
     >>> preset("cifar_small", method="dml", epochs=40)
 
     Args:
         name: A key of `PRESETS`.
-        **values: As of `keras_ffl.Config.changed`; they win over all others.
+        **values: As in `keras_ffl.Config.changed`; they take precedence.
 
     Returns:
         `Config`.
 
     Raises:
-        InputError: There is no such preset (the message lists the known), or
-            as `changed`.
+        InputError: There is no such preset (the message lists the known
+            ones), or as in `changed`.
     """
     if name not in PRESETS:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Refuses Keras' other backends. Imported before all else of the package."""
+"""Rejects unsupported Keras backends. Imported first in the package."""
 
 import os
 import pathlib
@@ -11,15 +11,15 @@ _SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
 
 
 def check_backend():
-    """Checks that Keras' backend is one that the package trains on.
+    """Checks that the package supports Keras' backend.
 
     Raises:
-        InputError: It is another one. A script of this repository, which has
-            not come as far as `keras_ffl.cli.run`, ends with one line.
+        InputError: It doesn't. A script of this repository, which hasn't
+            reached `keras_ffl.cli.run` yet, ends with a one-line error.
     """
     name = os.environ.get("KERAS_BACKEND")
-    # Keras may not be imported before: for a backend that is not installed
-    # it fails with an error about a package that nobody asked for.
+    # Keras must not be imported first: for a backend that isn't installed, it
+    # fails with an obscure error about that package.
     if not name or "keras" in sys.modules:
         import keras
 
@@ -27,8 +27,7 @@ def check_backend():
     if name in BACKENDS:
         return
     message = (
-        "`KERAS_BACKEND` must be tensorflow or jax, on which keras_ffl "
-        f"trains, got {name}"
+        f"`KERAS_BACKEND` must be tensorflow or jax for keras_ffl, got {name}"
     )
     script = getattr(sys.modules["__main__"], "__file__", None)
     if script and pathlib.Path(script).resolve().parent == _SCRIPTS.resolve():

@@ -21,12 +21,12 @@ from keras_ffl.data import DatasetInfo
 from keras_ffl.errors import InputError, first_line, printable
 from keras_ffl.whole_files import replacing, write_whole
 
-# What may change when a run is taken up again.
+# Fields that may change when a run is resumed.
 _FREE = ("epochs", "data_dir")
 
 
-# What Keras says of a class that is registered nowhere. All of the model's
-# configuration follows.
+# Keras' message about an unregistered class. The model's whole configuration
+# follows it.
 _MISSING = re.compile(
     r"Could not locate (class|function) '([^']*)'.*?"
     r"Full object config: {'module': '([^']*)'",
@@ -34,16 +34,16 @@ _MISSING = re.compile(
 )
 
 
-# A process that was just killed needs a moment to be gone.
+# Seconds to wait for a process that was just killed.
 _PATIENCE = 3
 
 
 class FolderInUse(InputError):
-    """Another process trains in the folder."""
+    """Another process is training in the folder."""
 
 
 class _MissingClass(InputError):
-    """A checkpoint is of a class that has not been imported."""
+    """A checkpoint's class has not been imported."""
 
 
 def _write_json(path, value):
@@ -72,8 +72,8 @@ def folder_path(path):
         `pathlib.Path`.
 
     Raises:
-        InputError: It is empty, or not in UTF-8, which the writers of the
-            files in it demand.
+        InputError: It is empty or not in UTF-8, which the code that writes
+            its files needs.
     """
     if not str(path) or printable(path) != str(path):
         raise InputError(
@@ -86,16 +86,16 @@ def folder_path(path):
 class Workdir:
     """A run's folder.
 
-    Holds `config.json`, `dataset.json` (what is needed to prepare an image),
-    `history.csv` (one row an epoch), `checkpoints/epoch_NNNN.keras` and
+    It contains `config.json`, `dataset.json` (the data set's description),
+    `history.csv` (one row per epoch), `checkpoints/epoch_NNNN.keras` and
     `checkpoints/best_NNNN.keras` (named by the number of finished epochs),
-    `logs/` (TensorBoard), `curves.png`, `metrics.json`, and what is exported.
+    `logs/` (TensorBoard), `curves.png`, `metrics.json` and exported models.
 
     Args:
-        path: Path of the folder. It needs not exist.
+        path: Path of the folder, which may not exist yet.
 
     Raises:
-        InputError: As of `folder_path`.
+        InputError: As in `folder_path`.
     """
 
     def __init__(self, path):
@@ -114,28 +114,28 @@ class Workdir:
         return (self.path / "config.json").exists()
 
     def check(self, config):
-        """Checks that a run may be started or taken up.
+        """Checks that a run may be started or resumed.
 
-        The folder is made if it isn't there; nothing in it is changed.
+        Creates the folder if necessary, but changes nothing in it.
 
         Args:
             config: `keras_ffl.config.Config` of the run.
 
         Raises:
-            InputError: The folder can't be written, or a run of another
-                configuration is in it (the message names the difference).
+            InputError: The folder can't be written, or contains a run with
+                another configuration (the message names the difference).
         """
         self._check_writable()
         if not self.started:
             if self.checkpoint_files():
                 raise InputError(
-                    f"{self.path} holds checkpoints but no config.json, so "
-                    "nobody can say whose they are; take another folder"
+                    f"{self.path} holds checkpoints but no config.json that "
+                    "says which run they belong to; use another folder"
                 )
             return
         old, new = self.config().to_dict(), config.to_dict()
         differences = [
-            f"{key} is {old[key]!r}, asked for {new[key]!r}"
+            f"{key} is {old[key]!r}, requested {new[key]!r}"
             for key in old
             if key not in (*_FREE, "preset", *config.idle())
             and key in new
@@ -143,20 +143,20 @@ class Workdir:
         ]
         if new["epochs"] < old["epochs"]:
             differences.append(
-                f"epochs is {old['epochs']}, asked for fewer: {new['epochs']}"
+                f"epochs is {old['epochs']}, requested fewer: {new['epochs']}"
             )
         fixed = [config.row.fixed_epochs] if config.row.fixed_epochs else []
         if new["lr_schedule"] == "cosine":
             fixed.append("the rate of a cosine schedule in finished epochs")
         if new["epochs"] > old["epochs"]:
             differences += [
-                f"epochs is {old['epochs']}, asked for {new['epochs']}, which "
+                f"epochs is {old['epochs']}, requested {new['epochs']}, which "
                 f"would change {what}"
                 for what in fixed
             ]
         if differences:
             raise InputError(
-                f"{self.path} holds a run of another configuration: "
+                f"{self.path} holds a run with another configuration: "
                 f"{'; '.join(differences)}"
             )
 
@@ -168,17 +168,17 @@ class Workdir:
             probe.unlink()
         except OSError as error:
             raise InputError(
-                f"workdir {self.path} can't be written: {error.strerror}"
+                f"`workdir` {self.path} can't be written: {error.strerror}"
             ) from error
 
     @contextlib.contextmanager
     def locked(self):
         """Context in which no other process can train in the folder.
 
-        The kernel releases the lock of a process that is gone.
+        The kernel releases the lock when the process ends.
 
         Raises:
-            FolderInUse: Another one does; the message names it.
+            FolderInUse: Another process does; the message names it.
         """
         with (self.path / ".lock").open("a+") as file:
             until = time.monotonic() + _PATIENCE
@@ -200,7 +200,7 @@ class Workdir:
             yield
 
     def start(self, config, info):
-        """Writes what describes the run.
+        """Writes the files that describe the run.
 
         Args:
             config: `keras_ffl.config.Config`.
@@ -213,7 +213,7 @@ class Workdir:
         """The `keras_ffl.config.Config` of the run.
 
         Raises:
-            InputError: There is no run in the folder.
+            InputError: The folder contains no run.
         """
         if not self.started:
             raise InputError(f"{self.path} holds no run (no config.json)")
@@ -223,7 +223,7 @@ class Workdir:
         """The `keras_ffl.data.DatasetInfo` of the run.
 
         Raises:
-            InputError: It is not there or can't be read.
+            InputError: It is missing or can't be read.
         """
         return DatasetInfo.from_dict(_read_json(self.path / "dataset.json"))
 
@@ -236,7 +236,7 @@ class Workdir:
     # ----- checkpoints ---------------------------------------------------
 
     def checkpoint_files(self):
-        """Checkpoints by number of finished epochs, a dict, newest first."""
+        """Dict from number of finished epochs to checkpoint, newest first."""
         return self._numbered("epoch")
 
     def _numbered(self, kind):
@@ -252,12 +252,12 @@ class Workdir:
         return next(iter(self._numbered("best")), None)
 
     def save_checkpoint(self, model, epochs, keep):
-        """Saves a model after an epoch and drops old checkpoints.
+        """Saves a model after an epoch and deletes old checkpoints.
 
         Args:
             model: Compiled Keras model.
             epochs: Int, number of finished epochs.
-            keep: Int, how many checkpoints stay.
+            keep: Int, number of checkpoints to keep.
         """
         self._save(model, self.checkpoints / f"epoch_{epochs:04d}.keras")
         for path in list(self.checkpoint_files().values())[keep:]:
@@ -266,7 +266,7 @@ class Workdir:
             path.unlink()
 
     def save_best(self, model, epochs):
-        """Saves a model as the best one, in place of the one before.
+        """Saves a model as the best one and deletes the previous one.
 
         Args:
             model: Compiled Keras model.
@@ -283,12 +283,12 @@ class Workdir:
             model.save(unfinished)
 
     def save_progress(self, arrays, epochs, step):
-        """Saves a training in the middle of an epoch; the last two are kept.
+        """Saves training in the middle of an epoch; keeps the last two states.
 
         Args:
             arrays: Dict of arrays.
             epochs: Int, number of finished epochs.
-            step: Int, number of finished steps of the next one.
+            step: Int, number of finished steps of the next epoch.
         """
         name = f"epoch_{epochs:04d}_step_{step:07d}.npz"
         with replacing(self.checkpoints / name) as unfinished:
@@ -297,7 +297,7 @@ class Workdir:
             path.unlink()
 
     def progress_files(self, epochs):
-        """What `save_progress` has saved after so many finished epochs.
+        """The files of `save_progress` after a number of finished epochs.
 
         Args:
             epochs: Int.
@@ -316,7 +316,7 @@ class Workdir:
         return sorted(self.checkpoints.glob("epoch_*_step_*.npz"), reverse=True)
 
     def read_arrays(self, path):
-        """The arrays that `save_progress` has saved, a dict.
+        """Reads a dict of arrays saved by `save_progress`.
 
         Raises:
             InputError: The file can't be read.
@@ -330,9 +330,9 @@ class Workdir:
             ) from error
 
     def load_checkpoint(self):
-        """The newest checkpoint that can be read.
+        """Loads the newest readable checkpoint.
 
-        A damaged one is passed over with a warning.
+        Damaged ones are skipped with a warning.
 
         Returns:
             Tuple of the compiled model and its number of finished epochs, or
@@ -352,13 +352,13 @@ class Workdir:
                 logging.warning("%s; trying the one before", error)
         if reasons:
             raise InputError(
-                f"no checkpoint can be read: {'; '.join(reasons)}. Another "
-                "workdir starts anew"
+                f"no checkpoint can be read: {'; '.join(reasons)}. Use "
+                "another workdir to start over"
             )
         return None, 0
 
     def _load(self, path):
-        # Whatever Keras, h5py or zipfile raise, the file can't be used here.
+        # Any error of Keras, h5py or zipfile means that the file is unusable.
         try:
             return keras.models.load_model(path)
         except Exception as error:
@@ -366,7 +366,7 @@ class Workdir:
             if missing:
                 kind, name, module = missing.groups()
                 if module in ("builtins", "__main__"):
-                    # Of functions and of scripts Keras doesn't know it.
+                    # Keras doesn't know the module of functions and scripts.
                     module = "MODULE"
                 raise _MissingClass(
                     f"checkpoint {path} needs the {kind} {name} of module "
@@ -378,7 +378,7 @@ class Workdir:
             ) from error
 
     def load_model(self, checkpoint="last"):
-        """A trained model of the run.
+        """Loads a trained model of the run.
 
         Args:
             checkpoint: "last" or "best".
@@ -406,12 +406,12 @@ class Workdir:
     # ----- history -------------------------------------------------------
 
     def read_history(self):
-        """Rows of `history.csv`: a list of dicts from column to float."""
+        """The rows of `history.csv`, a list of dicts from column to float."""
         if not self.history.exists():
             return []
         with self.history.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        # A line that was being written when the run died is left out.
+        # Leaves out a line that was incomplete when the run died.
         return [
             {key: float(value) for key, value in row.items()}
             for row in rows
@@ -419,7 +419,7 @@ class Workdir:
         ]
 
     def cut_to(self, epochs):
-        """Drops what is known of epochs that are going to be run again.
+        """Deletes the records of epochs that will be run again.
 
         Args:
             epochs: Int, number of finished epochs.
@@ -451,7 +451,7 @@ class Workdir:
     # ----- results -------------------------------------------------------
 
     def finished(self, epochs):
-        """Whether `metrics.json` tells the result of so many epochs."""
+        """Whether `metrics.json` has the result of this many epochs."""
         return self.metrics.exists() and (
             self.read_metrics().get("epoch") == epochs
         )
@@ -464,6 +464,6 @@ class Workdir:
         """The content of `metrics.json`.
 
         Raises:
-            InputError: It is not there or can't be read.
+            InputError: It is missing or can't be read.
         """
         return _read_json(self.metrics)

@@ -9,10 +9,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
-MESSAGE = (
-    "`KERAS_BACKEND` must be tensorflow or jax, on which keras_ffl trains, "
-    "got {}\n"
-)
+MESSAGE = "`KERAS_BACKEND` must be tensorflow or jax for keras_ffl, got {}\n"
 
 
 def python(*arguments, **variables):

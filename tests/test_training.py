@@ -92,7 +92,7 @@ def test_a_run_and_its_folder(few_digits, tmp_path, caplog):
     more = training.train(changed(epochs=3), tmp_path, verbose=0)
     assert (more["epoch"], more["steps"]) == (3, 6)
     assert [row["epoch"] for row in folder.read_history()] == [0, 1, 2]
-    with pytest.raises(InputError, match="temperature is 3.0, asked for 5.0"):
+    with pytest.raises(InputError, match="temperature is 3.0, requested 5.0"):
         training.train(changed(epochs=3, temperature=5.0), tmp_path, 0)
 
     # A result of fewer epochs is not taken for that of all.

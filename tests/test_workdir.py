@@ -45,9 +45,9 @@ def test_more_epochs_and_another_data_dir_are_fine(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"temperature": 4.0}, "temperature is 3.0, asked for 4.0"),
-        ({"seed": 1, "pad": 0}, "pad is 4, asked for 0; seed is 0"),
-        ({"epochs": 10}, "epochs is 300, asked for fewer: 10"),
+        ({"temperature": 4.0}, "temperature is 3.0, requested 4.0"),
+        ({"seed": 1, "pad": 0}, "pad is 4, requested 0; seed is 0"),
+        ({"epochs": 10}, "epochs is 300, requested fewer: 10"),
     ],
 )
 def test_other_configurations_are_refused(folder, change, message):
@@ -63,7 +63,7 @@ def test_what_nothing_looks_at_may_differ(folder):
     before = (folder.path / "config.json").read_text()
     other = {"fusion": "average", "fusion_filters": 8}
     folder.check(Config(options=other))
-    with pytest.raises(InputError, match="use_fkd is True, asked for False"):
+    with pytest.raises(InputError, match="use_fkd is True, requested False"):
         folder.check(Config(options={**other, "use_fkd": False}))
     assert (folder.path / "config.json").read_text() == before
 

@@ -1,4 +1,4 @@
-"""Batch normalisation as the method uses it, on the fused kernel."""
+"""Batch normalisation with the method's conventions and a fused kernel."""
 
 import contextlib
 import contextvars
@@ -19,10 +19,11 @@ _DEFAULT_SYNCHRONIZED = contextvars.ContextVar("synchronized", default=False)
 
 @contextlib.contextmanager
 def synchronized_batch_norm(synchronized=True):
-    """Sets what `BatchNormalization` layers made within it do by default.
+    """Context that sets the default of `BatchNormalization` layers.
 
     Args:
-        synchronized: Whether they take the statistics of the global batch.
+        synchronized: Bool, whether they use the statistics of the global
+            batch.
     """
     token = _DEFAULT_SYNCHRONIZED.set(bool(synchronized))
     try:
@@ -35,23 +36,23 @@ def synchronized_batch_norm(synchronized=True):
 class BatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation with PyTorch's conventions.
 
-    Differs from `keras.layers.BatchNormalization` in three ways: the
-    defaults (`momentum=0.9`, `epsilon=1e-5`), the moving variance, which is
-    the average of the *unbiased* batch variances, and the speed: on
-    TensorFlow, four-dimensional inputs in float32, float16 or bfloat16 go
-    through the fused kernel. Everything else (float64, other backends, other
-    ranks) takes the plain form, which gives the same numbers.
+    It differs from `keras.layers.BatchNormalization` in three ways: the
+    defaults (`momentum=0.9`, `epsilon=1e-5`), the moving variance, which
+    averages the *unbiased* batch variances, and the speed: on TensorFlow,
+    four-dimensional inputs in float32, float16 or bfloat16 use the fused
+    kernel. Everything else (float64, other backends, other ranks) uses the
+    plain form, which gives the same numbers.
 
     Args:
-        momentum: Float in [0, 1). Share of the old moving average that is
-            kept in one update.
+        momentum: Float in [0, 1), weight of the old moving average in an
+            update.
         epsilon: Float > 0, added to the variance.
-        synchronized: Whether the statistics of a training batch are those of
-            the global batch over all replicas of a `tf.distribute` strategy;
-            None for False, or True within `synchronized_batch_norm`. One
-            replica alone has no use for it.
+        synchronized: Bool, whether to use the statistics of the global batch
+            over all replicas of a `tf.distribute` strategy in training; None
+            for False, or True within `synchronized_batch_norm`. It has no
+            effect on a single replica.
         **kwargs: Further arguments of `keras.layers.BatchNormalization`.
-            `renorm` is not supported, `axis` must be the last one.
+            `renorm` is not supported, and `axis` must be the last one.
 
     Input shape:
         Any tensor of rank >= 2 with channels last.
@@ -69,8 +70,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def __init__(self, momentum=0.9, epsilon=1e-5, synchronized=None, **kwargs):
         if kwargs.get("renorm"):
             raise InputError(
-                "`renorm` is not supported by "
-                "keras_ffl.layers.BatchNormalization: expected False, got "
+                "`renorm` must be False for "
+                "keras_ffl.layers.BatchNormalization, got "
                 f"{kwargs['renorm']}"
             )
         if kwargs.get("axis", -1) != -1:
@@ -108,7 +109,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         )
 
     def _fused(self, inputs, training):
-        """Normalised inputs, and what the moving averages are to become."""
+        """Returns the normalised inputs and the new moving averages."""
         return fused_batch_norm(
             inputs,
             ops.cast(self.gamma, "float32"),
@@ -121,7 +122,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         )
 
     def _plain(self, inputs, training):
-        """What `_fused` computes, in elementary operations."""
+        """The same as `_fused`, in elementary operations."""
         dtype = at_least_float32(inputs.dtype)
         x = ops.cast(inputs, dtype)
         new_mean = mean = ops.cast(self.moving_mean, dtype)
@@ -146,10 +147,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return self.momentum * average + (1.0 - self.momentum) * value
 
     def _moments(self, x):
-        """Mean and variance of each channel, and how many values they are of.
+        """Mean and variance of each channel, and the number of values.
 
-        Of the global batch where the layer is synchronised. The variance is
-        computed around the mean: mean square less squared mean would cancel.
+        They are those of the global batch if the layer is synchronised. The
+        variance is computed around the mean: subtracting the squared mean from
+        the mean square would cancel.
         """
         axes = tuple(range(len(x.shape) - 1))
         count = ops.cast(ops.prod(ops.stack(ops.shape(x)[:-1])), x.dtype)

@@ -1,4 +1,4 @@
-"""Layers that make one feature map of several."""
+"""Layers that combine several feature maps into one."""
 
 import math
 
@@ -10,7 +10,7 @@ from keras_ffl.layers.batch_normalization import BatchNormalization
 from keras_ffl.layers.maps import check_maps, of_one_size
 from keras_ffl.number_checks import check_int, is_int
 
-# Channels of the fused map from those of the maps.
+# Channels of the fused map, computed from those of the maps.
 _WIDTHS = {"min": min, "sum": sum}
 
 
@@ -31,35 +31,35 @@ def _convolution(filters, kernel_size, **kwargs):
 class FusionModule(keras.layers.Layer):
     """Fuses the feature maps of the sub-networks into one (section III-A).
 
-    Concatenates the maps on their channels (M = sum of C_k), then a depthwise
-    convolution with one filter per channel, batch normalisation, ReLU, a
-    pointwise convolution to `filters` channels, batch normalisation, ReLU. No
-    convolution has a bias.
+    Concatenates the maps along their channels (M = sum of C_k), then applies a
+    depthwise convolution with one filter per channel, batch normalisation,
+    ReLU, a pointwise convolution to `filters` channels, batch normalisation
+    and ReLU. No convolution has a bias.
 
-    Maps of different height or width are first brought to the smallest
-    height and width among them: by a 3x3 "same" convolution whose stride is
-    the ratio of the sizes, rounded up, or, where that misses the size, by a
-    "valid" convolution of stride 1 whose kernel fills the gap; channels are
-    kept, batch normalisation and ReLU follow. The paper only says "a simple
+    Maps of different height or width are first reduced to the smallest height
+    and width among them: with a 3x3 "same" convolution whose stride is the
+    ratio of the sizes, rounded up, or, if that misses the size, with a "valid"
+    convolution of stride 1 whose kernel fills the gap. Both keep the channels,
+    and batch normalisation and ReLU follow. The paper only says "a simple
     convolution", like the regressor of FitNets.
 
     Args:
         filters: Channels N of the fused map: an int >= 1, "min" (or None)
-            for the smallest channel count among the maps (the paper's choice
-            on CIFAR), or "sum" for the sum of all (its choice on ImageNet).
-        kernel_size: Int >= 1, side of the depthwise convolution.
+            for the smallest channel count of the maps (the paper's choice on
+            CIFAR), or "sum" for their sum (its choice on ImageNet).
+        kernel_size: Int >= 1, kernel size of the depthwise convolution.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape:
-        List of n >= 2 tensors (batch, h_k, w_k, C_k). Where sizes differ,
-        they must be known when the layer is built.
+        List of n >= 2 tensors (batch, h_k, w_k, C_k). Sizes that differ must
+        be known when the layer is built.
 
     Output shape:
         (batch, min h_k, min w_k, filters).
 
     Raises:
         InputError: `filters` is neither a positive int nor "min", "sum" or
-            None, `kernel_size` is no positive int, the inputs are not a
+            None, `kernel_size` is not a positive int, the inputs are not a
             list of at least two 4-D maps, or maps whose sizes were unknown
             when the layer was built turn out to differ in size.
 
@@ -95,7 +95,7 @@ class FusionModule(keras.layers.Layer):
             for position, shape in enumerate(shapes, start=1)
         ]
         channels = sum(shape[-1] for shape in shapes)
-        # The public code draws the depthwise kernel by the rule of the other
+        # The public code initialises the depthwise kernel like the other
         # convolutions, with M output channels; Keras' fan_out would be 9.
         self.depthwise = keras.layers.DepthwiseConv2D(
             self.kernel_size,
@@ -143,7 +143,7 @@ class FusionModule(keras.layers.Layer):
         return tuple(min(size[axis] for size in sizes) for axis in (0, 1))
 
     def _adaptation(self, position, shape, size):
-        """Layers that bring a map of `shape` to `size`; none if it has it."""
+        """Layers that reduce a map of `shape` to `size`, none if it has it."""
         if shape[1:3] == size:
             return []
         strides = tuple(
@@ -201,16 +201,16 @@ class FusionModule(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
 class FeatureSum(keras.layers.Layer):
-    """Adds feature maps of equal shape, as DualNet does.
+    """Adds feature maps of equal shape, as in DualNet.
 
-    Unlike `keras.layers.Add` it never repeats a map of one pixel, or of one
-    channel, all over another one.
+    Unlike `keras.layers.Add` it never broadcasts a map of one pixel or one
+    channel.
 
     Args:
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape:
-        List of n >= 2 tensors (batch, h, w, C), all of one shape.
+        List of n >= 2 tensors (batch, h, w, C) of the same shape.
 
     Output shape:
         (batch, h, w, C).
@@ -247,19 +247,19 @@ class FeatureSum(keras.layers.Layer):
 class FeatureAverage(FeatureSum):
     """Averages feature maps of equal shape (Table II, case B).
 
-    Stands in for `FusionModule` in the ablation without a fusion module.
+    Replaces `FusionModule` in the ablation without a fusion module.
 
     Args:
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape:
-        List of n >= 2 tensors (batch, h, w, C), all of one shape.
+        List of n >= 2 tensors (batch, h, w, C) of the same shape.
 
     Output shape:
         (batch, h, w, C).
 
     Raises:
-        InputError: As of `FeatureSum`.
+        InputError: As in `FeatureSum`.
 
     Reference:
         Kim et al., 2019, https://arxiv.org/abs/1904.09058, section IV-A.

@@ -11,7 +11,7 @@ from keras_ffl.precision import at_least_float32
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
 class Gate(keras.layers.Layer):
-    """Weighs branches by the features of their shared trunk.
+    """Computes weights of branches from the features of their shared trunk.
 
         softmax(relu(batch_normalization(dense(mean over positions))))
 
@@ -26,10 +26,10 @@ class Gate(keras.layers.Layer):
         (batch, h, w, C).
 
     Output shape:
-        (batch, branches): weights >= 0 with the sum 1, at least float32.
+        (batch, branches): weights >= 0 with sum 1, at least float32.
 
     Raises:
-        InputError: `branches` is no int >= 2, or the input is not 4-D with
+        InputError: `branches` is not an int >= 2, or the input is not 4-D with
             known channels.
 
     Example:

@@ -1,4 +1,4 @@
-"""Checks of the feature maps that a layer takes."""
+"""Checks of a layer's input feature maps."""
 
 from collections.abc import Iterable
 
@@ -12,14 +12,14 @@ def check_maps(input_shape, layer):
     """Checks the shapes of the feature maps that a layer is built for.
 
     Args:
-        input_shape: What Keras gives `build`.
-        layer: Name of the layer, the message's first word.
+        input_shape: The argument of `build` from Keras.
+        layer: Name of the layer, which starts the message.
 
     Returns:
         List of 4-tuples.
 
     Raises:
-        InputError: They are not those of at least two 4-D maps.
+        InputError: They are not the shapes of at least two 4-D maps.
     """
     shapes = [
         tuple(shape)
@@ -43,16 +43,16 @@ def check_maps(input_shape, layer):
 def of_one_size(maps, layer):
     """Checks heights and widths when the maps are computed.
 
-    A layer that is built for images of any size knows them no earlier. Known
-    ones cost nothing. TensorFlow's are unknown while it traces a step for
-    batches of any size: there the check is a part of the step.
+    A layer built for images of any size doesn't know them earlier. Checking
+    known sizes is free. TensorFlow doesn't know them while it traces a step for
+    batches of any size, so there the check is part of the step.
 
     Args:
         maps: List of tensors (batch, h, w, C_k).
-        layer: Name of the layer, the message's first word.
+        layer: Name of the layer, which starts the message.
 
     Returns:
-        The maps, a list; what computes on these is behind the check.
+        List of the maps; anything computed from these runs after the check.
 
     Raises:
         InputError: Known heights or widths differ. Unknown ones raise

@@ -9,13 +9,13 @@ from keras_ffl.precision import at_least_float32
 
 
 def _full_precision(logits):
-    """Half-precision logits as float32; others stay as they are."""
+    """Converts half-precision logits to float32; others stay unchanged."""
     logits = ops.convert_to_tensor(logits)
     return ops.cast(logits, at_least_float32(logits.dtype))
 
 
 def _check_classes(teacher, student):
-    """An InputError unless both are logits of the same two or more classes."""
+    """Raises unless both are logits of the same two or more classes."""
     classes = [(1, *logits.shape)[-1] for logits in (teacher, student)]
     known = set(classes) - {None}
     if len(known) > 1 or min(known, default=2) < 2:
@@ -27,16 +27,16 @@ def _check_classes(teacher, student):
 
 
 def distillation_kl(teacher_logits, student_logits, temperature=3.0):
-    """Divergence of the student's softened prediction from the teacher's.
+    """Computes the KL divergence of softened predictions.
 
     `KL(s(t; T) || s(z; T)) = sum_i s_i(t; T) log(s_i(t; T) / s_i(z; T))` with
     the softened probability `s_i(z; T) = exp(z_i/T) / sum_j exp(z_j/T)`, for
     teacher logits t and student logits z. The teacher is a constant: no
-    gradient flows to it. The result does not carry the factor T².
+    gradient flows to it. The result doesn't include the factor T².
 
-    Computed from log-probabilities, so that it is finite for finite logits.
-    (The public PyTorch code adds 1e-7 to the teacher's probabilities
-    instead, which moves T²·KL by about T² · classes · 1e-7.)
+    It is computed from log-probabilities, so it is finite for finite logits.
+    (The public PyTorch code instead adds 1e-7 to the teacher's probabilities,
+    which changes T²·KL by about T² · classes · 1e-7.)
 
     Args:
         teacher_logits: Float tensor (batch, classes).
@@ -44,12 +44,12 @@ def distillation_kl(teacher_logits, student_logits, temperature=3.0):
         temperature: Float > 0, T.
 
     Returns:
-        Float tensor (batch,), >= 0: float32 for half-precision logits, else
-        the dtype of the logits.
+        Float tensor (batch,), >= 0, in float32 for half-precision logits,
+        otherwise in the dtype of the logits.
 
     Raises:
-        InputError: `temperature` is no number > 0, or the logits are of
-            fewer than two classes, or not of the same.
+        InputError: `temperature` is not a number > 0, or the logits have
+            fewer than two classes or different numbers of classes.
 
     Reference:
         Hinton et al., 2015, https://arxiv.org/abs/1503.02531; equations (1),
@@ -66,8 +66,8 @@ def distillation_kl(teacher_logits, student_logits, temperature=3.0):
 def distillation_term(teacher_logits, student_logits, temperature):
     """`temperature² · distillation_kl(teacher_logits, student_logits)`.
 
-    The factor T² keeps the gradient's size when the temperature changes, as
-    it shrinks with 1/T². Arguments, result and errors are those of
+    The gradient shrinks with 1/T², so the factor T² makes its size independent
+    of the temperature. Arguments, result and errors are as in
     `distillation_kl`.
     """
     return temperature**2 * distillation_kl(
@@ -92,7 +92,7 @@ class DistillationKL(keras.losses.Loss):
         sample_weight: Optional weights (batch,).
 
     Raises:
-        InputError: `temperature` is no number > 0.
+        InputError: `temperature` is not a number > 0.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Training methods, one file each."""
+"""Training methods, one per file."""
 
 from keras_ffl.methods import (
     dualnet,
@@ -27,7 +27,7 @@ METHODS = {
     "dml": mutual.METHOD,
     "kd": knowledge_distillation.METHOD,
 }
-"""The rows of the training methods by the name that a configuration uses."""
+"""The rows of the training methods, by their names in a configuration."""
 
 __all__ = [
     "METHODS",

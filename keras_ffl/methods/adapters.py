@@ -1,4 +1,4 @@
-"""LoRA's weights in the file of a method."""
+"""LoRA's weights in a method's file."""
 
 import keras
 
@@ -6,12 +6,12 @@ from keras_ffl.models.graph import layers_within, own_variables
 
 
 class Adapters(keras.layers.Layer):
-    """Carries the weights of a model's layers with LoRA in its file.
+    """Stores the weights of a model's LoRA layers in its file.
 
-    Keras saves such a layer's kernel with LoRA's product added to it, and
-    makes both factors 0 when it loads. Then neither has a gradient, so that
-    they would never change again. Keras loads a model's attributes behind its
-    layers: what is saved here is what the layers have in the end.
+    Keras saves the kernel of such a layer with LoRA's product added, and sets
+    both factors to 0 on loading. Then neither has a gradient, so they would
+    never change again. Keras loads a model's attributes after its layers, so
+    the values saved here are the final ones.
 
     Args:
         model: `keras.Model`.
@@ -19,7 +19,7 @@ class Adapters(keras.layers.Layer):
 
     def __init__(self, model):
         super().__init__(name="adapters")
-        # A function, since Keras would take layers for a part of this one.
+        # A function, because Keras would treat layers as part of this one.
         self._variables = lambda: _variables(model)
 
     def save_own_variables(self, store):
@@ -27,14 +27,14 @@ class Adapters(keras.layers.Layer):
             store[key] = variable
 
     def load_own_variables(self, store):
-        # Nothing is in files of models without LoRA, and in older ones.
+        # Files of models without LoRA, and older files, are empty here.
         for key, variable in self._variables().items():
             if key in store.keys():
                 variable.assign(store[key])
 
 
 def _variables(model):
-    """The variables of the layers with LoRA, by what stays in a file."""
+    """The variables of the LoRA layers, by keys that are stable in files."""
     layers = [layer for layer in layers_within(model) if own_variables(layer)]
     return {
         f"{k}_{variable.name}": variable

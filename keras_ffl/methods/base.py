@@ -1,4 +1,4 @@
-"""What all training methods share: heads, named loss terms, the ramp-up."""
+"""The base of all training methods: named loss terms and the ramp-up."""
 
 import functools
 
@@ -22,56 +22,56 @@ class TrainingMethod(CompiledModel):
     """Base of the training methods: a functional model with several heads.
 
     A method is a functional Keras model from an image to a dict of logits by
-    head. It says what its loss terms are; this class sums, weighs and logs
-    them, in training and evaluation alike, and gives every head its metrics.
+    head. It defines its loss terms; this class weights, sums and logs them, in
+    training and evaluation alike, and gives every head its metrics.
 
-    To be implemented by subclasses:
+    Subclasses implement:
 
     * `supervised_terms(y, logits)`: dict from name to a per-sample tensor
       (batch,), the terms that need labels; by default the cross-entropy of
       every trained head.
     * `distillation_terms(logits)`: dict of the terms that are multiplied by
       the ramp-up's weight in training; none by default.
-    * `derived_heads(logits)` and `derived_head_names`, as of `HeadedModel`.
+    * `derived_heads(logits)` and `derived_head_names`, as in `HeadedModel`.
     * `supervised_weights`: dict from name to the factor of a supervised term
-      in the loss; 1 for those that are not in it.
-    * `primary_head`: name of the head that stands for the method.
+      in the loss; 1 for terms that are not listed.
+    * `primary_head`: name of the head that represents the method.
     * `get_config`, with the constructor's arguments by name.
 
-    A step of training, on both backends:
+    A training step, on both backends:
 
         fit -> train_function           calls the compiled step for each batch
           train_step                    the backend's: unpacks the batch
             training_step               the method's: one update or several
-              forward_pass              runs a network and keeps the way back
-              update                    moves the variables of that pass by
-                compute_loss            a loss, of which it takes the
-                  supervised_terms      replica's share
+              forward_pass              runs a network and records gradients
+              update                    updates the variables of that pass with
+                compute_loss            the replica's share of a loss
+                  supervised_terms
                   distillation_terms
-                  sum_terms             weighs, adds up and logs the terms
+                  sum_terms             weights, sums and logs the terms
               compute_metrics           updates the metrics of all heads
 
     `evaluate` goes through `test_step` to `evaluation_step`, which calls the
     model, `compute_loss` and `compute_metrics`. `train_step` and `test_step`
-    are those of `keras_ffl.backend.MethodModel`. A method whose networks take
+    come from `keras_ffl.backend.MethodModel`. A method whose networks take
     turns overrides `training_step`, builds it from `forward_pass` and
     `sum_terms`, and sets `partial_updates`.
 
     Args:
-        image, logits, networks: As of `HeadedModel`.
+        image, logits, networks: As in `HeadedModel`.
         rampup_epochs: Int or float >= 0, length of the ramp-up of the
             distillation terms in epochs; 0 for weight 1 throughout.
         name: Name of the model.
 
     Attributes:
         epochs_trained: Non-trainable variable, the number of finished
-            epochs. It drives the ramp-up, is kept up by `fit`, and is saved
-            and restored with the model. Without `fit` it stays: call
+            epochs. It drives the ramp-up, is updated by `fit`, and is saved
+            and restored with the model. Without `fit`, call
             `model.epochs_trained.assign_add(1)` after each epoch of
             `train_on_batch`.
 
     Raises:
-        InputError: `rampup_epochs` is no number >= 0, or a head has fewer
+        InputError: `rampup_epochs` is not a number >= 0, or a head has fewer
             than two classes.
     """
 
@@ -94,7 +94,7 @@ class TrainingMethod(CompiledModel):
 
     @functools.cached_property
     def adapters(self):
-        """What Keras finds when it saves or loads the model."""
+        """The attribute that Keras saves and loads with the model."""
         return Adapters(self)
 
     @classmethod
@@ -132,19 +132,19 @@ class TrainingMethod(CompiledModel):
         training=True,
         losses=None,
     ):
-        """Sum of the named terms, the ramp-up applied in training.
+        """Sums the named terms, with the ramp-up applied in training.
 
-        Regularisation losses are added. Every term is logged without the
-        ramp-up's weight.
+        Adds regularisation losses and logs every term without the ramp-up's
+        weight.
 
         Args:
             x: Image batch (not used).
             y: Labels: integers (batch,) or rows (batch, classes).
             y_pred: Dict from head to logits (batch, classes).
-            sample_weight: Optional weights (batch,). They weigh all terms of
-                a sample alike.
+            sample_weight: Optional weights (batch,), which apply to all terms
+                of a sample.
             training: Bool. In evaluation the distillation's weight is 1.
-            losses: List of the regularisation losses, None for the model's.
+            losses: List of regularisation losses, None for the model's.
 
         Returns:
             Scalar tensor, the mean over this replica's samples.
@@ -166,11 +166,11 @@ class TrainingMethod(CompiledModel):
     def sum_terms(
         self, supervised, distillation, batch_size, sample_weight, training
     ):
-        """Weighs named terms, adds them up and logs each without its weight.
+        """Weights and sums named terms, and logs each without its weight.
 
         Args:
             supervised: Dict from name to (batch,) tensor.
-            distillation: Likewise, the terms under the ramp-up.
+            distillation: The same for the terms under the ramp-up.
             batch_size: Int or scalar tensor.
             sample_weight: Optional weights (batch,).
             training: Bool. In evaluation the distillation's weight is 1.
@@ -202,13 +202,13 @@ class TrainingMethod(CompiledModel):
 
     @property
     def logged_terms(self):
-        """Names of what is logged beside the loss and the metrics, a list."""
+        """Names of the values logged besides loss and metrics, a list."""
         _, distillation = self._named_terms()
         weight = ["distillation_weight"] if distillation else []
         return [*self.loss_terms, *weight]
 
     def _named_terms(self):
-        """The supervised terms and those of distillation, symbolic."""
+        """The symbolic supervised and distillation terms."""
         rows = keras.KerasTensor((1, self.num_classes))
         logits = dict.fromkeys(self.trained_heads, rows)
         return (
@@ -233,7 +233,7 @@ class TrainingMethod(CompiledModel):
         """`keras.Model.fit` that also drives the ramp-up.
 
         Raises:
-            InputError: Images, labels and weights are not what they must be.
+            InputError: Images, labels or weights are invalid.
         """
         return super().fit(
             x,
@@ -256,7 +256,7 @@ class TrainingMethod(CompiledModel):
             sample_weight: Weights (batch,) or None.
 
         Returns:
-            Dict of the metrics' and loss terms' running means.
+            Dict of the running means of metrics and loss terms.
         """
         forward = self.pass_of_step(x)
         forward.update(

@@ -1,4 +1,4 @@
-"""Warnings of sub-networks that train, but hardly as they were meant to."""
+"""Warnings about sub-networks that probably won't train as intended."""
 
 import collections
 import contextlib
@@ -15,8 +15,8 @@ from keras_ffl.models.subnetwork import FrozenClassifier
 
 _QUIET = contextvars.ContextVar("quiet", default=False)
 
-# Random image layers of Keras and keras-cv, which draw in training. All
-# others of theirs are named Random..., as those of users are by custom.
+# Random image layers of Keras and keras-cv, which draw in training. All others
+# are named Random..., and users' layers usually are too.
 _RANDOM = (
     "AugMix",
     "ChannelShuffle",
@@ -30,7 +30,7 @@ _RANDOM = (
 
 @contextlib.contextmanager
 def no_cautions():
-    """Methods made within it warn of nothing, as while one is loaded."""
+    """Context in which methods are created without warnings, as in loading."""
     token = _QUIET.set(True)
     try:
         yield
@@ -39,10 +39,10 @@ def no_cautions():
 
 
 def warn_of_equal_weights(networks):
-    """Warns of networks that hold the same weights.
+    """Warns about networks with the same weights.
 
-    Kernels are compared, since biases and statistics start alike in all
-    networks. Weights that networks share are not.
+    Only kernels are compared, since biases and statistics start equal in all
+    networks. Shared weights are not compared.
 
     Args:
         networks: List of functional models.
@@ -63,10 +63,10 @@ def warn_of_equal_weights(networks):
     ]
     if alike:
         warnings.warn(
-            f"`subnetworks`: {', '.join(alike)} hold the same weights; "
-            "networks that start as one have nothing to learn from each other "
-            "and may stay one. Initialise each anew, or train each by itself "
-            "from a seed of its own",
+            f"`subnetworks`: {', '.join(alike)} hold the same weights; equal "
+            "networks have nothing to learn from each other and may stay "
+            "equal. Initialise each separately, or train each alone from its "
+            "own seed",
             UserWarning,
             stacklevel=_level_of_the_user(),
         )
@@ -79,18 +79,18 @@ def _are_equal(ours, theirs):
         return all(
             np.array_equal(*map(_value, pair)) for pair in zip(ours, theirs)
         )
-    # While a step is traced its variables have no values.
+    # Variables have no values while a step is traced.
     except (NotImplementedError, TypeError):
         return False
 
 
 def _value(variable):
-    # A copy, since NumPy warns of the variable itself.
+    # A copy, since NumPy warns about the variable itself.
     return ops.convert_to_numpy(ops.copy(variable))
 
 
 def warn_of_separate_draws(networks):
-    """Warns of random image layers that draw for one network alone.
+    """Warns about random image layers that draw for a single network.
 
     Args:
         networks: List of functional models on one image tensor.
@@ -104,9 +104,9 @@ def warn_of_separate_draws(networks):
         name for each in draws for found in each.values() for name in found
     )
     warnings.warn(
-        f"random layers inside of networks ({', '.join(names)}) draw for each "
-        "network by itself, so that the networks don't see the same image. "
-        "Take them out and give them once, as `preprocessing`, or augment the "
+        f"random layers inside networks ({', '.join(names)}) draw separately "
+        "for each network, so that the networks don't see the same image. "
+        "Remove them and pass them once, as `preprocessing`, or augment the "
         "batches",
         UserWarning,
         stacklevel=_level_of_the_user(),
@@ -114,10 +114,10 @@ def warn_of_separate_draws(networks):
 
 
 def _draws(network):
-    """Names of the random layers in a call, by the id of what it gives."""
+    """The names of random layers in calls, by the id of a call's output."""
     found = {}
     for call in calls(network):
-        # In inference mode nothing is drawn.
+        # In inference mode there are no draws.
         if isinstance(call.layer, FrozenClassifier):
             continue
         layers = (call.layer, *layers_within(call.layer))
@@ -133,7 +133,7 @@ def _is_random(layer):
 
 
 def _level_of_the_user():
-    """The `stacklevel` of who calls this package, for the calling function."""
+    """The `stacklevel` of this package's caller, for the calling function."""
     frame, level = inspect.currentframe().f_back, 1
     while frame.f_back and frame.f_globals["__name__"].startswith("keras_ffl."):
         frame, level = frame.f_back, level + 1

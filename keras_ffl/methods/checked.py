@@ -1,4 +1,4 @@
-"""The ways in for data, where it is checked."""
+"""The entry points for data, which check it."""
 
 import contextlib
 import itertools
@@ -13,15 +13,15 @@ from keras_ffl.methods.heads import HeadedModel
 
 
 class CheckedModel(HeadedModel):
-    """A model that says in one `InputError` what is wrong with its data.
+    """A model that reports invalid data with a single `InputError`.
 
-    Arrays are checked before the first step, their values too. What data sets
-    and generators give is checked when a step is traced (structure, type,
-    rank and width) and, on CPUs, in every step (values). A batch that is
-    refused changes no weight.
+    Arrays are checked before the first step, including their values. Batches
+    from data sets and generators are checked when a step is traced (structure,
+    type, rank and width) and, on CPUs, in every step (values). A rejected batch
+    changes no weight.
 
-    Labels, and likewise weights, may be given by head where they are the very
-    same array for all heads.
+    Labels and weights may be given by head if they are the very same array for
+    all heads.
     """
 
     def fit(
@@ -36,7 +36,7 @@ class CheckedModel(HeadedModel):
         """As in Keras.
 
         Raises:
-            InputError: Images, labels and weights are not what they must be.
+            InputError: Images, labels or weights are invalid.
         """
         if isinstance(validation_data, (tuple, list)) or _is_array(
             validation_data
@@ -68,7 +68,7 @@ class CheckedModel(HeadedModel):
         """As in Keras.
 
         Raises:
-            InputError: As of `fit`.
+            InputError: As in `fit`.
         """
         # `fit` has checked what it evaluates between epochs.
         if not kwargs.get("_use_cached_eval_dataset"):
@@ -82,7 +82,7 @@ class CheckedModel(HeadedModel):
         """As in Keras.
 
         Raises:
-            InputError: As of `fit`.
+            InputError: As in `fit`.
         """
         x, y, sample_weight = self._given(x, y, sample_weight)
         with self._plain_errors():
@@ -92,14 +92,14 @@ class CheckedModel(HeadedModel):
         """As in Keras.
 
         Raises:
-            InputError: As of `fit`.
+            InputError: As in `fit`.
         """
         x, y, sample_weight = self._given(x, y, sample_weight)
         with self._plain_errors():
             return super().test_on_batch(x, y, sample_weight, **kwargs)
 
     def _given(self, x, y, sample_weight):
-        """What Keras is to get instead of what the user gave."""
+        """Checks the user's data and returns the form for Keras."""
         if y is not None:
             return x, *self._arrays(y, sample_weight)
         if _is_array(x):
@@ -115,14 +115,14 @@ class CheckedModel(HeadedModel):
 
     @contextlib.contextmanager
     def _plain_errors(self):
-        """Makes one `InputError` of what is wrong with a batch."""
+        """Turns any error about a batch into a single `InputError`."""
         try:
             yield
         except Exception as error:
             message = said_by(error)
             if isinstance(error, InputError):
-                # A function whose first trace has failed can make no
-                # variables any more: it could not take a good batch either.
+                # A function whose first trace failed can't create variables
+                # any more, so it could not take a good batch either.
                 self.train_function = self.test_function = None
                 message = str(error)
             if message is None:
@@ -130,23 +130,23 @@ class CheckedModel(HeadedModel):
             raise InputError(message) from None
 
     def _looked_at(self, batches):
-        """The batches themselves, their structure checked where it is known.
+        """Checks the structure of batches if it is known, and returns them.
 
-        A generator's first batch is drawn, and put before the others again.
+        A generator's first batch is drawn and put back.
         """
         if isinstance(batches, types.GeneratorType):
             first = list(itertools.islice(batches, 1))
             for batch in first:
                 self.unpacked(batch)
-            # A generator again, as Keras wants one.
+            # Again a generator, as Keras expects.
             return (each for each in itertools.chain(first, batches))
         batch = getattr(batches, "element_spec", None)
-        # Of replicas it has no shapes.
+        # Specifications of replicas have no shapes.
         if all(hasattr(each, "shape") for each in keras.tree.flatten(batch)):
             self.unpacked(batch)
         return batches
 
 
 def _is_array(data):
-    """Whether it is an array or a structure of arrays, and no data set."""
+    """Whether `data` is an array or a structure of arrays, not a data set."""
     return all(hasattr(each, "shape") for each in keras.tree.flatten(data))

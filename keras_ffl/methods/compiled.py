@@ -1,4 +1,4 @@
-"""What `compile` of a method takes, what a file keeps of it, what is logged."""
+"""Compiling methods, saving that in files, and logging."""
 
 import keras
 from keras import ops
@@ -13,13 +13,12 @@ from keras_ffl.optimizers import SGD
 class CompiledModel(CheckedModel):
     """A model that logs named terms and the metrics of every head.
 
-    To be implemented by subclasses: `logged_terms`, the names of what
-    `log_term` takes.
+    Subclasses implement `logged_terms`, the names that `log_term` accepts.
 
     Attributes:
-        partial_updates: Whether an update moves a part of the weights, as
-            where networks take turns. Then the optimizer can neither
-            accumulate gradients nor be one that moves all weights or none.
+        partial_updates: Bool, whether an update changes only some weights,
+            for example if networks take turns. Then the optimizer can't
+            accumulate gradients, nor be one that updates all weights or none.
     """
 
     partial_updates = False
@@ -40,32 +39,32 @@ class CompiledModel(CheckedModel):
         Args:
             optimizer: A Keras optimizer or its name; None for
                 `keras_ffl.optimizers.SGD()`, the paper's.
-            loss: None; the loss is the method's own.
-            loss_weights: None, likewise.
-            metrics: List of metrics that every head gets (logged as
-                `<head>_<metric>`, by a method of one head as `<metric>`), or
-                a dict from head to its metrics. A metric is a name, a
+            loss: None; the method has its own loss.
+            loss_weights: None, for the same reason.
+            metrics: List of metrics for every head (logged as
+                `<head>_<metric>`, or `<metric>` for a method with one head),
+                or a dict from head to its metrics. A metric is a name, a
                 function of labels and logits, a `keras.metrics.Metric` (of
                 which every head gets a copy), its class, or a function
                 without arguments that makes one.
-            weighted_metrics: Likewise, weighted by `sample_weight`.
+            weighted_metrics: The same, weighted by `sample_weight`.
             jit_compile: Whether to compile with XLA; on TensorFlow "auto"
-                does so on accelerators only, because on CPUs XLA's
-                convolutions are slower.
+                does so only on accelerators, because XLA's convolutions are
+                slower on CPUs.
             **kwargs: Further arguments of `keras.Model.compile`.
 
         Raises:
-            InputError: A `loss` is given, a metric names no head or can't be
-                copied, the optimizer accumulates gradients within a strategy
-                or for a method that takes turns, overwrites weights by
-                averages within a strategy, or is a `MultiOptimizer` for a
-                method that takes turns.
+            InputError: A `loss` is given, metrics are given for an unknown
+                head or can't be copied, or the optimizer isn't supported:
+                gradient accumulation or overwriting weights with averages
+                within a strategy, gradient accumulation or a
+                `MultiOptimizer` for a method whose networks take turns.
         """
         for argument, value in (("loss", loss), ("loss_weights", loss_weights)):
             if value is not None:
                 raise InputError(
-                    f"`{argument}` is not taken: {type(self).__name__} "
-                    f"brings its own loss, got {value!r}"
+                    f"`{argument}` must be None for {type(self).__name__}, "
+                    f"which has its own loss, got {value!r}"
                 )
         self._check_optimizer(optimizer)
         if jit_compile == "auto" and not prefers_xla():
@@ -91,12 +90,12 @@ class CompiledModel(CheckedModel):
             }
 
     def _check_optimizer(self, optimizer):
-        # A loss scale's optimizer holds the one that accumulates.
+        # With a loss scale, the inner optimizer accumulates.
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         steps = getattr(inner, "gradient_accumulation_steps", None)
         if steps and self.partial_updates:
             raise InputError(
-                "`gradient_accumulation_steps` does not go with "
+                "`gradient_accumulation_steps` must be None for "
                 f"{type(self).__name__}, whose networks take turns, got {steps}"
             )
         every = getattr(inner, "ema_overwrite_frequency", None)
@@ -117,10 +116,10 @@ class CompiledModel(CheckedModel):
             )
 
     def get_compile_config(self):
-        """The arguments of `compile`, with the optimizer that trains.
+        """The arguments of `compile`, with the optimizer in use.
 
-        In float16 that is the given one within a loss scale's. It is saved as
-        such, so that the file loads under any dtype policy.
+        In float16 that is the given one wrapped in a loss scale's. It is saved
+        that way, so that the file loads under any dtype policy.
         """
         config = super().get_compile_config()
         if config:
@@ -131,11 +130,11 @@ class CompiledModel(CheckedModel):
         return config
 
     def compile_from_config(self, config):
-        """Compiles a loaded model as it was compiled when it was saved."""
+        """Compiles a loaded model as it was when saved."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
-    # ----- what is logged ------------------------------------------------
+    # ----- logging -------------------------------------------------------
 
     def log_term(self, name, value, batch_size):
         """Logs a named value of a batch.
@@ -143,7 +142,7 @@ class CompiledModel(CheckedModel):
         Args:
             name: One of `logged_terms`.
             value: Scalar tensor, the mean over this replica's samples.
-            batch_size: Int or scalar tensor, how many they are.
+            batch_size: Int or scalar tensor, the number of those samples.
         """
         self._term_trackers[name].update_state(value, sample_weight=batch_size)
 
@@ -154,7 +153,7 @@ class CompiledModel(CheckedModel):
                 metric.update_state(loss, sample_weight=batch_size)
 
     def build_metrics(self, y):
-        """Creates the metrics' variables, as the first step otherwise does.
+        """Creates the metrics' variables, which the first step does otherwise.
 
         Args:
             y: Labels of any batch, an array.

@@ -25,35 +25,36 @@ class DualNetModel(ParallelMethod):
         L = CE(y, z_f) + λ CE(y, z_1) + λ CE(y, z_2)
 
     with z_f from the pooled sum of the two feature maps. The model predicts
-    by the weighted sum of its classifiers, the derived head "average":
+    with the weighted sum of its classifiers, the derived head "average":
 
         z_avg = z_f + λ z_1 + λ z_2
 
-    **Iterative training**, for `iterative_epochs` epochs: the networks move
-    in turn, one batch each, and the fused classifier with either. A network
-    that is not in turn is not changed in any way: its weights, the
-    optimizer's momentum of them and its batch normalisation's moving
-    averages stay. It still normalises by the statistics of the batch, so that
-    its partner and the fused classifier see the features of training; moving
-    averages of weights that change fast, as at the start, would mislead them.
+    **Iterative training**, for `iterative_epochs` epochs: the networks are
+    updated in turn, one batch each, and the fused classifier with either. A
+    network outside its turn stays unchanged: its weights, their momentum in
+    the optimizer and its batch normalisation's moving averages. It still
+    normalises with the statistics of the batch, so that its partner and the
+    fused classifier see training features; moving averages of weights that
+    change fast, as at the start, would mislead them.
 
-    **Joint training**, after that: only the three classifiers move. The
-    extractors are finished and run as in inference. With
-    `joint_extractors=True` everything moves, as in usual training.
+    **Joint training**, after that: only the three classifiers are updated. The
+    extractors are finished and run in inference mode. With
+    `joint_extractors=True` everything is updated, as in ordinary training.
 
-    Heads are `fused`, `sub_1`, `sub_2` and the derived "average". Logged are
-    the cross-entropies `ce_<head>` without λ.
+    The heads are `fused`, `sub_1`, `sub_2` and the derived "average". The
+    cross-entropies `ce_<head>` are logged without λ.
 
     Args:
-        subnetworks: Two functional models of one architecture from one image
-            shape to `{"features": (batch, h, w, C), "logits":
+        subnetworks: Two functional models of the same architecture from one
+            image shape to `{"features": (batch, h, w, C), "logits":
             (batch, classes)}` without shared weights.
         iterative_epochs: Int >= 0, epochs of iterative training.
         classifier_weight: Float >= 0, λ.
-        joint_extractors: Whether joint training moves the extractors too.
+        joint_extractors: Bool, whether joint training updates the extractors
+            too.
         name: Name of the model.
-        preprocessing: What stands between the images and all sub-networks, a
-            Keras layer, model or function, or None. It runs once, see
+        preprocessing: Keras layer, model or function between the images and
+            all sub-networks, or None. It runs once, see
             `keras_ffl.methods.parallel.ParallelMethod`.
 
     Raises:
@@ -92,7 +93,7 @@ class DualNetModel(ParallelMethod):
             preprocessing=preprocessing,
             more_logits=_fused_logits,
         )
-        # Numbers, not variables, which Keras would count twice.
+        # Ids instead of variables, which Keras would count twice.
         self._extractor_ids = frozenset().union(
             *(_extractor_ids(network) for network in subnetworks)
         )
@@ -123,22 +124,22 @@ class DualNetModel(ParallelMethod):
     # ----- training ------------------------------------------------------
 
     def turn_number(self, steps, epochs):
-        """Who moves in the next step, a place in `turns`.
+        """The turn of the next step, an index into `turns`.
 
-        The networks in iterative training, then all of "joint".
+        The networks alternate in iterative training; "joint" follows.
 
         Args:
             steps: Int or scalar tensor, number of finished steps.
-            epochs: Likewise of epochs.
+            epochs: Int or scalar tensor, number of finished epochs.
         """
         joint = epochs >= self.iterative_epochs
         return joint * 2 + (1 - joint * 1) * (steps % 2)
 
     def compile(self, *args, **kwargs):
-        """As of `TrainingMethod`.
+        """As in `TrainingMethod`.
 
         Raises:
-            InputError: As there, or several steps make one execution.
+            InputError: As there, or `steps_per_execution` is not 1.
         """
         steps = kwargs.get("steps_per_execution", 1)
         if steps != 1:
@@ -149,19 +150,19 @@ class DualNetModel(ParallelMethod):
         super().compile(*args, **kwargs)
 
     def pass_of_step(self, x):
-        """The forward pass of a step, for those whose turn it is."""
+        """The forward pass of a step for the network whose turn it is."""
         turn = self.turn
         variables = self.variables_of(turn)
         if turn == JOINT:
             return self.forward_pass(
                 self, x, variables, training=self.joint_extractors
             )
-        # The partner's state is put back, its weights get no update.
+        # Restores the partner's state; its weights get no update.
         with keep_state(self.classifier(_partner(turn))):
             return self.forward_pass(self, x, variables)
 
     def variables_of(self, turn):
-        """The trainable variables that move in a turn, a list.
+        """The trainable variables that are updated in a turn, a list.
 
         Args:
             turn: "sub_1", "sub_2" or "joint".
@@ -192,11 +193,11 @@ def _partner(turn):
 
 
 def _extractor_ids(network):
-    """Ids of the weights that a network's feature map needs."""
+    """The ids of the weights that a network's feature map depends on."""
     features = network.output["features"]
     ids = {id(w) for w in keras.Model(network.input, features).weights}
     for layer in network.layers:
-        # A loaded network is one layer, with the classifier in it.
+        # A loaded network is one layer that includes the classifier.
         if isinstance(layer, keras.Model) and isinstance(layer.output, dict):
             ids -= {id(w) for w in layer.weights} - _extractor_ids(layer)
     return ids
@@ -211,7 +212,7 @@ def _fused_logits(image, networks):
 
 
 def _check_pair(subnetworks):
-    """An InputError unless these are two networks of one architecture."""
+    """Raises `InputError` unless these are two equal architectures."""
     check_subnetworks(subnetworks, minimum=2)
     if len(subnetworks) > 2:
         raise InputError(
@@ -235,12 +236,12 @@ def _check_pair(subnetworks):
 
 @dataclasses.dataclass(frozen=True)
 class DualNetOptions(SeveralNetworks):
-    """Options of DualNet, those of `SeveralNetworks` and these.
+    """Options of DualNet, in addition to those of `SeveralNetworks`.
 
     Attributes:
-        joint_epochs: How many of the last epochs are joint training; None
-            for the paper's share, 51 of 307.
-        joint_extractors: Whether joint training moves the extractors too.
+        joint_epochs: Number of final epochs with joint training; None for the
+            paper's fraction, 51 of 307.
+        joint_extractors: Whether joint training updates the extractors too.
         classifier_weight: λ of the sub-networks' classifiers.
     """
 

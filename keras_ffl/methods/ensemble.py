@@ -8,21 +8,21 @@ from keras_ffl.methods.rows import Method, SeveralNetworks
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
 class EnsembleModel(ParallelMethod):
-    """Trains networks beside each other that know nothing of each other.
+    """Trains independent networks side by side.
 
         L = sum_k CE(y, z_k)
 
-    No gradient of one network reaches another: with an optimizer that works
-    on each weight by itself the networks train as they would alone. Heads are
-    `sub_1`, ..., `sub_n` and the derived "ensemble", the mean of the logits.
+    No gradient of one network reaches another: with an optimizer that treats
+    each weight separately, the networks train as they would alone. The heads
+    are `sub_1`, ..., `sub_n` and the derived "ensemble", the mean logits.
 
     Args:
         subnetworks: List of n >= 2 functional models from one image shape to
             `{"features": (batch, h, w, C_k), "logits": (batch, classes)}`
             without shared weights. Architectures may differ.
         name: Name of the model.
-        preprocessing: What stands between the images and all sub-networks, a
-            Keras layer, model or function, or None. It runs once, see
+        preprocessing: Keras layer, model or function between the images and
+            all sub-networks, or None. It runs once, see
             `keras_ffl.methods.parallel.ParallelMethod`.
 
     Raises:

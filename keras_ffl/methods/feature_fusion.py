@@ -18,10 +18,10 @@ from keras_ffl.optimizers import set_decay_group
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
 class FeatureFusionModel(ParallelMethod):
-    """Trains parallel sub-networks and a fused classifier, each by the other.
+    """Trains parallel sub-networks and a fused classifier with each other.
 
-    All sub-networks see the same image. A fusion module makes one feature
-    map of their last feature maps, and a fused classifier stands on it. The
+    All sub-networks see the same image. A fusion module combines their last
+    feature maps into one, which a fused classifier classifies. The
     ensemble of the sub-networks (mean logits) teaches the fused classifier
     (EKD), and the fused classifier teaches every sub-network (FKD):
 
@@ -29,9 +29,9 @@ class FeatureFusionModel(ParallelMethod):
             + w(t) T² (KL(z_e -> z_f) + sum_k KL(z_f -> z_k))
 
     The model is functional; its outputs are float32 logits by head:
-    `{"fused", "sub_1", ..., "sub_n"}`. Metrics and `classifier` also know the
-    head "ensemble". It trains with `compile` and `fit` like any Keras model.
-    Logged are `loss`, `ce_fused`, `ce_sub_k`, `ekd` and `fkd` (with T²,
+    `{"fused", "sub_1", ..., "sub_n"}`. Metrics and `classifier` also include
+    the head "ensemble". It trains with `compile` and `fit` like any Keras
+    model. It logs `loss`, `ce_fused`, `ce_sub_k`, `ekd` and `fkd` (with T²,
     without w), `distillation_weight` (w), and the metrics of all heads.
 
     Args:
@@ -43,18 +43,18 @@ class FeatureFusionModel(ParallelMethod):
             distillation's weight w in epochs (80 in the paper on CIFAR); 0
             for w = 1 throughout.
         temperature: Float > 0, T.
-        use_ekd: Whether the ensemble teaches the fused classifier.
-        use_fkd: Whether the fused classifier teaches the sub-networks.
+        use_ekd: Bool, whether the ensemble teaches the fused classifier.
+        use_fkd: Bool, whether the fused classifier teaches the sub-networks.
         fusion: Layer from the list of feature maps to one (batch, h, w, N);
-            by default `FusionModule()`. It belongs to this model alone.
+            by default `FusionModule()`. It must belong to this model alone.
         name: Name of the model.
-        preprocessing: What stands between the images and all sub-networks, a
-            Keras layer, model or function, or None. It runs once, see
+        preprocessing: Keras layer, model or function between the images and
+            all sub-networks, or None. It runs once, see
             `keras_ffl.methods.parallel.ParallelMethod`.
 
     Raises:
         InputError: The sub-networks don't fit together, an option is out of
-            range, or `fusion` gives no 4-D map.
+            range, or `fusion` doesn't return a 4-D map.
 
     Example:
 
@@ -149,7 +149,7 @@ class FeatureFusionModel(ParallelMethod):
 
 
 def _fused_logits(fusion, image, networks):
-    """The logits of the pooled map that a layer fuses of the feature maps."""
+    """The logits of the pooled feature map from a fusion layer."""
     fused_map = fusion([network["features"] for network in networks])
     if len(fused_map.shape) != 4:
         raise InputError(
@@ -165,15 +165,15 @@ def _fused_logits(fusion, image, networks):
 
 @dataclasses.dataclass(frozen=True)
 class FeatureFusionOptions(Branches):
-    """Options of FFL, those of `Branches` and these.
+    """Options of FFL, in addition to those of `Branches`.
 
     Attributes:
-        fusion: "module" or "average" (ablation B; `fusion_filters` and
-            `fusion_width` have no meaning there).
+        fusion: "module" or "average" (ablation B, which doesn't use
+            `fusion_filters` and `fusion_width`).
         fusion_filters: Channels of the fused map, None for `fusion_width`.
-        fusion_width: Channels of the fused map without `fusion_filters`:
+        fusion_width: Channels of the fused map if `fusion_filters` is None:
             "min" for the smallest channel count of the networks, "sum" for
-            the sum of all.
+            their sum.
         fusion_weight_decay: L2 decay of fusion module and fused classifier.
         temperature: T > 0.
         rampup_epochs: Length R of the ramp-up in epochs, 0 for none.

@@ -1,4 +1,4 @@
-"""Networks that predict in training mode without being changed by it."""
+"""Runs networks in training mode without changing them."""
 
 import contextlib
 
@@ -7,19 +7,18 @@ from keras import ops
 
 @contextlib.contextmanager
 def keep_state(network):
-    """Puts a network's state back that its forward passes change.
+    """Context that restores the state that a network's forward passes change.
 
-    In training mode batch normalisation takes the statistics of the batch
-    and moves its averages towards them. Within this context it takes the
-    statistics of the batch too, but the averages have their old values at the
-    end. The weights of a frozen network are its owner's business: they change
-    by updates only.
+    In training mode batch normalisation uses the statistics of the batch and
+    moves its averages towards them. In this context it uses them too, but the
+    averages are restored at the end. Trainable weights aren't affected: only
+    updates change them.
 
     Args:
         network: `keras.Model`.
     """
     state = network.non_trainable_weights
-    # Copies: a conversion would give the variables themselves.
+    # Copies: a conversion would return the variables themselves.
     values = [ops.copy(variable) for variable in state]
     yield
     for variable, value in zip(state, values):

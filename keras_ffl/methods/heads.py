@@ -1,4 +1,4 @@
-"""A model with several heads, and what is taken out of it."""
+"""Models with several heads, and the models extracted from them."""
 
 import keras
 
@@ -11,16 +11,16 @@ from keras_ffl.models.checks import check_classes
 class HeadedModel(MethodModel):
     """A functional model from an image to a dict of logits by head.
 
-    To be implemented by subclasses: `derived_heads(logits)` and
-    `derived_head_names`, further logits that are computed from the heads (an
-    ensemble), and their names; none by default.
+    Subclasses implement `derived_heads(logits)` and `derived_head_names`:
+    further logits computed from the heads (such as an ensemble), and their
+    names; none by default.
 
     Args:
         image: `keras.KerasTensor` of the image.
         logits: Dict from head to `keras.KerasTensor` (batch, classes).
-        networks: Dict from head to what its sub-network gives for the image,
-            a dict of "features" (batch, h, w, C) and "logits"; None where
-            there are no sub-networks.
+        networks: Dict from head to its sub-network's outputs for the image, a
+            dict of "features" (batch, h, w, C) and "logits"; None if there
+            are no sub-networks.
         name: Name of the model.
 
     Raises:
@@ -50,30 +50,30 @@ class HeadedModel(MethodModel):
 
     @property
     def heads(self):
-        """Names of all heads, derived ones included, a tuple."""
+        """Names of all heads, including derived ones, a tuple."""
         return (*self.trained_heads, *self.derived_head_names)
 
     def derived_heads(self, logits):
-        """Logits that are computed from those of the trained heads."""
+        """Logits computed from those of the trained heads."""
         return {}
 
     @property
     def subnetworks(self):
-        """The sub-networks as functional models that share the weights."""
+        """The sub-networks as functional models with shared weights."""
         return [
             keras.Model(self.input, outputs, name=f"{head}_network")
             for head, outputs in self._networks.items()
         ]
 
     def classifier(self, head):
-        """A plain functional model of one head, sharing the weights.
+        """A plain functional model of one head, with shared weights.
 
         Args:
             head: One of `heads`.
 
         Returns:
             `keras.Model` from the image (batch, h, w, c) to logits
-            (batch, classes). It holds only the layers that the head needs.
+            (batch, classes). It has only the layers that the head needs.
 
         Raises:
             InputError: There is no such head.
@@ -88,7 +88,7 @@ class HeadedModel(MethodModel):
     def feature_maps(self):
         """The last feature maps, a dict from head to `keras.KerasTensor`.
 
-        Heads that pool no map of their own are not in it.
+        Heads without a feature map of their own are not included.
         """
         return {
             head: outputs["features"]
@@ -96,7 +96,7 @@ class HeadedModel(MethodModel):
         }
 
     def feature_extractor(self, head):
-        """A plain functional model of one feature map, sharing the weights.
+        """A plain functional model of one feature map, with shared weights.
 
         Args:
             head: A key of `feature_maps`.
@@ -117,10 +117,10 @@ class HeadedModel(MethodModel):
 
         Args:
             head: Str.
-            known: Names that will do, by default `heads`.
+            known: Valid names, by default `heads`.
 
         Raises:
-            InputError: It is none of them.
+            InputError: There is no such head.
         """
         known = known or self.heads
         if head not in known:

@@ -21,15 +21,15 @@ from keras_ffl.number_checks import check_temperature
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
 class KnowledgeDistillationModel(SingleNetworkMethod):
-    """Trains a network, the student, by the predictions of a frozen one (KD).
+    """Trains a network, the student, on a frozen teacher's predictions (KD).
 
         L = CE(y, z_s) + w(t) T² KL(z_t -> z_s)
 
-    Heads are `student` and `teacher`. The teacher is a copy that nothing
-    changes: its weights are not trainable, and it runs as in inference, with
-    its moving averages. It is saved with the model, so that a run goes on
-    without the teacher's file. Logged are `ce_student` and `kd` (with T²,
-    without w).
+    The heads are `student` and `teacher`. The teacher is a copy that never
+    changes: its weights are not trainable, and it runs in inference mode, with
+    its moving averages. It is saved with the model, so that a run resumes
+    without the teacher's file. `ce_student` and `kd` (with T², without w) are
+    logged.
 
     Args:
         network: The student, a functional model from an image to
@@ -41,17 +41,16 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
         rampup_epochs: Number >= 0, length R of the ramp-up of w in epochs; 0
             for w = 1 throughout.
         name: Name of the model.
-        preprocessing: What stands between the images and both networks, or
-            None: a Keras layer, model or function, as of
-            `keras_ffl.as_subnetwork`. It runs once, so that a random layer
-            draws once and both see the same image. It is copied
-            and frozen, and part of every head.
-        teacher_from_logits: True where `teacher` gives logits, False where it
-            gives probabilities, None to find out, as `from_logits` of
+        preprocessing: Keras layer, model or function between the images and
+            both networks, as in `keras_ffl.as_subnetwork`, or None. It runs
+            once, so that a random layer draws once and both see the same
+            image. It is copied and frozen, and part of every head.
+        teacher_from_logits: True if `teacher` returns logits, False for
+            probabilities, None to infer it, like `from_logits` of
             `keras_ffl.as_subnetwork`.
 
     Raises:
-        InputError: `network` or `teacher` is no such model, they don't fit
+        InputError: `network` or `teacher` is not such a model, they don't fit
             together, or an option is out of range.
 
     Reference:
@@ -86,7 +85,7 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
         _check_fit(prepared, student["logits"], teacher)
         logits = {
             "student": student["logits"],
-            # In inference mode whatever mode the model is called in.
+            # Always in inference mode, regardless of the model's mode.
             "teacher": teacher(prepared, training=False),
         }
         super().__init__(
@@ -137,7 +136,7 @@ class KnowledgeDistillationOptions(Options):
     """Options of KD.
 
     Attributes:
-        teacher: Workdir of the trained run that teaches.
+        teacher: Workdir of the teacher's trained run.
         teacher_head: The head that teaches, None for the run's main one.
         temperature: T > 0.
         rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
@@ -164,7 +163,7 @@ def _build(subnetworks, config, teacher):
         teacher.classifier(options.teacher_head or teacher.primary_head),
         temperature=options.temperature,
         rampup_epochs=options.rampup_epochs,
-        # A method's heads are logits by contract, whatever computes them.
+        # A method's heads are always logits, however they are computed.
         teacher_from_logits=True,
     )
 

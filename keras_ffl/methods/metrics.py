@@ -1,4 +1,4 @@
-"""The metrics of all heads, every head with objects of its own."""
+"""The metrics of all heads, with separate objects for every head."""
 
 import functools
 import inspect
@@ -13,22 +13,22 @@ Metric = keras.metrics.Metric
 
 
 def metrics_by_head(metrics, heads, argument):
-    """Metrics as a dict by head, no object in two places.
+    """Arranges metrics by head, without using an object twice.
 
     Args:
-        metrics: A metric or a list of them, which every head gets, or a dict
-            from head to either. A metric is a name, a function of labels and
-            logits, a `keras.metrics.Metric`, or what makes one: its class or
-            a function without arguments.
+        metrics: A metric or a list of metrics for every head, or a dict from
+            head to either. A metric is a name, a function of labels and
+            logits, a `keras.metrics.Metric`, its class, or a function without
+            arguments that makes one.
         heads: Names of the heads.
         argument: Name of the argument for messages.
 
     Returns:
-        Dict from head to a list of metrics, None for None.
+        Dict from head to a list of metrics; None if `metrics` is None.
 
     Raises:
-        InputError: A name is no head, an object would have to be copied and
-            can't be, or a function is neither of the two.
+        InputError: There is no such head, an object needs to be copied but
+            can't be, or a function has neither of these forms.
     """
     if metrics is None:
         return None
@@ -39,7 +39,7 @@ def metrics_by_head(metrics, heads, argument):
             raise InputError(
                 f"`{argument}`: heads are {', '.join(heads)}, got {head!r}"
             )
-    # An object for all heads is a pattern and stays the user's own.
+    # An object for all heads is only a template and is not used itself.
     taken = set()
     if not by_name and len(heads) > 1:
         taken.update(map(id, _listed(metrics)))
@@ -58,7 +58,7 @@ def metrics_by_head(metrics, heads, argument):
                     f"make a new keras.metrics.Metric each time, got {made!r}"
                 )
             taken.add(id(made))
-            # Keras counts up the names of those that have none.
+            # Keras numbers the names of unnamed metrics.
             made.name = names.setdefault(id(metric), made.name)
             metric = made
         return metric
@@ -71,19 +71,19 @@ def metrics_by_head(metrics, heads, argument):
 
 
 def makes_metric(function, argument="metrics"):
-    """Whether something is called for a metric and not for its value.
+    """Whether a callable makes a metric instead of computing its value.
 
     Args:
         function: A class of metrics, a function, or anything else.
         argument: Name of the argument for messages.
 
     Returns:
-        Bool: true for a class of metrics and for a function that takes no
-        arguments, false for one that takes labels and logits and for what
-        can't be called.
+        Bool: True for a metric class and for a function without arguments,
+        False for a function of labels and logits and for anything that can't
+        be called.
 
     Raises:
-        InputError: It takes neither or both.
+        InputError: The function takes neither or both.
     """
     called = function
     if isinstance(function, functools.partial):
@@ -94,7 +94,7 @@ def makes_metric(function, argument="metrics"):
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        # Of some functions in C nothing is known. They make no metrics.
+        # The signature of some C functions is unknown. They make no metrics.
         return False
     nothing = _takes(signature)
     value = _takes(signature, "labels", "logits") and not of_class
@@ -107,11 +107,11 @@ def makes_metric(function, argument="metrics"):
 
 
 def not_rebuilt(by_argument):
-    """Which metrics would come back from a file as others.
+    """Finds the metrics that a file would not restore faithfully.
 
     Args:
-        by_argument: Dict from argument of `compile` to what `metrics_by_head`
-            returned.
+        by_argument: Dict from argument of `compile` to the result of
+            `metrics_by_head`.
 
     Returns:
         Tuple of `(argument, head, place, class name)`, later places first.
@@ -126,54 +126,54 @@ def not_rebuilt(by_argument):
 
 
 def leave_out(places, config):
-    """Takes metrics out of the configuration of `compile`, with a warning.
+    """Removes metrics from the configuration of `compile`, with a warning.
 
     Args:
-        places: What `not_rebuilt` returned.
-        config: Dict, what is saved.
+        places: Result of `not_rebuilt`.
+        config: Dict, the configuration to save.
     """
     for argument, head, place, _ in places:
         del config[argument][head][place]
     for name in sorted({name for *_, name in places}):
         warnings.warn(
             f"the metric {name} is not saved with the model, because its class "
-            "has no get_config() that holds all of its arguments. Call "
+            "has no get_config() that includes all of its arguments. Call "
             "compile() with it after loading.",
             stacklevel=2,
         )
 
 
 def _copied(metric, argument):
-    """A metric like another one, as it was when it was made."""
+    """Copies a metric in its initial state."""
     copy = None
     if _is_rebuilt(metric):
         try:
             copy = type(metric).from_config(metric.get_config())
         except Exception:
-            # Such as a function in it that Keras can't find by its name.
+            # For example, Keras can't find a function in it by name.
             pass
     if copy is None or _settings(copy) != _settings(metric):
         raise InputError(
             f"`{argument}`: {metric!r} can't be copied for every head, because "
-            f"{type(metric).__name__}'s configuration doesn't hold all it was "
-            "made with. Give a function that makes it, "
+            f"{type(metric).__name__}'s configuration doesn't include all its "
+            "arguments. Pass a function that makes it, "
             f"`lambda: {type(metric).__name__}(...)`, or a dict from head to "
-            "an object of its own"
+            "its own object"
         )
     return copy
 
 
 def _is_rebuilt(metric):
-    """Whether a configuration holds all that a metric was made with.
+    """Whether a configuration includes all arguments of a metric.
 
-    That is so where its class brings a `get_config` of its own with its
-    constructor, or inherits one that has every argument of the constructor;
-    and where it is so of the metrics within that are rebuilt with it.
+    This is so if its class defines `get_config` along with its constructor, or
+    inherits one that includes every argument of the constructor, and if the
+    same holds for inner metrics that are rebuilt with it.
     """
     try:
         config = metric.get_config()
     except Exception:
-        # Its class says itself that it has none.
+        # The class itself says that it has none.
         return False
     own = issubclass(
         _definer(metric, "get_config"), _definer(metric, "__init__")
@@ -197,7 +197,7 @@ def _settings(metric):
     """The plain values and functions among a metric's attributes."""
     settings = {}
     for name, value in vars(metric).items():
-        # What is made at the first update is no setting.
+        # Objects created at the first update aren't settings.
         if "build" in name or "built" in name:
             continue
         plain = [_plain(each) for each in keras.tree.flatten(value)]
@@ -207,7 +207,7 @@ def _settings(metric):
 
 def _plain(value):
     if isinstance(value, Metric):
-        # Keras counts up the names of those that have none.
+        # Keras numbers the names of unnamed metrics.
         return {**_settings(value), "name": type(value)}
     if isinstance(value, (bool, int, float, str)):
         return value
@@ -229,5 +229,5 @@ def _takes(signature, *arguments):
 
 
 def _definer(metric, method):
-    """The class that a metric has a method from."""
+    """The class that defines a metric's method."""
     return next(c for c in type(metric).__mro__ if method in vars(c))

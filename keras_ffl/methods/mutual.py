@@ -24,15 +24,15 @@ class MutualLearningModel(ParallelMethod):
 
     In every training step the networks are updated one after the other.
     After its update a network predicts the batch again, and the networks
-    after it learn from the new prediction. These predictions, like all of a
-    training step, use the statistics of the batch; they leave the moving
-    averages alone, so that each batch enters those once. For everything that
-    the optimizer counts (iterations, averages of the weights, a loss scale)
-    the updates of a batch are one. A frozen network teaches the others; its
-    terms are logged and are part of the logged loss.
+    after it learn from the new prediction. These predictions use the
+    statistics of the batch, like everything in a training step, but leave the
+    moving averages unchanged, so that each batch enters them once. The
+    optimizer counts the updates of a batch as one (iterations, averages of
+    the weights, a loss scale). A frozen network teaches the others; its terms
+    are logged and part of the logged loss.
 
-    Heads are `sub_1`, ..., `sub_n` and the derived "ensemble". Logged are
-    `ce_sub_k` and `mutual_sub_k` (with T², without w).
+    The heads are `sub_1`, ..., `sub_n` and the derived "ensemble". `ce_sub_k`
+    and `mutual_sub_k` (with T², without w) are logged.
 
     Args:
         subnetworks: List of n >= 2 functional models from one image shape to
@@ -41,12 +41,12 @@ class MutualLearningModel(ParallelMethod):
         temperature: Float > 0, T; 1 in DML's own paper.
         rampup_epochs: Number >= 0, length R of the ramp-up of w in epochs; 0
             for w = 1 throughout, as in DML's own paper.
-        simultaneous: Whether all networks are updated at once, from the
-            predictions before the step. That is one forward pass a network
-            instead of two for all but the last.
+        simultaneous: Bool, whether all networks are updated at once, from the
+            predictions before the step. This takes one forward pass per
+            network instead of two for all but the last.
         name: Name of the model.
-        preprocessing: What stands between the images and all sub-networks, a
-            Keras layer, model or function, or None. It runs once, see
+        preprocessing: Keras layer, model or function between the images and
+            all sub-networks, or None. It runs once, see
             `keras_ffl.methods.parallel.ParallelMethod`.
 
     Raises:
@@ -80,7 +80,7 @@ class MutualLearningModel(ParallelMethod):
     # ----- loss ----------------------------------------------------------
 
     def mutual_term(self, logits, head):
-        """What a network learns from its peers, a (batch,) tensor."""
+        """The divergence of a network from its peers, a (batch,) tensor."""
         peers = [peer for peer in self.trained_heads if peer != head]
         return sum(
             distillation_term(logits[peer], logits[head], self.temperature)
@@ -99,7 +99,7 @@ class MutualLearningModel(ParallelMethod):
     def training_step(self, x, y, sample_weight):
         """One update of every network, one network after the other.
 
-        The metrics are those of the predictions before the step.
+        The metrics use the predictions before the step.
 
         Args:
             x: Image batch.
@@ -107,7 +107,7 @@ class MutualLearningModel(ParallelMethod):
             sample_weight: Weights (batch,) or None.
 
         Returns:
-            Dict of the metrics' and loss terms' running means.
+            Dict of the running means of metrics and loss terms.
         """
         if self.simultaneous:
             return super().training_step(x, y, sample_weight)
@@ -137,7 +137,7 @@ class MutualLearningModel(ParallelMethod):
         return self.compute_metrics(x, y, before, sample_weight)
 
     def _loss_of(self, head, logits, y, sample_weight):
-        """The loss of a network, a function of its own predictions."""
+        """The loss of a network as a function of its own predictions."""
 
         def loss_of(own_logits, losses):
             everyones = {**logits, head: own_logits}
@@ -169,7 +169,7 @@ class MutualLearningModel(ParallelMethod):
 
 @dataclasses.dataclass(frozen=True)
 class MutualLearningOptions(SeveralNetworks):
-    """Options of DML, those of `SeveralNetworks` and these.
+    """Options of DML, in addition to those of `SeveralNetworks`.
 
     Attributes:
         temperature: T > 0.

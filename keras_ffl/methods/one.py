@@ -21,34 +21,33 @@ from keras_ffl.precision import at_least_float32
 class OneModel(ParallelMethod):
     """Trains branches on a shared trunk that learn from their gated sum.
 
-    A gate on the trunk's feature map weighs the branches' logits:
+    A gate on the trunk's feature map weights the branches' logits:
 
         g   = softmax(relu(BN(dense(GAP(trunk)))))
         z_t = sum_k g_k z_k
         L   = sum_k CE(y, z_k) + CE(y, z_t) + w(t) T² sum_k KL(z_t -> z_k)
 
-    The teacher z_t is a constant in the divergences. Heads are `teacher`
-    ("ONE-E" in tables) and `sub_1`, ..., `sub_n` ("ONE": their mean). Logged
-    are the cross-entropies `ce_<head>` and `kd` (with T², without w).
+    The teacher z_t is a constant in the divergences. The heads are `teacher`
+    ("ONE-E" in tables) and `sub_1`, ..., `sub_n` ("ONE": their mean). The
+    cross-entropies `ce_<head>` and `kd` (with T², without w) are logged.
 
     Args:
         subnetworks: List of n >= 2 branches of
             `keras_ffl.models.build_branches`, or other functional models from
             one image tensor to `{"features": (batch, h, w, C), "logits":
-            (batch, classes)}` whose first layers are the same layers. The
-            gate looks at the last feature map that all of them have in
-            common.
+            (batch, classes)}` that share their first layers. The gate takes
+            their last common feature map.
         rampup_epochs: Number >= 0, length R of the ramp-up of w in epochs
             (80 on CIFAR); 0 for w = 1 throughout.
         temperature: Float > 0, T.
         name: Name of the model.
-        preprocessing: What stands between the images and all sub-networks, a
-            Keras layer, model or function, or None. It runs once, see
+        preprocessing: Keras layer, model or function between the images and
+            all sub-networks, or None. It runs once, see
             `keras_ffl.methods.parallel.ParallelMethod`.
 
     Raises:
-        InputError: The sub-networks don't fit together or have no trunk in
-            common, or an option is out of range.
+        InputError: The sub-networks don't fit together or have no common
+            trunk, or an option is out of range.
 
     Reference:
         Lan et al., 2018, "Knowledge Distillation by On-the-Fly Native
@@ -84,7 +83,7 @@ class OneModel(ParallelMethod):
         return self.get_layer("gate")
 
     def derived_heads(self, logits):
-        """None: the teacher is ONE's ensemble."""
+        """An empty dict: the teacher is ONE's ensemble."""
         return {}
 
     def distillation_terms(self, logits):
@@ -106,7 +105,7 @@ class OneModel(ParallelMethod):
 
 
 def _gated_logits(image, networks):
-    """The sum of the logits, weighed by a gate on the trunk."""
+    """The sum of the logits, weighted by a gate on the trunk."""
     trunk = shared_feature_map(
         [keras.Model(image, network) for network in networks]
     )
@@ -124,7 +123,7 @@ def _gated_logits(image, networks):
 
 @dataclasses.dataclass(frozen=True)
 class OneOptions(Branches):
-    """Options of ONE, those of `Branches` and these.
+    """Options of ONE, in addition to those of `Branches`.
 
     Attributes:
         temperature: T > 0.

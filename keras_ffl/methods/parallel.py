@@ -1,4 +1,4 @@
-"""What the methods share that train several sub-networks side by side."""
+"""The base of methods that train several sub-networks side by side."""
 
 import keras
 
@@ -20,33 +20,32 @@ from keras_ffl.models.graph import layers_within
 class ParallelMethod(TrainingMethod):
     """Base of the methods with heads `sub_1`, ..., `sub_n`.
 
-    Keeps the sub-networks and their feature maps, and knows the derived head
-    "ensemble", the mean of the sub-networks' logits. The constructor of a
-    subclass takes the list of sub-networks as `subnetworks`; its
-    configuration holds them under the key "networks", made by
-    `networks_config`.
+    It keeps the sub-networks and their feature maps, and has the derived head
+    "ensemble", the mean of the sub-networks' logits. Constructors of subclasses
+    take the list of sub-networks as `subnetworks`; their configurations contain
+    them under the key "networks", made by `networks_config`.
 
     Args:
         subnetworks: List of n >= 2 functional models from one image shape to
             `{"features": (batch, h, w, C_k), "logits": (batch, classes)}`.
-        rampup_epochs: As of `TrainingMethod`.
+        rampup_epochs: As in `TrainingMethod`.
         name: Name of the model.
-        preprocessing: What stands between the images and all sub-networks, or
-            None: a Keras layer, model or function, as of
-            `keras_ffl.as_subnetwork`. It runs once, so that a random layer
-            draws once and all sub-networks see the same image. It is copied
-            and frozen, and part of every head.
-        more_logits: Function from the image and the list of what the
-            sub-networks give for it to a dict from name to the logits of
-            further heads, which come first; None where there are none.
+        preprocessing: Keras layer, model or function between the images and
+            all sub-networks, as in `keras_ffl.as_subnetwork`, or None. It
+            runs once, so that a random layer draws once and all sub-networks
+            see the same image. It is copied and frozen, and part of every
+            head.
+        more_logits: Function from the image and the list of the
+            sub-networks' outputs to a dict from name to the logits of further
+            heads, which come first; None if there are none.
 
     Attributes:
-        shares_nothing: Whether the sub-networks must share no weight but
-            frozen ones.
+        shares_nothing: Bool, whether the sub-networks may only share frozen
+            weights.
 
     Raises:
         InputError: The sub-networks don't fit together, or share weights
-            where they must not.
+            although they must not.
     """
 
     primary_head = "ensemble"
@@ -78,7 +77,7 @@ class ParallelMethod(TrainingMethod):
         if len(set(weights)) < len(weights):
             raise InputError(
                 f"`subnetworks` of {type(self).__name__} must share no "
-                "weights, got networks that do; build each anew"
+                "weights, got networks that do; build each separately"
             )
 
     @classmethod
@@ -92,22 +91,22 @@ class ParallelMethod(TrainingMethod):
         separate_stages=1,
         **options,
     ):
-        """Case 1: branches of one architecture on a shared trunk.
+        """Builds branches of one architecture on a shared trunk (case 1).
 
         Args:
             name: Network name of `keras_ffl.models.build`.
             branches: Int >= 2, number of sub-networks.
             num_classes: Int >= 2.
             input_shape: Image shape (h, w, c).
-            separate_stages: Int >= 1, how many of the last stages every
-                branch has for itself.
+            separate_stages: Int >= 1, number of the last stages that every
+                branch has separately.
             **options: Further arguments of the class.
 
         Returns:
             A model of the class.
 
         Raises:
-            InputError: As of the class and of
+            InputError: As in the class and in
                 `keras_ffl.models.build_branches`.
         """
         subnetworks = build_branches(
@@ -125,7 +124,7 @@ class ParallelMethod(TrainingMethod):
         input_shape=(32, 32, 3),
         **options,
     ):
-        """Networks of one architecture, each with weights of its own.
+        """Builds networks of one architecture, each with its own weights.
 
         Args:
             name: Network name of `keras_ffl.models.build`.
@@ -138,7 +137,7 @@ class ParallelMethod(TrainingMethod):
             A model of the class.
 
         Raises:
-            InputError: As of the class and of `keras_ffl.models.build`.
+            InputError: As in the class and in `keras_ffl.models.build`.
         """
         subnetworks = [
             build(name, num_classes, input_shape) for _ in range(count)
@@ -151,17 +150,17 @@ class ParallelMethod(TrainingMethod):
         return len(self._networks)
 
     def apart(self, x):
-        """The sub-networks by themselves, ready for a training step.
+        """The individual sub-networks, ready for a training step.
 
-        What they have before them runs here, once, so that all of them get
+        A preprocessing before them runs here, once, so that all of them get
         the same image however often each is called.
 
         Args:
             x: Image batch.
 
         Returns:
-            Tuple of the batch that they take and a dict from head to
-            functional `keras.Model` from it to logits.
+            Tuple of their input batch and a dict from head to a functional
+            `keras.Model` from it to logits.
         """
         prepared = prepared_image(self)
         if prepared is not self.input:
@@ -182,9 +181,9 @@ class ParallelMethod(TrainingMethod):
     # ----- serialisation -------------------------------------------------
 
     def networks_config(self):
-        """The sub-networks as one functional model, serialised.
+        """The sub-networks, serialised as one functional model.
 
-        One model, so that what they share stays shared.
+        A single model keeps shared layers shared.
         """
         networks = keras.Model(self.input, list(self._networks.values()))
         return keras.saving.serialize_keras_object(networks)
@@ -202,7 +201,7 @@ class ParallelMethod(TrainingMethod):
 
 
 def _free_ids(network):
-    """Ids of the weights that are not those of frozen layers."""
+    """The ids of the weights outside of frozen layers."""
     frozen = {
         id(weight)
         for layer in layers_within(network)

@@ -1,4 +1,4 @@
-"""What a row of the table of methods is made of."""
+"""The parts of a row in the table of methods."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from keras_ffl.models import build, build_branches
 
 
 def check_one_name(method, config):
-    """An InputError where a configuration names several networks."""
+    """Raises `InputError` if a configuration names several networks."""
     if len(config.networks) > 1:
         raise InputError(
             f"`networks` must name one network for method {method}, got "
@@ -23,7 +23,7 @@ class Options(Fields):
     """Options of a method that trains one network: none."""
 
     def idle(self, networks):
-        """The options that nothing looks at, for the others' sake.
+        """The options that other options make irrelevant.
 
         Args:
             networks: Names of the networks, a tuple.
@@ -42,17 +42,17 @@ class Options(Fields):
             config: `keras_ffl.config.Config`.
 
         Raises:
-            InputError: The method can't train by this configuration.
+            InputError: The method can't train with this configuration.
         """
         check_one_name(method, config)
 
     @property
     def weight_decay_groups(self):
-        """L2 decay of groups of weights that have one of their own, a dict."""
+        """L2 decays of groups of weights with a decay of their own, a dict."""
         return {}
 
     def make_networks(self, names, num_classes, input_shape):
-        """The sub-networks, a list of functional models.
+        """Makes the sub-networks, a list of functional models.
 
         Args:
             names: Names of the networks, a tuple.
@@ -64,9 +64,9 @@ class Options(Fields):
 
 @dataclasses.dataclass(frozen=True)
 class SeveralNetworks(Options):
-    """Options of a method of several networks that share nothing.
+    """Options of a method with several networks that share nothing.
 
-    One name makes `branches` networks, several names make one each.
+    One name stands for `branches` networks, several names for one each.
 
     Attributes:
         branches: Number of networks if there is one name.
@@ -97,9 +97,9 @@ class Branches(SeveralNetworks):
     """Options of a method whose networks are branches on a shared trunk.
 
     Attributes:
-        separate_stages: How many of its last stages every branch of one
-            network has for itself; with 0, and where there are several
-            names, networks share nothing.
+        separate_stages: Number of the last stages that every branch of one
+            network has separately; with 0, or with several names, networks
+            share nothing.
     """
 
     separate_stages: int = field(1, 0, 64)
@@ -126,16 +126,16 @@ class Method:
 
     Attributes:
         model: The class.
-        label: What the paper's tables call it.
+        label: Its name in the paper's tables.
         options: Subclass of `Options`, a frozen dataclass of the options that
             a configuration can set, with this method's defaults.
-        build: Function of the list of sub-networks, the
-            `keras_ffl.config.Config` and, by name, the models of `runs`,
-            which gives the model.
+        build: Function from the list of sub-networks, the
+            `keras_ffl.config.Config` and, by name, the models of `runs` to
+            the model.
         runs: Names of the options that are workdirs of trained runs, whose
             models `build` needs.
-        fixed_epochs: What would change in finished epochs if a run were made
-            longer, a clause; empty where nothing does.
+        fixed_epochs: Clause that says what would change in finished epochs if
+            a run were extended; empty if nothing would.
     """
 
     model: type[TrainingMethod]

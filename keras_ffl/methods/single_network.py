@@ -1,4 +1,4 @@
-"""What the methods share that train one network."""
+"""The base of methods that train one network."""
 
 import keras
 
@@ -14,11 +14,11 @@ class SingleNetworkMethod(TrainingMethod):
 
     @property
     def network(self):
-        """The network as a functional model that shares the weights."""
+        """The network as a functional model with shared weights."""
         return self.subnetworks[0]
 
     def feature_extractor(self, head=None):
-        """As of `TrainingMethod`; None stands for the primary head."""
+        """As in `TrainingMethod`; None means the primary head."""
         return super().feature_extractor(head or self.primary_head)
 
     def supervised_terms(self, y, logits):

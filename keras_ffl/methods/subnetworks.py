@@ -1,4 +1,4 @@
-"""Putting sub-networks into one graph."""
+"""Combines sub-networks in one graph."""
 
 import keras
 
@@ -18,14 +18,14 @@ def check_subnetworks(subnetworks, minimum=1):
     """Checks that models can be trained together as sub-networks.
 
     Args:
-        subnetworks: What the user gave.
-        minimum: Int, how many there must be.
+        subnetworks: The user's value.
+        minimum: Int, minimum number of sub-networks.
 
     Raises:
-        InputError: There are too few, one is there twice, one is no
+        InputError: There are too few, one appears twice, one is not a
             functional model with the outputs "features" (4-D) and "logits"
-            (2-D) of at least two classes, a feature map has its channels
-            first, or input shapes or class counts differ.
+            (2-D) of at least two classes, a feature map is channels-first, or
+            input shapes or class counts differ.
     """
     if not isinstance(subnetworks, (list, tuple)) or len(subnetworks) < minimum:
         count = (
@@ -42,7 +42,7 @@ def check_subnetworks(subnetworks, minimum=1):
     if len({id(n.output["logits"]) for n in subnetworks}) < len(subnetworks):
         raise InputError(
             "`subnetworks` must be different models, got one of them twice; "
-            "build the network anew for each"
+            "build a separate network for each"
         )
     for what, values in (
         ("input shape", [n.input_shape[1:] for n in subnetworks]),
@@ -56,15 +56,15 @@ def check_subnetworks(subnetworks, minimum=1):
 
 
 def _check_graphs(models):
-    """An InputError where a file of the method could not be loaded."""
+    """Raises `InputError` if a file of the method could not be loaded."""
     shared = layer_of_two_graphs(models)
     if shared is not None:
         raise InputError(
             f"`subnetworks`: layer '{shared.name}' is called in two graphs, "
-            "of nested models or of networks with different images, and no "
-            "file keeps what those share. Give networks that share layers "
-            "one image; of a nested model use what its call returns, or copy "
-            "the network with keras_ffl.as_subnetwork"
+            "of nested models or of networks with different images, which "
+            "files can't keep shared. Use one image for networks that share "
+            "layers; use the outputs of a nested model's call, or copy the "
+            "network with keras_ffl.as_subnetwork"
         )
 
 
@@ -74,7 +74,7 @@ def _check_subnetwork(network, label):
         raise InputError(
             f"`subnetworks`: {label} must be a functional keras.Model with "
             "the outputs {'features', 'logits'} (keras_ffl.models."
-            f"as_subnetwork makes one of a classifier), got {network!r}"
+            f"as_subnetwork makes one from a classifier), got {network!r}"
         )
     if not isinstance(network.input, keras.KerasTensor):
         raise InputError(
@@ -105,55 +105,55 @@ def _check_subnetwork(network, label):
 
 
 def connect(subnetworks, preprocessing=None):
-    """One graph of all sub-networks on one image.
+    """Connects all sub-networks to one image in one graph.
 
-    Sub-networks that already stand on the same image tensor (branches with a
-    shared trunk) are taken as they are, so that the trunk runs once; others
-    become nested models `subnetwork_k`.
+    Sub-networks that already share the image tensor (branches on a shared
+    trunk) are used directly, so that the trunk runs once; others become nested
+    models `subnetwork_k`.
 
     Args:
         subnetworks: Checked list of functional models.
-        preprocessing: What stands between the images and all sub-networks, as
-            of `keras_ffl.as_subnetwork`, or None. A frozen copy of it becomes
-            a nested model of the graph.
+        preprocessing: Preprocessing between the images and all sub-networks,
+            as in `keras_ffl.as_subnetwork`, or None. A frozen copy of it
+            becomes a nested model of the graph.
 
     Returns:
         Tuple of the image `keras.KerasTensor` and the list of the networks'
         outputs, each a dict of "features" and "logits".
 
     Raises:
-        InputError: As of `keras_ffl.as_subnetwork`, or the sub-networks have
-            such a preprocessing already, or share a layer in such a way
-            that a file of them could not be loaded.
+        InputError: As in `keras_ffl.as_subnetwork`, or the sub-networks
+            already have such a preprocessing, or share a layer in a way that
+            would make their file unloadable.
     """
     image, networks = _connected(subnetworks)
     if preprocessing is None:
         return image, networks
-    # A dict, since of a list of one Keras would make what is in it.
+    # A dict, because Keras would unwrap a list of one.
     graph = keras.Model(image, dict(enumerate(networks)), name="subnetworks")
     if prepared_image(graph) is not graph.input:
         raise InputError(
-            "`preprocessing` must be None for sub-networks that have one in "
-            f"common already, got {preprocessing!r}"
+            "`preprocessing` must be None for sub-networks that already have "
+            f"a common one, got {preprocessing!r}"
         )
     prepare = preprocessing_model(preprocessing, graph, _PREPROCESSING)
     prepare.trainable = False
     image = keras.Input(
         prepare.input_shape[1:], dtype=prepare.inputs[0].dtype, name="image"
     )
-    # Its `call`, not the model: the networks' graph goes on in this one.
+    # `call` instead of the model itself merges the networks' graph into this.
     return image, list(graph.call(prepare(image)).values())
 
 
 def prepared_image(model):
-    """The image that the sub-networks of a graph get.
+    """The image that a graph's sub-networks receive.
 
     Args:
-        model: Functional `keras.Model` of what `connect` returns.
+        model: Functional `keras.Model` on the result of `connect`.
 
     Returns:
-        `keras.KerasTensor`: what a preprocessing before all of them gives, or
-        the model's input.
+        `keras.KerasTensor`, the output of a common preprocessing or the
+        model's input.
     """
     for call in calls(model):
         if call.layer.name == _PREPROCESSING:
@@ -162,7 +162,7 @@ def prepared_image(model):
 
 
 def _connected(subnetworks):
-    """As `connect` without preprocessing."""
+    """Like `connect`, without preprocessing."""
     image = subnetworks[0].input
     if all(network.input is image for network in subnetworks):
         outputs = [network.output for network in subnetworks]

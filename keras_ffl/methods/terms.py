@@ -1,4 +1,4 @@
-"""The terms that losses are made of, one value for every sample."""
+"""Per-sample terms of losses."""
 
 import keras
 from keras import ops
@@ -7,7 +7,7 @@ from keras_ffl.labels import is_sparse
 
 
 def cross_entropy(y, logits):
-    """Cross-entropy of every sample.
+    """Computes the cross-entropy of every sample.
 
     Args:
         y: Integer labels (batch,) or (batch, 1), or one-hot or soft labels
@@ -29,10 +29,10 @@ def cross_entropy(y, logits):
 
 
 def weighted_mean(values, sample_weight=None):
-    """Mean over the batch of values that may carry weights.
+    """Computes the mean over the batch of optionally weighted values.
 
-    As Keras' losses do, the sum of the weighted values is divided by the
-    batch size, not by the sum of the weights.
+    As in Keras' losses, the sum of the weighted values is divided by the batch
+    size, not by the sum of the weights.
 
     Args:
         values: Float tensor (batch,).
@@ -50,11 +50,11 @@ def weighted_mean(values, sample_weight=None):
 
 
 def with_regularization(total, losses):
-    """A loss with a model's regularisation losses.
+    """Adds a model's regularisation losses to a loss.
 
     Args:
         total: Scalar tensor.
-        losses: List of the regularisation losses.
+        losses: List of regularisation losses.
 
     Returns:
         Scalar tensor.

@@ -1,4 +1,4 @@
-"""One network trained alone, the baseline of every comparison."""
+"""A single network trained alone, the baseline of every comparison."""
 
 import keras
 
@@ -17,7 +17,7 @@ class VanillaModel(SingleNetworkMethod):
         name: Name of the model.
 
     Raises:
-        InputError: `network` is no such model.
+        InputError: `network` is not such a model.
     """
 
     primary_head = "vanilla"

@@ -1,7 +1,7 @@
-"""Runs from their configuration to their results.
+"""Runs, from configuration to results.
 
-The only package that knows all the others: data, method, optimizer and
-callbacks come together here.
+The only package that depends on all others: it combines data, method,
+optimizer and callbacks.
 """
 
 from keras_ffl.training.parts import build_method, build_model, load_data

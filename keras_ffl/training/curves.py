@@ -1,4 +1,4 @@
-"""Training curves of a run."""
+"""The training curves of a run."""
 
 import re
 

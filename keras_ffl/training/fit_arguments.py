@@ -1,4 +1,4 @@
-"""What `fit` is given: batches, and the callbacks that write no files."""
+"""The arguments of `fit`: batches, and callbacks that write no files."""
 
 import warnings
 
@@ -12,7 +12,7 @@ from keras_ffl.training.parts import full_rate
 
 
 def check_batches(config, devices):
-    """An InputError where batches don't fit the replicas."""
+    """Raises `InputError` if batches can't be divided among the replicas."""
     replicas = devices.replicas
     if config.batch_size % replicas:
         raise InputError(
@@ -37,13 +37,13 @@ def _augmentation(config, info):
 def run_callbacks(config, steps, numbers=None):
     """The callbacks of a run that write no files, a list.
 
-    They set the learning rate of every epoch, and of the warm-up, and stop at
+    They set the learning rate of every epoch and of the warm-up, and stop on
     divergence.
 
     Args:
         config: `keras_ffl.config.Config`.
-        steps: Int, steps of an epoch.
-        numbers: As of `keras_ffl.callbacks.WarmUp`.
+        steps: Int, steps per epoch.
+        numbers: As in `keras_ffl.callbacks.WarmUp`.
     """
     rate = full_rate(config)
     if config.lr_schedule == "cosine":
@@ -57,23 +57,23 @@ def run_callbacks(config, steps, numbers=None):
 
 
 def _steps_per_call(config, dataset):
-    """Steps that run on the device without coming back to Python."""
+    """Steps that run on the device without returning to Python."""
     if config.steps_per_execution > 1 or not backend.has_accelerator():
         return config.steps_per_execution
     return data.steps_per_call(dataset.num_train, config.batch_size)
 
 
 def fit_arguments(config, dataset, holdout, done, devices, first_step=0):
-    """What `fit` is given besides the callbacks that write files.
+    """The arguments of `fit`, except for callbacks that write files.
 
     Args:
         config: `keras_ffl.config.Config`.
-        dataset: Data set to train on, as `load_data` gave it.
+        dataset: Data set to train on, from `load_data`.
         holdout: Data set to evaluate on after an epoch, or None.
         done: Int, the number of finished epochs.
-        devices: What `make_devices` returned.
-        first_step: Int, the number of finished steps of the next epoch. Where
-            it is not 0, the arguments are those for the rest of that epoch.
+        devices: Result of `make_devices`.
+        first_step: Int, the number of finished steps of the next epoch. If it
+            is not 0, the arguments cover the rest of that epoch.
 
     Returns:
         Dict of keyword arguments.
@@ -111,7 +111,7 @@ def fit_arguments(config, dataset, holdout, done, devices, first_step=0):
         smallest=smallest,
         **options,
     )
-    # Keras takes one call of a compiled function for a step.
+    # Keras treats one call of a compiled function as a step.
     calls = train_batches.calls
     held_out = holdout or dataset
     validation = _validation(
@@ -123,13 +123,13 @@ def fit_arguments(config, dataset, holdout, done, devices, first_step=0):
         "initial_epoch": done,
         "epochs": epochs,
         **validation,
-        "shuffle": False,  # The batches come shuffled.
+        "shuffle": False,  # The batches are already shuffled.
         "callbacks": run_callbacks(config, steps, first_step + calls[:, 0]),
     }
 
 
 def _validation(config, dataset, one_hot, devices):
-    """What `fit` is given to evaluate the test split after every epoch."""
+    """The arguments of `fit` for validation after every epoch."""
     images, replicas = len(dataset.y_test), devices.replicas
     static = devices.static_shapes
     choose = (
@@ -141,8 +141,8 @@ def _validation(config, dataset, one_hot, devices):
     if static and images % size:
         warnings.warn(
             f"validation after each epoch leaves out {images % size} of "
-            f"{images} images, which fill no batch of {size}; metrics.json "
-            "counts all of them",
+            f"{images} images, which don't fill a batch of {size}; "
+            "metrics.json counts all of them",
             stacklevel=2,
         )
     batches = dataset.evaluation_batches(

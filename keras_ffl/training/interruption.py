@@ -1,4 +1,4 @@
-"""Ending a run between two steps, and saving it in the middle of an epoch."""
+"""Stops a run between two steps, and saves it in the middle of an epoch."""
 
 import concurrent.futures
 import contextlib
@@ -11,19 +11,19 @@ import numpy as np
 
 from keras_ffl.errors import InputError, Unfinished
 
-# Several processes agree after so many steps, since each time costs a message.
+# Steps between agreements of several processes, each of which costs a message.
 _AGREE_EVERY = 10
 
 
 class StopRequest:
-    """Whether a run has been asked to stop: by a signal, or by the time.
+    """A request to stop a run, by a signal or a time limit.
 
     Args:
         minutes: Number > 0, counted from now, or None for no limit.
 
     Attributes:
-        between_steps: Bool, whether somebody looks at `reason` after every
-            step. Otherwise a signal raises `Unfinished` at once.
+        between_steps: Bool, whether `reason` is checked after every step.
+            Otherwise a signal raises `Unfinished` at once.
 
     Raises:
         InputError: `minutes` is not a number > 0.
@@ -38,19 +38,19 @@ class StopRequest:
 
     @property
     def reason(self):
-        """Why the run is to stop, a clause, or None."""
+        """Why the run should stop, a clause, or None."""
         if self._signal:
-            return f"{self._signal} came"
+            return f"{self._signal} was received"
         if self._end is not None and time.monotonic() >= self._end:
             return "the time was up"
         return None
 
     @contextlib.contextmanager
     def listening(self):
-        """Context in which SIGTERM and SIGINT ask for a stop.
+        """Context in which SIGTERM and SIGINT request a stop.
 
-        A second signal ends the process at once. Python tells only the main
-        thread of signals; in another one this context does nothing.
+        A second signal ends the process at once. Python only delivers signals
+        to the main thread; in others this context does nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -74,13 +74,13 @@ class StopRequest:
 
 
 class Progress:
-    """The state of a training between two steps of an epoch.
+    """The state of training between two steps of an epoch.
 
     Args:
         epoch: Int, number of finished epochs.
-        step: Int, number of finished steps of the next one.
-        arrays: Dict of arrays, the values of all variables: those of the model
-            and the optimizer, and the metrics of the epoch so far.
+        step: Int, number of finished steps of the next epoch.
+        arrays: Dict of arrays, the values of all variables of the model and
+            the optimizer, and the metrics of the epoch so far.
     """
 
     def __init__(self, epoch, step, arrays):
@@ -88,7 +88,7 @@ class Progress:
 
     @classmethod
     def of(cls, model, epoch, step):
-        """Copies the state of a compiled model that trains."""
+        """Copies the state of a compiled model in training."""
         variables = {**_state(model), **_metrics(model)}
         return cls(
             epoch,
@@ -97,15 +97,15 @@ class Progress:
         )
 
     def restore(self, model):
-        """Gives the variables of a model and its optimizer their values.
+        """Restores the variables of a model and its optimizer.
 
         Raises:
-            InputError: They are not the variables of such a model.
+            InputError: The state belongs to another model.
         """
         self._assign(_state(model))
 
     def restore_metrics(self, model):
-        """Likewise the metrics, which `fit` clears before an epoch."""
+        """Restores the metrics, which `fit` clears before an epoch."""
         self._assign(_metrics(model))
 
     def _assign(self, variables):
@@ -113,7 +113,8 @@ class Progress:
             array = self.arrays.get(name)
             if array is None or array.shape != tuple(variable.shape):
                 raise InputError(
-                    f"the checkpoint of step {self.step} is of another model"
+                    f"the checkpoint of step {self.step} belongs to another "
+                    "model"
                 )
         for name, variable in variables.items():
             variable.assign(self.arrays[name])
@@ -130,26 +131,27 @@ def _metrics(model):
 
 
 class Interruption(keras.callbacks.Callback):
-    """Saves a run in the middle of an epoch, and ends it when it is asked to.
+    """Saves a run in the middle of an epoch, and stops it on request.
 
-    A run that is asked to stop in the validation after an epoch is saved as
-    it was before that epoch's last step, since Keras has cleared the metrics
-    of the training by then.
+    A run that is stopped during the validation after an epoch is saved in its
+    state before that epoch's last step, because Keras has cleared the training
+    metrics by then.
 
-    It stands behind the callbacks that write the checkpoints of epochs.
+    Place it after the callbacks that write the checkpoints of epochs.
 
     Args:
         request: `StopRequest`.
         folder: `keras_ffl.workdir.Workdir`.
         devices: `keras_ffl.backend.devices.Devices` of the run. All processes
             stop after the same step.
-        steps: Integer array `(calls, 2)`, which steps of the epoch a step of
-            Keras' does, from the first to before the last.
-        every_minutes: Number > 0, how often to save while training, or None.
-        progress: `Progress` that the first epoch begins with, or None.
+        steps: Integer array (calls, 2), the epoch's steps in each of Keras'
+            steps: the first and the one after the last.
+        every_minutes: Number > 0, interval between saves in training, or
+            None.
+        progress: `Progress` from which the first epoch starts, or None.
 
     Raises:
-        Unfinished: The run was asked to stop, and has been saved.
+        Unfinished: The run was stopped on request and has been saved.
     """
 
     def __init__(
@@ -171,7 +173,7 @@ class Interruption(keras.callbacks.Callback):
         self._writing = None
 
     def close(self):
-        """Waits for what is being written."""
+        """Waits for pending writes."""
         self._request.between_steps = False
         self._writer.shutdown()
 
@@ -215,7 +217,7 @@ class Interruption(keras.callbacks.Callback):
         return Progress.of(self.model, self._epoch, int(step))
 
     def _agreed(self, number):
-        """Whether to stop and whether to save, in all processes alike."""
+        """Whether to stop and whether to save, the same in all processes."""
         asked = [
             self._request.reason is not None,
             time.monotonic() - self._saved > self._every,
@@ -228,7 +230,7 @@ class Interruption(keras.callbacks.Callback):
         return (votes > 0).tolist()
 
     def _write(self, progress):
-        # The step waits for an earlier file, but not for this one.
+        # Training waits for an earlier file, but not for this one.
         self._wait()
         self._saved = time.monotonic()
         if self._devices.chief:

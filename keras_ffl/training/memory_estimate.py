@@ -1,7 +1,7 @@
-"""Whether a training fits into the memory that is free.
+"""Estimates whether training fits into the free memory.
 
-Asked before anything is allocated, and only where a configuration is far
-larger than those of the paper.
+This is checked before anything is allocated, and only for configurations that
+are far larger than the paper's.
 """
 
 import math
@@ -13,15 +13,15 @@ from keras_ffl.models.costs import CONVOLUTIONS
 from keras_ffl.models.networks import find_architecture
 from keras_ffl.optional import psutil
 
-# The fields that make a training large. Up to these values, which no recipe
-# of the paper exceeds, nothing is estimated.
+# The fields that make training large. Nothing is estimated up to these values,
+# which none of the paper's recipes exceeds.
 _ORDINARY = {
     "branches": 4,
     "fusion_filters": 1024,
     "batch_size": 1024,
     "image_size": 512,
 }
-# Bytes of a weight and of a result by dtype policy.
+# Bytes per weight and per layer output by dtype policy.
 _BYTES = {
     "float64": (8, 8),
     "float32": (4, 4),
@@ -31,17 +31,17 @@ _BYTES = {
 
 
 def check_memory(config, info, images, processes=1):
-    """Checks that the memory is enough for a training.
+    """Checks that the memory suffices for training.
 
     Args:
         config: `keras_ffl.config.Config`.
         info: `keras_ffl.data.DatasetInfo`.
         images: Int, number of training images.
-        processes: Int, how many share each batch.
+        processes: Int, number of processes that share each batch.
 
     Raises:
-        InputError: More than is free would be needed; the message names the
-            field that asks for it.
+        InputError: Training needs more than the free memory; the message names
+            the field responsible.
     """
     values = _looked_at(config)
     large = [
@@ -63,26 +63,26 @@ def check_memory(config, info, images, processes=1):
         f"`{name}`={values[name]}" for name in enough[:1] or large
     )
     raise InputError(
-        f"{named} needs at least {needed() / 1e9:,.0f} GB of memory by an "
-        f"estimate, and {free / 1e9:,.0f} GB are free: take less"
+        f"{named} needs at least an estimated {needed() / 1e9:,.0f} GB of "
+        f"memory, and {free / 1e9:,.0f} GB are free: use less"
     )
 
 
 def least_bytes(config, info, images, processes=1):
-    """The memory that a training takes, estimated from below.
+    """A lower bound of the memory that training needs.
 
-    Each weight counts three times: itself, its gradient and its momentum.
-    Where networks teach each other, the results of all convolutions and of
-    the activations after them wait for the backward pass (measured on a CPU,
-    1.2 to 1.7 times as much was taken). Where they don't, those of one
-    network, since others may be trained after it. An accelerator has a memory
-    of its own for results.
+    Each weight counts three times: itself, its gradient and its momentum. If
+    networks teach each other, the outputs of all convolutions and of the
+    activations after them are kept for the backward pass (measurements on a
+    CPU showed 1.2 to 1.7 times as much). Otherwise only those of one network
+    count, since networks may be trained one after the other. Accelerators have
+    their own memory for outputs.
 
     Args:
         config: `keras_ffl.config.Config`.
         info: `keras_ffl.data.DatasetInfo`.
         images: Int, number of training images.
-        processes: Int, how many share each batch.
+        processes: Int, number of processes that share each batch.
 
     Returns:
         Int.
@@ -120,16 +120,15 @@ def _looked_at(config):
 
 
 def _sizes(name, num_classes, input_shape, separate_stages):
-    """Weights of a network, and values that its convolutions give.
+    """Numbers of a network's weights and of its convolutions' output values.
 
     Returns:
-        Tuple of a pair of ints for what a branch has for itself, one for the
-        trunk before it, and the shape of the last feature map.
+        Tuple of a pair of int for a branch's own layers, one for the trunk
+        before it, and the shape of the last feature map.
     """
     architecture = find_architecture(name)
     separate_stages = min(separate_stages, len(architecture.stages))
-    # The weights that will be trained must not depend on whether this has
-    # been asked.
+    # This must not influence the weights that will be trained.
     state = random.getstate()
     (network,) = architecture.models(
         num_classes, input_shape, ["own_"], separate_stages

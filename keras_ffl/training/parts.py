@@ -1,4 +1,4 @@
-"""Data and model of a configuration."""
+"""The data and model of a configuration."""
 
 from keras_ffl import backend, data
 from keras_ffl.layers.batch_normalization import synchronized_batch_norm
@@ -7,16 +7,16 @@ from keras_ffl.workdir import Workdir
 
 
 def load_data(config, left_out=None):
-    """The data set of a configuration and its held-out part.
+    """Loads the data set of a configuration and its held-out part.
 
     Args:
         config: `keras_ffl.config.Config`.
-        left_out: Names of the photos that the run's first start found to be
-            unreadable, or None if they are still to be found.
+        left_out: Names of the unreadable photos found at the run's first
+            start, or None before it.
 
     Returns:
-        Tuple of the data set, whose training split lacks the held-out part,
-        and one whose test split is the held-out part, or None.
+        Tuple of the data set without the held-out part, and one whose test
+        split is the held-out part, or None.
 
     Raises:
         InputError: The data set is unknown or can't be loaded.
@@ -29,7 +29,7 @@ def load_data(config, left_out=None):
 
 
 def build_method(config, num_classes, input_shape):
-    """The model of a configuration, not compiled.
+    """Builds the uncompiled model of a configuration.
 
     Args:
         config: `keras_ffl.config.Config`.
@@ -40,7 +40,7 @@ def build_method(config, num_classes, input_shape):
         `keras_ffl.methods.TrainingMethod`.
 
     Raises:
-        InputError: As of `build_model`.
+        InputError: As in `build_model`.
     """
     config.check()
     row, options = config.row, config.options
@@ -52,7 +52,7 @@ def build_method(config, num_classes, input_shape):
 
 
 def build_model(config, info):
-    """The compiled model of a configuration.
+    """Builds and compiles the model of a configuration.
 
     Args:
         config: `keras_ffl.config.Config`.
@@ -78,7 +78,7 @@ def build_model(config, info):
             gradient_accumulation_steps=config.gradient_accumulation_steps,
         ),
         metrics=["accuracy"],
-        # Data on the device come as several steps already.
+        # Data on the device already contain several steps.
         steps_per_execution=1
         if backend.STEPS_IN_A_CALL
         else config.steps_per_execution,
@@ -87,7 +87,7 @@ def build_model(config, info):
 
 
 def full_rate(config):
-    """The initial rate, scaled to the batch size where that is asked for."""
+    """The initial rate, scaled to the batch size if configured."""
     if config.lr_base_batch is None:
         return config.learning_rate
     return config.learning_rate * config.batch_size / config.lr_base_batch

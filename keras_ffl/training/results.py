@@ -1,4 +1,4 @@
-"""What a run writes into its folder, while it trains and at its end."""
+"""The output of a run, during training and at its end."""
 
 import contextlib
 import importlib.metadata
@@ -25,8 +25,8 @@ def writers(model, config, folder):
     monitor = _monitored_accuracy(model)
     best = _best_row(folder)
     return [
-        # The history is written before the checkpoint: what is ahead of it
-        # when a run dies is cut off when it goes on.
+        # The history is written before the checkpoint: if a run dies between
+        # the two, resuming cuts the history to the checkpoint.
         keras.callbacks.CSVLogger(folder.history, append=True),
         *(
             [keras.callbacks.TensorBoard(folder.logs, write_graph=False)]
@@ -41,9 +41,9 @@ def writers(model, config, folder):
 
 @contextlib.contextmanager
 def closing(callbacks):
-    """Context after which the callbacks of `writers` hold no file open.
+    """Context that closes the files of the callbacks of `writers`.
 
-    Keras closes the history only when training comes to its end.
+    Keras only closes the history when training finishes normally.
 
     Args:
         callbacks: List of `keras.callbacks.Callback`.
@@ -57,27 +57,27 @@ def closing(callbacks):
 
 
 def _monitored_accuracy(model):
-    """Name under which `fit` logs the accuracy that decides what is best."""
+    """Name of the logged accuracy that determines the best epoch."""
     if len(model.heads) == 1:
         return "val_accuracy"
     return f"val_{model.primary_head}_accuracy"
 
 
 def _best_row(folder):
-    """The row of the history that the best checkpoint belongs to, or None."""
+    """The row of the history for the best checkpoint, or None."""
     epochs = folder.best_epochs()
     rows = {int(row["epoch"]) + 1: row for row in folder.read_history()}
     return rows.get(epochs)
 
 
 def _evaluated(model, config, folder, dataset, verbose, devices):
-    """Errors of all heads on the test split, of the last epoch's model.
+    """Evaluates all heads of the last epoch's model on the test split.
 
-    Each process evaluates its part, and the counts are added up.
+    Each process evaluates its part, and the counts are summed.
     """
     if devices.replicas > 1:
         # On one device, since the parts of the test split may differ in size.
-        # The first check waits for worker 0 to have saved it.
+        # The first check waits until worker 0 has saved the checkpoint.
         devices.check_same(config.epochs, "the number of epochs")
         model, epochs = folder.load_checkpoint()
         devices.check_same(epochs, f"the last checkpoint in {folder.path}")
@@ -95,16 +95,16 @@ def _evaluated(model, config, folder, dataset, verbose, devices):
 
 
 def results(model, config, folder, dataset, seconds, verbose, devices):
-    """The content of `metrics.json`, of the last epoch's model.
+    """Computes the content of `metrics.json` for the last epoch's model.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
         config: `keras_ffl.config.Config`.
         folder: `keras_ffl.workdir.Workdir` of the run.
-        dataset: What `load_data` gave.
-        seconds: Float, of an epoch, or None.
+        dataset: Data set from `load_data`.
+        seconds: Float, seconds per epoch, or None.
         verbose: Int, whether to show a progress bar.
-        devices: What `make_devices` returned.
+        devices: Result of `make_devices`.
 
     Returns:
         Dict of JSON values.

@@ -1,4 +1,4 @@
-"""One run from its configuration to its results."""
+"""A single run, from configuration to results."""
 
 import contextlib
 import json
@@ -28,21 +28,20 @@ def train(
 ):
     """Trains, evaluates and documents a run, or resumes it where it stopped.
 
-    SIGTERM, SIGINT and the end of `max_minutes` stop the training after the
+    SIGTERM, SIGINT and the end of `max_minutes` stop training after the
     current step, with a checkpoint; a second signal ends the process at once.
 
     Args:
         config: `keras_ffl.config.Config`.
         workdir: Path of the run's folder. If it holds a run of the same
             configuration, the run is resumed after its last checkpoint.
-        verbose: 0 for silence, 1 for progress bars, 2 for a line an epoch.
-        strategy: Devices to train on, a name of
-            `keras_ffl.backend.make_devices`. It changes the result by
-            rounding errors only, given `synchronized_batch_norm`. Several
-            workers share the folder.
+        verbose: 0 for silence, 1 for progress bars, 2 for a line per epoch.
+        strategy: Devices to train on, a name for
+            `keras_ffl.backend.make_devices`. With `synchronized_batch_norm`
+            it only changes rounding errors. Several workers share the folder.
         max_minutes: Number > 0, counted from the call, or None for no limit.
-        save_every_minutes: Number > 0, how often to save the training in the
-            middle of an epoch, or None for checkpoints after epochs only.
+        save_every_minutes: Number > 0, interval between saves in the middle of
+            an epoch, or None to save only after epochs.
 
     Returns:
         Dict, the content of `metrics.json`.
@@ -50,9 +49,9 @@ def train(
     Raises:
         Unfinished: Training was stopped before its end.
         InputError: The configuration, the data, the folder or the devices
-            can't be used, or another process trains in the folder.
+            can't be used, or another process is training in the folder.
         TrainingDiverged: The loss became NaN or infinite.
-        WorkerLost: Another worker process is gone.
+        WorkerLost: Another worker process has ended or can't be reached.
     """
     request = StopRequest(max_minutes)
     if save_every_minutes is not None and not save_every_minutes > 0:
@@ -60,7 +59,7 @@ def train(
             f"`save_every_minutes` must be > 0, got {save_every_minutes}"
         )
     if config.deterministic:
-        # Before the devices: JAX reads it when it starts.
+        # Before the devices: JAX reads this setting when it starts.
         backend.make_deterministic()
     devices = backend.make_devices(strategy)
     with (
@@ -73,7 +72,7 @@ def train(
         check_batches(config, devices)
         folder = Workdir(workdir)
         folder.check(config)
-        # The other workers read the folder only.
+        # The other workers only read the folder.
         with folder.locked() if devices.chief else contextlib.nullcontext():
             return _train(
                 config, folder, verbose, devices, request, save_every_minutes
@@ -82,7 +81,7 @@ def train(
 
 @contextlib.contextmanager
 def settings(config):
-    """The global settings of a run; the dtype policy is put back after."""
+    """Context with a run's global settings; restores the dtype policy."""
     keras.utils.set_random_seed(config.seed)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.dtype_policy)
@@ -114,7 +113,7 @@ def _train(config, folder, verbose, devices, request, save_every_minutes):
     if progress:
         with devices.scope():
             model.build_metrics(next(iter(parts[0]["x"]))[1])
-    # Here already, so that data that can't be read are no run's yet.
+    # Done here, so that unreadable data don't leave a started run behind.
     for part in parts:
         for name in ("x", "validation_data"):
             part[name] = model.feed(part[name])
@@ -150,9 +149,9 @@ def _train(config, folder, verbose, devices, request, save_every_minutes):
 
 
 def _progress(folder, model, done):
-    """The state that a model of so many epochs was stopped in, or None.
+    """Finds the state in which training stopped within an epoch, or None.
 
-    The model gets it, but for the metrics.
+    Restores it in the model, except for the metrics.
     """
     for path, step in folder.progress_files(done).items():
         try:
@@ -165,7 +164,7 @@ def _progress(folder, model, done):
 
 
 def _number_of(config):
-    """A number that differs where configurations do, folders aside."""
+    """A hash of a configuration without its folders."""
     fields = {**config.to_dict(), "data_dir": None}
     return zlib.crc32(json.dumps(fields).encode()) % 2**20
 

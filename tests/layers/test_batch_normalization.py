@@ -276,7 +276,7 @@ def test_contract(shape, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"renorm": True}, "`renorm` is not supported .* got True"),
+        ({"renorm": True}, "`renorm` must be False .* got True"),
         ({"axis": 1}, r"`axis` must be -1 \(channels last\), got 1"),
     ],
 )

@@ -226,7 +226,7 @@ def test_accumulation_where_networks_take_turns(method):
         model.compile(optimizer)
         return
     message = (
-        "`gradient_accumulation_steps` does not go with "
+        "`gradient_accumulation_steps` must be None for "
         f"{type(model).__name__}, whose networks take turns, got 3"
     )
     scaled = keras.optimizers.LossScaleOptimizer(

@@ -232,13 +232,13 @@ def test_branches_of_a_network(arguments, message):
 
 @pytest.mark.parametrize("argument", ["loss", "loss_weights"])
 def test_a_loss_of_the_user(argument):
-    message = f"`{argument}` is not taken: FeatureFusionModel brings its own"
+    message = f"`{argument}` must be None for FeatureFusionModel, which has"
     with rejected(message):
         ffl().compile("sgd", **{argument: "mse"})
 
 
 def test_a_loss_in_its_place():
-    with rejected("`loss` is not taken: .* got 'mse'"):
+    with rejected("`loss` must be None for .* got 'mse'"):
         ffl().compile("sgd", "mse")
 
 

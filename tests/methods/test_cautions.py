@@ -206,7 +206,7 @@ def with_layers(*layers, **kwargs):
     return networks
 
 
-SEPARATE = r"random layers inside of networks \(.*\) draw for each network by"
+SEPARATE = r"random layers inside networks \(.*\) draw separately for each net"
 
 
 @pytest.mark.parametrize("kind", RANDOM)

@@ -141,7 +141,7 @@ def test_objects_that_are_not_copied(make):
     with pytest.raises(
         InputError,
         match="`metrics`: .* can't be copied for every head, .* "
-        r"`lambda: \w+\(\.\.\.\)`, or a dict from head to an object",
+        r"`lambda: \w+\(\.\.\.\)`, or a dict from head to its own",
     ):
         by_head(["accuracy", metric])
     # Nothing has to be copied here.

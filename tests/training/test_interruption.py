@@ -150,7 +150,7 @@ def test_another_model_is_refused():
         return model
 
     progress = Progress.of(model(3), 0, 1)
-    with pytest.raises(InputError, match="of step 1 is of another model"):
+    with pytest.raises(InputError, match="of step 1 belongs to another"):
         progress.restore(model(4))
 
 
@@ -164,14 +164,14 @@ def test_a_signal_is_a_request():
         request.between_steps = True
         assert request.reason is None
         os.kill(os.getpid(), signal.SIGTERM)
-        assert request.reason == "SIGTERM came"
+        assert request.reason == "SIGTERM was received"
         # The next one ends the process.
         assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_signal_outside_of_training_stops_at_once():
-    with pytest.raises(Unfinished, match="stopped, since SIGINT came; the s"):
+    with pytest.raises(Unfinished, match="stopped, since SIGINT was received"):
         with StopRequest().listening():
             os.kill(os.getpid(), signal.SIGINT)
 

@@ -101,7 +101,7 @@ def _check_writable(workdir):
         probe.unlink()
     except OSError as error:
         raise InputError(
-            f"workdir {workdir} can't be written: {error.strerror}"
+            f"`workdir` {workdir} can't be written: {error.strerror}"
         ) from error
 
 
