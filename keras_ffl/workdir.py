@@ -6,16 +6,11 @@ import fcntl
 import json
 import os
 import pathlib
-import re
 import socket
 import time
 import uuid
-import zipfile
 
-import keras
-import numpy as np
-from absl import logging
-
+from keras_ffl.checkpoint_folder import CheckpointFolder
 from keras_ffl.config import Config
 from keras_ffl.data import DatasetInfo
 from keras_ffl.errors import InputError, first_line, printable
@@ -24,26 +19,12 @@ from keras_ffl.whole_files import replacing, write_whole
 # Fields that may change when a run is resumed.
 _FREE = ("epochs", "data_dir")
 
-
-# Keras' message about an unregistered class. The model's whole configuration
-# follows it.
-_MISSING = re.compile(
-    r"Could not locate (class|function) '([^']*)'.*?"
-    r"Full object config: {'module': '([^']*)'",
-    re.DOTALL,
-)
-
-
 # Seconds to wait for a process that was just killed.
 _PATIENCE = 3
 
 
 class FolderInUse(InputError):
     """Another process is training in the folder."""
-
-
-class _MissingClass(InputError):
-    """A checkpoint's class has not been imported."""
 
 
 def _write_json(path, value):
@@ -83,7 +64,7 @@ def folder_path(path):
     return pathlib.Path(path)
 
 
-class Workdir:
+class Workdir(CheckpointFolder):
     """A run's folder.
 
     It contains `config.json`, `dataset.json` (the data set's description),
@@ -100,11 +81,11 @@ class Workdir:
 
     def __init__(self, path):
         self.path = folder_path(path)
+        super().__init__(self.path / "checkpoints")
         self.history = self.path / "history.csv"
         self.metrics = self.path / "metrics.json"
         self.curves = self.path / "curves.png"
         self.logs = self.path / "logs"
-        self.checkpoints = self.path / "checkpoints"
 
     # ----- opening -------------------------------------------------------
 
@@ -235,148 +216,6 @@ class Workdir:
 
     # ----- checkpoints ---------------------------------------------------
 
-    def checkpoint_files(self):
-        """Dict from number of finished epochs to checkpoint, newest first."""
-        return self._numbered("epoch")
-
-    def _numbered(self, kind):
-        found = {}
-        for path in self.checkpoints.glob(f"{kind}_*.keras"):
-            match = re.fullmatch(rf"{kind}_(\d+)\.keras", path.name)
-            if match:
-                found[int(match[1])] = path
-        return dict(sorted(found.items(), reverse=True))
-
-    def best_epochs(self):
-        """Number of finished epochs of the best checkpoint, or None."""
-        return next(iter(self._numbered("best")), None)
-
-    def save_checkpoint(self, model, epochs, keep):
-        """Saves a model after an epoch and deletes old checkpoints.
-
-        Args:
-            model: Compiled Keras model.
-            epochs: Int, number of finished epochs.
-            keep: Int, number of checkpoints to keep.
-        """
-        self._save(model, self.checkpoints / f"epoch_{epochs:04d}.keras")
-        for path in list(self.checkpoint_files().values())[keep:]:
-            path.unlink()
-        for path in self._all_progress():
-            path.unlink()
-
-    def save_best(self, model, epochs):
-        """Saves a model as the best one and deletes the previous one.
-
-        Args:
-            model: Compiled Keras model.
-            epochs: Int, number of finished epochs.
-        """
-        path = self.checkpoints / f"best_{epochs:04d}.keras"
-        self._save(model, path)
-        for other in self._numbered("best").values():
-            if other != path:
-                other.unlink()
-
-    def _save(self, model, path):
-        with replacing(path) as unfinished:
-            model.save(unfinished)
-
-    def save_progress(self, arrays, epochs, step):
-        """Saves training in the middle of an epoch; keeps the last two states.
-
-        Args:
-            arrays: Dict of arrays.
-            epochs: Int, number of finished epochs.
-            step: Int, number of finished steps of the next epoch.
-        """
-        name = f"epoch_{epochs:04d}_step_{step:07d}.npz"
-        with replacing(self.checkpoints / name) as unfinished:
-            np.savez(unfinished, **arrays)
-        for path in self._all_progress()[2:]:
-            path.unlink()
-
-    def progress_files(self, epochs):
-        """The files of `save_progress` after a number of finished epochs.
-
-        Args:
-            epochs: Int.
-
-        Returns:
-            Dict from path to the number of finished steps, newest first.
-        """
-        start = f"epoch_{epochs:04d}_step_"
-        return {
-            path: int(path.stem.removeprefix(start))
-            for path in self._all_progress()
-            if path.name.startswith(start)
-        }
-
-    def _all_progress(self):
-        return sorted(self.checkpoints.glob("epoch_*_step_*.npz"), reverse=True)
-
-    def read_arrays(self, path):
-        """Reads a dict of arrays saved by `save_progress`.
-
-        Raises:
-            InputError: The file can't be read.
-        """
-        try:
-            with np.load(path) as file:
-                return dict(file)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"checkpoint {path} is damaged ({type(error).__name__})"
-            ) from error
-
-    def load_checkpoint(self):
-        """Loads the newest readable checkpoint.
-
-        Damaged ones are skipped with a warning.
-
-        Returns:
-            Tuple of the compiled model and its number of finished epochs, or
-            (None, 0) if there is no checkpoint.
-
-        Raises:
-            InputError: There are checkpoints, but none can be read.
-        """
-        reasons = []
-        for epochs, path in self.checkpoint_files().items():
-            try:
-                return self._load(path), epochs
-            except _MissingClass:
-                raise
-            except InputError as error:
-                reasons.append(str(error))
-                logging.warning("%s; trying the one before", error)
-        if reasons:
-            raise InputError(
-                f"no checkpoint can be read: {'; '.join(reasons)}. Use "
-                "another workdir to start over"
-            )
-        return None, 0
-
-    def _load(self, path):
-        # Any error of Keras, h5py or zipfile means that the file is unusable.
-        try:
-            return keras.models.load_model(path)
-        except Exception as error:
-            missing = _MISSING.search(str(error))
-            if missing:
-                kind, name, module = missing.groups()
-                if module in ("builtins", "__main__"):
-                    # Keras doesn't know the module of functions and scripts.
-                    module = "MODULE"
-                raise _MissingClass(
-                    f"checkpoint {path} needs the {kind} {name} of module "
-                    f"{module}: import it first (scripts: --import={module})"
-                ) from error
-            raise InputError(
-                f"checkpoint {path} is damaged or of another version "
-                f"({type(error).__name__}: {first_line(error)[:200]})"
-            ) from error
-
     def load_model(self, checkpoint="last"):
         """Loads a trained model of the run.
 
@@ -394,11 +233,10 @@ class Workdir:
             raise InputError(
                 f"`checkpoint` must be last or best, got {checkpoint!r}"
             )
-        model = None
         if checkpoint == "last":
             model, _ = self.load_checkpoint()
-        elif self.best_epochs() is not None:
-            model = self._load(self._numbered("best")[self.best_epochs()])
+        else:
+            model = self.load_best()
         if model is None:
             raise InputError(f"{self.checkpoints} holds no checkpoint yet")
         return model
@@ -424,16 +262,7 @@ class Workdir:
         Args:
             epochs: Int, number of finished epochs.
         """
-        for path in self.checkpoints.glob("unfinished_*"):
-            path.unlink()
-        kept = self.progress_files(epochs)
-        for path in self._all_progress():
-            if path not in kept:
-                path.unlink()
-        for kind in ("epoch", "best"):
-            for finished, path in self._numbered(kind).items():
-                if finished > epochs:
-                    path.unlink()
+        self.drop_checkpoints_after(epochs)
         rows = [row for row in self.read_history() if row["epoch"] < epochs]
         if not rows:
             self.history.unlink(missing_ok=True)

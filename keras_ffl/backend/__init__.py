@@ -29,50 +29,10 @@ names:
 
 import keras
 
+from keras_ffl.backend.devices import STRATEGIES as STRATEGIES
+
+# As Keras itself does; both have the same `__all__`.
 if keras.backend.backend() == "jax":
-    from keras_ffl.backend import jax as chosen
+    from keras_ffl.backend.jax import *  # noqa: F403
 else:
-    from keras_ffl.backend import tensorflow as chosen
-
-from keras_ffl.backend.devices import STRATEGIES
-
-MethodModel = chosen.MethodModel
-said_by = chosen.said_by
-make_devices = chosen.make_devices
-split_cpu = chosen.split_cpu
-num_replicas = chosen.num_replicas
-in_strategy = chosen.in_strategy
-sum_over_replicas = chosen.sum_over_replicas
-fused_batch_norm = chosen.fused_batch_norm
-momentum_kernel = chosen.momentum_kernel
-same_size_in_step = chosen.same_size_in_step
-has_accelerator = chosen.has_accelerator
-prefers_xla = chosen.prefers_xla
-make_deterministic = chosen.make_deterministic
-gradients_of = chosen.gradients_of
-NAME = chosen.NAME
-PACKAGES = chosen.PACKAGES
-STEPS_IN_A_CALL = chosen.STEPS_IN_A_CALL
-TENSORBOARD = chosen.TENSORBOARD
-
-__all__ = [
-    "STEPS_IN_A_CALL",
-    "MethodModel",
-    "NAME",
-    "PACKAGES",
-    "STRATEGIES",
-    "TENSORBOARD",
-    "fused_batch_norm",
-    "gradients_of",
-    "has_accelerator",
-    "in_strategy",
-    "make_deterministic",
-    "make_devices",
-    "momentum_kernel",
-    "num_replicas",
-    "prefers_xla",
-    "said_by",
-    "same_size_in_step",
-    "split_cpu",
-    "sum_over_replicas",
-]
+    from keras_ffl.backend.tensorflow import *  # noqa: F403

@@ -99,15 +99,8 @@ class MutualLearningModel(ParallelMethod):
     def training_step(self, x, y, sample_weight):
         """One update of every network, one network after the other.
 
-        The metrics use the predictions before the step.
-
-        Args:
-            x: Image batch.
-            y: Labels.
-            sample_weight: Weights (batch,) or None.
-
-        Returns:
-            Dict of the running means of metrics and loss terms.
+        The metrics use the predictions before the step. Arguments and result
+        are as in `TrainingMethod`.
         """
         if self.simultaneous:
             return super().training_step(x, y, sample_weight)

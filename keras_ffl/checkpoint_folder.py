@@ -1,0 +1,206 @@
+"""The checkpoints of a run."""
+
+import re
+import zipfile
+
+import keras
+import numpy as np
+from absl import logging
+
+from keras_ffl.errors import InputError, first_line
+from keras_ffl.whole_files import replacing
+
+# Keras' message about an unregistered class. The model's whole configuration
+# follows it.
+_MISSING = re.compile(
+    r"Could not locate (class|function) '([^']*)'.*?"
+    r"Full object config: {'module': '([^']*)'",
+    re.DOTALL,
+)
+
+
+class _MissingClass(InputError):
+    """A checkpoint's class has not been imported."""
+
+
+class CheckpointFolder:
+    """The folder of a run's checkpoints.
+
+    Args:
+        path: `pathlib.Path`.
+    """
+
+    def __init__(self, path):
+        self.checkpoints = path
+
+    def checkpoint_files(self):
+        """Dict from number of finished epochs to checkpoint, newest first."""
+        return self._numbered("epoch")
+
+    def _numbered(self, kind):
+        found = {}
+        for path in self.checkpoints.glob(f"{kind}_*.keras"):
+            match = re.fullmatch(rf"{kind}_(\d+)\.keras", path.name)
+            if match:
+                found[int(match[1])] = path
+        return dict(sorted(found.items(), reverse=True))
+
+    def best_epochs(self):
+        """Number of finished epochs of the best checkpoint, or None."""
+        return next(iter(self._numbered("best")), None)
+
+    def save_checkpoint(self, model, epochs, keep):
+        """Saves a model after an epoch and deletes old checkpoints.
+
+        Args:
+            model: Compiled Keras model.
+            epochs: Int, number of finished epochs.
+            keep: Int, number of checkpoints to keep.
+        """
+        self._save(model, self.checkpoints / f"epoch_{epochs:04d}.keras")
+        for path in list(self.checkpoint_files().values())[keep:]:
+            path.unlink()
+        for path in self._all_progress():
+            path.unlink()
+
+    def save_best(self, model, epochs):
+        """Saves a model as the best one and deletes the previous one.
+
+        Args:
+            model: Compiled Keras model.
+            epochs: Int, number of finished epochs.
+        """
+        path = self.checkpoints / f"best_{epochs:04d}.keras"
+        self._save(model, path)
+        for other in self._numbered("best").values():
+            if other != path:
+                other.unlink()
+
+    def _save(self, model, path):
+        with replacing(path) as unfinished:
+            model.save(unfinished)
+
+    def save_progress(self, arrays, epochs, step):
+        """Saves training in the middle of an epoch; keeps the last two states.
+
+        Args:
+            arrays: Dict of arrays.
+            epochs: Int, number of finished epochs.
+            step: Int, number of finished steps of the next epoch.
+        """
+        name = f"epoch_{epochs:04d}_step_{step:07d}.npz"
+        with replacing(self.checkpoints / name) as unfinished:
+            np.savez(unfinished, **arrays)
+        for path in self._all_progress()[2:]:
+            path.unlink()
+
+    def progress_files(self, epochs):
+        """The files of `save_progress` after a number of finished epochs.
+
+        Args:
+            epochs: Int.
+
+        Returns:
+            Dict from path to the number of finished steps, newest first.
+        """
+        start = f"epoch_{epochs:04d}_step_"
+        return {
+            path: int(path.stem.removeprefix(start))
+            for path in self._all_progress()
+            if path.name.startswith(start)
+        }
+
+    def _all_progress(self):
+        return sorted(self.checkpoints.glob("epoch_*_step_*.npz"), reverse=True)
+
+    def read_arrays(self, path):
+        """Reads a dict of arrays saved by `save_progress`.
+
+        Raises:
+            InputError: The file can't be read.
+        """
+        try:
+            with np.load(path) as file:
+                return dict(file)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"checkpoint {path} is damaged ({type(error).__name__})"
+            ) from error
+
+    def load_checkpoint(self):
+        """Loads the newest readable checkpoint.
+
+        Damaged ones are skipped with a warning.
+
+        Returns:
+            Tuple of the compiled model and its number of finished epochs, or
+            (None, 0) if there is no checkpoint.
+
+        Raises:
+            InputError: There are checkpoints, but none can be read.
+        """
+        reasons = []
+        for epochs, path in self.checkpoint_files().items():
+            try:
+                return self._load(path), epochs
+            except _MissingClass:
+                raise
+            except InputError as error:
+                reasons.append(str(error))
+                logging.warning("%s; trying the one before", error)
+        if reasons:
+            raise InputError(
+                f"no checkpoint can be read: {'; '.join(reasons)}. Use "
+                "another workdir to start over"
+            )
+        return None, 0
+
+    def load_best(self):
+        """Loads the best model.
+
+        Returns:
+            Compiled Keras model, or None if there is no checkpoint of it.
+
+        Raises:
+            InputError: It can't be read.
+        """
+        for path in self._numbered("best").values():
+            return self._load(path)
+        return None
+
+    def _load(self, path):
+        # Any error of Keras, h5py or zipfile means that the file is unusable.
+        try:
+            return keras.models.load_model(path)
+        except Exception as error:
+            missing = _MISSING.search(str(error))
+            if missing:
+                kind, name, module = missing.groups()
+                if module in ("builtins", "__main__"):
+                    # Keras doesn't know the module of functions and scripts.
+                    module = "MODULE"
+                raise _MissingClass(
+                    f"checkpoint {path} needs the {kind} {name} of module "
+                    f"{module}: import it first (scripts: --import={module})"
+                ) from error
+            raise InputError(
+                f"checkpoint {path} is damaged or of another version "
+                f"({type(error).__name__}: {first_line(error)[:200]})"
+            ) from error
+
+    def drop_checkpoints_after(self, epochs):
+        """Deletes what was saved after a number of finished epochs.
+
+        Args:
+            epochs: Int.
+        """
+        for path in self.checkpoints.glob("unfinished_*"):
+            path.unlink()
+        kept = self.progress_files(epochs)
+        for path in self._all_progress():
+            if path not in kept:
+                path.unlink()
+        for kind in ("epoch", "best"):
+            for finished, path in self._numbered(kind).items():
+                if finished > epochs:
+                    path.unlink()
