@@ -11,11 +11,17 @@ _MOST = 1e9
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
-def field(default, least=None, most=_MOST, choices=None, path=False):
+def field(
+    default=dataclasses.MISSING,
+    least=None,
+    most=_MOST,
+    choices=None,
+    path=False,
+):
     """Makes a field of a subclass of `Fields`.
 
     Args:
-        default: Its default.
+        default: Its default; without one the field is required.
         least: The smallest allowed number, or None if values aren't numbers.
         most: The largest allowed number.
         choices: Sequence of the allowed strings, or None for any.
@@ -109,13 +115,15 @@ def _checked(cls, each, value):
     if not isinstance(items, (tuple, list)) or not all(
         _matches(item, kind) for item in items
     ):
-        expected = f"a tuple of {kind.__name__}" if is_tuple else kind.__name__
+        wanted = getattr(kind, "__name__", str(kind))
         raise InputError(
-            f"`{each.name}` must be {expected}"
+            f"`{each.name}` must be {'a tuple of ' * is_tuple}{wanted}"
             f"{' or none' if optional else ''}, got {shown(value)}"
         )
     limits = each.metadata
     for item in items:
+        if item is None:
+            continue
         if limits["choices"] and item not in limits["choices"]:
             raise InputError(
                 f"`{each.name}` must be one of "

@@ -14,6 +14,7 @@ from keras_ffl.checkpoint_folder import CheckpointFolder
 from keras_ffl.config import Config
 from keras_ffl.data import DatasetInfo
 from keras_ffl.errors import InputError, first_line, printable
+from keras_ffl.run_files import read_as, read_history, read_metrics
 from keras_ffl.whole_files import replacing, write_whole
 
 # Fields that may change when a run is resumed.
@@ -29,18 +30,6 @@ class FolderInUse(InputError):
 
 def _write_json(path, value):
     write_whole(path, json.dumps(value, indent=2) + "\n")
-
-
-def _read_json(path):
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} can't be read as JSON: {first_line(error)}"
-        ) from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} must hold a JSON object, got {value!r}")
-    return value
 
 
 def folder_path(path):
@@ -114,6 +103,7 @@ class Workdir(CheckpointFolder):
                     "says which run they belong to; use another folder"
                 )
             return
+        self._check_files()
         old, new = self.config().to_dict(), config.to_dict()
         differences = [
             f"{key} is {old[key]!r}, requested {new[key]!r}"
@@ -140,6 +130,13 @@ class Workdir(CheckpointFolder):
                 f"{self.path} holds a run with another configuration: "
                 f"{'; '.join(differences)}"
             )
+
+    def _check_files(self):
+        """An InputError where a folder is in a file's place."""
+        files = self.metrics, self.history, *self.checkpoints.glob("*.*")
+        for path in files:
+            if path.is_dir():
+                raise InputError(f"{path} must be a file, got a folder")
 
     def _check_writable(self):
         probe = self.path / f".{uuid.uuid4().hex}"
@@ -198,7 +195,7 @@ class Workdir(CheckpointFolder):
         """
         if not self.started:
             raise InputError(f"{self.path} holds no run (no config.json)")
-        return Config.from_dict(_read_json(self.path / "config.json"))
+        return read_as(Config, self.path / "config.json")
 
     def dataset_info(self):
         """The `keras_ffl.data.DatasetInfo` of the run.
@@ -206,7 +203,7 @@ class Workdir(CheckpointFolder):
         Raises:
             InputError: It is missing or can't be read.
         """
-        return DatasetInfo.from_dict(_read_json(self.path / "dataset.json"))
+        return read_as(DatasetInfo, self.path / "dataset.json")
 
     def left_out(self):
         """Names of the photos that the run leaves out, None without a run."""
@@ -234,27 +231,40 @@ class Workdir(CheckpointFolder):
                 f"`checkpoint` must be last or best, got {checkpoint!r}"
             )
         if checkpoint == "last":
-            model, _ = self.load_checkpoint()
+            model, epochs = self.load_checkpoint()
+            self._warn_of_lost_epochs(epochs)
         else:
             model = self.load_best()
         if model is None:
             raise InputError(f"{self.checkpoints} holds no checkpoint yet")
         return model
 
+    def _warn_of_lost_epochs(self, epochs):
+        known = [0]
+        # A model can be loaded whatever happened to these two files.
+        with contextlib.suppress(InputError):
+            known += [int(row["epoch"]) + 1 for row in self.read_history()]
+        with contextlib.suppress(InputError):
+            known.append(self.read_metrics()["epoch"])
+        known = max(known)
+        if known > epochs:
+            logging.warning(
+                "%s: there is no checkpoint of epoch %d; this is the model of "
+                "epoch %d",
+                self.path,
+                known,
+                epochs,
+            )
+
     # ----- history -------------------------------------------------------
 
     def read_history(self):
-        """The rows of `history.csv`, a list of dicts from column to float."""
-        if not self.history.exists():
-            return []
-        with self.history.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        # Leaves out a line that was incomplete when the run died.
-        return [
-            {key: float(value) for key, value in row.items()}
-            for row in rows
-            if None not in row and all(row.values())
-        ]
+        """The rows of `history.csv`, a list of dicts from column to float.
+
+        Raises:
+            InputError: As of `keras_ffl.run_files.read_history`.
+        """
+        return read_history(self.history) if self.history.exists() else []
 
     def cut_to(self, epochs):
         """Deletes the records of epochs that will be run again.
@@ -263,7 +273,7 @@ class Workdir(CheckpointFolder):
             epochs: Int, number of finished epochs.
         """
         self.drop_checkpoints_after(epochs)
-        rows = [row for row in self.read_history() if row["epoch"] < epochs]
+        rows = self._history_until(epochs)
         if not rows:
             self.history.unlink(missing_ok=True)
             return
@@ -276,6 +286,29 @@ class Workdir(CheckpointFolder):
             writer.writerows(
                 {**row, "epoch": int(row["epoch"])} for row in rows
             )
+
+    def _history_until(self, epochs):
+        """The rows of finished epochs. A damaged file is kept aside."""
+        try:
+            rows, reason = self.read_history(), None
+        except InputError as error:
+            rows, reason = [], str(error)
+        rows = [row for row in rows if row["epoch"] < epochs]
+        numbers = [int(row["epoch"]) for row in rows]
+        if reason is None and numbers != list(range(epochs)):
+            lacking = sorted(set(range(epochs)) - set(numbers))
+            reason = f"{self.history} is damaged: " + (
+                f"it lacks {len(lacking)} of {epochs} epochs"
+                if lacking
+                else "it has an epoch twice, or out of order"
+            )
+        if reason:
+            if self.history.exists():
+                aside = self.path / f"history_{uuid.uuid4().hex[:8]}.csv"
+                self.history.rename(aside)
+                reason += f"; it is kept as {aside.name}"
+            logging.warning("%s", reason)
+        return list({int(row["epoch"]): row for row in rows}.values())
 
     # ----- results -------------------------------------------------------
 
@@ -295,4 +328,4 @@ class Workdir(CheckpointFolder):
         Raises:
             InputError: It is missing or can't be read.
         """
-        return _read_json(self.metrics)
+        return read_metrics(self.metrics)

@@ -29,6 +29,17 @@ def model_of(value):
     return model
 
 
+def metrics_of(epoch):
+    return {
+        "epoch": epoch,
+        "heads": {"vanilla": {"top1_error": 50.0}},
+        "parameters": 1,
+        "multiply_adds": 1,
+        "versions": {},
+        "seconds_per_epoch": None,
+    }
+
+
 def value_of(model):
     return float(model.get_weights()[0][0, 0])
 
@@ -185,7 +196,7 @@ def test_what_is_ahead_of_the_checkpoint_is_dropped(folder):
 
 def test_finished_is_about_the_epochs(folder):
     assert not folder.finished(2)
-    folder.write_metrics({"epoch": 2})
+    folder.write_metrics(metrics_of(2))
     assert folder.finished(2) and not folder.finished(4)
 
 
@@ -227,6 +238,129 @@ def test_a_half_written_row_is_left_out(folder):
 
 
 def test_metrics(folder):
-    folder.write_metrics({"epoch": 3})
-    assert json.loads(folder.metrics.read_text()) == {"epoch": 3}
-    assert folder.read_metrics() == {"epoch": 3}
+    folder.write_metrics(metrics_of(3))
+    assert json.loads(folder.metrics.read_text()) == metrics_of(3)
+    assert folder.read_metrics() == metrics_of(3)
+
+
+DAMAGED_INFO = {
+    "std": ["no", [None], [[1.0]], [0.0], [float("nan")]],
+    "mean": [None, "x", ["1"]],
+    "class_names": [None, "ab", [1, 2]],
+    "left_out": [3, [4]],
+    "input_shape": [[], "888", [8, 8, "1"], 8],
+    "num_classes": ["2", None, 2.5, 0],
+    "flip": ["no", None, 1],
+    "central_crop": ["a", 2],
+    "name": [None, 3],
+}
+
+
+@pytest.mark.parametrize("field", DAMAGED_INFO)
+def test_damaged_descriptions_of_data(field, folder):
+    path = folder.path / "dataset.json"
+    whole = json.loads(path.read_text())
+    for value in DAMAGED_INFO[field]:
+        path.write_text(json.dumps(whole | {field: value}))
+        with pytest.raises(InputError, match=f"dataset.json: .*`{field}`"):
+            folder.dataset_info()
+    path.write_text(json.dumps({k: whole[k] for k in whole if k != field}))
+    if field not in ("central_crop", "left_out"):
+        with pytest.raises(InputError, match="dataset.json: the fields of a"):
+            folder.dataset_info()
+
+
+@pytest.mark.parametrize("name", ["config.json", "dataset.json"])
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b"\xff\xfe", b'"text"', b"", b"null"]
+)
+def test_files_that_are_no_json(name, content, folder):
+    (folder.path / name).write_bytes(content)
+    read = folder.config if name == "config.json" else folder.dataset_info
+    with pytest.raises(InputError, match=f"{name} (can't be read as|must ho)"):
+        read()
+    assert (folder.path / name).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heads": None}, "`heads` is missing or of another type. Delete it"),
+        ({"heads": [1]}, "`heads` is missing"),
+        ({"heads": {"vanilla": [1]}}, "`vanilla` in `heads` must hold numbers"),
+        ({"heads": {"vanilla": {"loss": "x"}}}, "`vanilla` in `heads` must"),
+        ({"epoch": "2"}, "`epoch` is missing or of another type"),
+        ({"versions": 3}, "`versions` is missing"),
+    ],
+)
+def test_damaged_metrics(changes, message, folder):
+    folder.write_metrics(metrics_of(2) | changes)
+    with pytest.raises(InputError, match=f"metrics.json is damaged: {message}"):
+        folder.finished(2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"epoch,loss\n0,1.0\n1,x\n2,1.0\n", "line 3: expected 2 numbers, g"),
+        (b"epoch,loss\n0,1.0\n1\n2,1.0\n", "line 3: expected 2 numbers, got"),
+        (b"loss\n1.0\n", "has no column `epoch`"),
+        (b"", "has no column `epoch`"),
+        (b"epoch,loss\n0,\xff\xff\n1,2\n", "can't be read: .*utf-8"),
+    ],
+)
+def test_damaged_histories(content, message, folder, caplog):
+    folder.history.write_bytes(content)
+    with pytest.raises(InputError, match=f"history.csv.* ?{message}"):
+        folder.read_history()
+    # A run resumes without it, and says so.
+    folder.cut_to(3)
+    assert folder.read_history() == []
+    (aside,) = folder.path.glob("history_*.csv")
+    assert aside.read_bytes() == content
+    assert f"it is kept as {aside.name}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("epochs", "message", "kept"),
+    [
+        ((0, 1), "it lacks 1 of 3 epochs", [0, 1]),
+        ((0, 2), "it lacks 1 of 3 epochs", [0, 2]),
+        ((0, 1, 1, 2), "it has an epoch twice", [0, 1, 2]),
+        ((), "it lacks 3 of 3 epochs", []),
+    ],
+)
+def test_histories_with_other_epochs(epochs, message, kept, folder, caplog):
+    rows = "".join(f"{epoch},1.5\n" for epoch in epochs)
+    folder.history.write_text(f"epoch,loss\n{rows}")
+    folder.cut_to(3)
+    assert message in caplog.text
+    assert [row["epoch"] for row in folder.read_history()] == kept
+    (aside,) = folder.path.glob("history_*.csv")
+    assert aside.read_text().count("1.5") == len(epochs)
+
+
+def test_a_checkpoint_that_is_gone(folder, caplog):
+    folder.save_checkpoint(model_of(1), 1, keep=2)
+    folder.history.write_text("epoch,loss\n0,1.5\n")
+    folder.load_model()
+    assert not caplog.text
+    folder.history.write_text("epoch,loss\n0,1.5\n1,1.5\n")
+    folder.load_model()
+    assert "no checkpoint of epoch 2; this is the model of epoch 1" in (
+        caplog.text
+    )
+    folder.history.unlink()
+    folder.write_metrics(metrics_of(3))
+    folder.load_model()
+    assert "no checkpoint of epoch 3; this is the model of" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.json", "history.csv", "checkpoints/epoch_0001.keras"]
+)
+def test_a_folder_in_the_place_of_a_file(name, folder):
+    (folder.path / name).mkdir()
+    with pytest.raises(InputError, match=f"{name} must be a file, got a fol"):
+        folder.check(Config())
+    assert (folder.path / name).is_dir()

@@ -3,10 +3,11 @@
 import dataclasses
 
 from keras_ffl.errors import InputError
+from keras_ffl.fields import Fields, field
 
 
 @dataclasses.dataclass(frozen=True)
-class DatasetInfo:
+class DatasetInfo(Fields):
     """The description of a data set: everything but its examples.
 
     Runs store it in their configuration. Exported models store it too, since
@@ -29,34 +30,34 @@ class DatasetInfo:
             can't be decoded.
 
     Raises:
-        InputError: The fields contradict each other.
+        InputError: A field is of the wrong type or out of its range, or the
+            fields contradict each other.
     """
 
-    name: str
-    num_classes: int
-    input_shape: tuple
-    class_names: tuple
-    mean: tuple
-    std: tuple
-    flip: bool
-    central_crop: float | None = None
-    left_out: tuple = ()
+    name: str = field()
+    num_classes: int = field(least=1)
+    input_shape: tuple[int | None, ...] = field(least=1)
+    class_names: tuple[str, ...] = field()
+    mean: tuple[float, ...] = field(least=-1e9)
+    std: tuple[float, ...] = field(least=0)
+    flip: bool = field()
+    central_crop: float | None = field(None, 0, 1)
+    left_out: tuple[str, ...] = field(())
 
     def __post_init__(self):
-        for field in ("input_shape", "class_names", "mean", "std", "left_out"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
-        channels = self.input_shape[-1]
+        super().__post_init__()
+        channels = (None, *self.input_shape)[-1]
         lengths = {
             "input_shape": 3,
             "class_names": self.num_classes,
             "mean": channels,
             "std": channels,
         }
-        for field, length in lengths.items():
-            if len(getattr(self, field)) != length:
+        for name, length in lengths.items():
+            if len(getattr(self, name)) != length:
                 raise InputError(
-                    f"`{field}` of data set {self.name!r} must have {length} "
-                    f"entries, got {len(getattr(self, field))}"
+                    f"`{name}` of data set {self.name!r} must have {length} "
+                    f"entries, got {len(getattr(self, name))}"
                 )
         if min(self.std) <= 0:
             raise InputError(
@@ -67,14 +68,14 @@ class DatasetInfo:
     def to_dict(self):
         """Returns the fields as a dict that JSON can hold."""
         return {
-            field: list(value) if isinstance(value, tuple) else value
-            for field, value in dataclasses.asdict(self).items()
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in vars(self).items()
         }
 
     @classmethod
     def from_dict(cls, fields):
         """Returns the `DatasetInfo` whose `to_dict` gave `fields`."""
-        known = [field.name for field in dataclasses.fields(cls)]
+        known = cls.names()
         # Runs made before a field was added lack it.
         optional = {"central_crop", "left_out"}
         if not set(known) - optional <= set(fields) <= set(known):

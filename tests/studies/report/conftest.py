@@ -50,6 +50,8 @@ def make_run(path, preset, dataset):
             "heads": heads,
             "epoch": config.epochs,
             "seed": 0,
+            "parameters": 1,
+            "multiply_adds": 1,
             "seconds_per_epoch": 1.5,
             "versions": {"keras": "3.15.1"},
         }

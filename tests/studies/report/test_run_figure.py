@@ -134,7 +134,9 @@ def test_folders_that_will_not_do(ffl_run, digits, tmp_path):
 
 
 def test_names_of_classes(tmp_path):
-    info = data.DatasetInfo("toy", 3, (4, 4, 1), "abc", (1,), (2,), False)
+    info = data.DatasetInfo(
+        "toy", 3, (4, 4, 1), tuple("abc"), (1,), (2,), False
+    )
     assert readable_names(info) == ["a", "b", "c"]
     path = tmp_path / "names.txt"
     path.write_text("b big bear, bear\n\nz zebra\na\n")

@@ -34,7 +34,10 @@ STAND_IN = """
         (path / "failed.json").write_text(json.dumps({"reason": "too big"}))
         raise SystemExit(3)
     (path / "config.json").write_text(json.dumps(config))
-    (path / "metrics.json").write_text(json.dumps({"epoch": config["epochs"]}))
+    (path / "metrics.json").write_text(json.dumps({
+        "epoch": config["epochs"], "heads": {}, "parameters": 1,
+        "multiply_adds": 1, "versions": {}, "seconds_per_epoch": 1.0,
+    }))
 """
 
 

@@ -176,7 +176,9 @@ def test_heads():
 def test_the_best_epoch_is_no_worse_than_the_last(tmp_path):
     cell = finish_ffl(tmp_path, 0, 25.0, (27.0, 28.0))
     # One image that ties counted otherwise in the validation.
-    (cell.path / "history.csv").write_text("val_fused_accuracy\n0.7499\n")
+    (cell.path / "history.csv").write_text(
+        "epoch,val_fused_accuracy\n0,0.7499\n"
+    )
     fused, sub, _ = collect(small_table(), 1, tmp_path)
     assert fused.best_epochs == {0: 25.0}
     assert sub.best_epochs == {}  # Its columns are not there.

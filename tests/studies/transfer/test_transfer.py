@@ -102,7 +102,7 @@ def test_splits_are_the_same_for_every_network():
 
 def test_digits_as_a_network_takes_them():
     info = data.DatasetInfo(
-        "c", 2, (32, 32, 3), "ab", (9.0, 8.0, 7.0), (3.0, 2.0, 1.0), True
+        "c", 2, (32, 32, 3), tuple("ab"), (9.0, 8.0, 7.0), (3.0, 2.0, 1.0), True
     )
     found = transfer.target_data("digits", info)
     assert found.x_train.shape == (1437, 32, 32, 3)
@@ -123,7 +123,7 @@ def test_digits_as_a_network_takes_them():
 
 def test_photos_as_a_network_takes_them(shared_data):
     info = data.DatasetInfo(
-        "c", 2, (16, 16, 3), "ab", (9.0,) * 3, (3.0,) * 3, True
+        "c", 2, (16, 16, 3), tuple("ab"), (9.0,) * 3, (3.0,) * 3, True
     )
     folder = shared_data / "imagenette_small"
     found = transfer.target_data("imagefolder", info, folder)
@@ -131,7 +131,7 @@ def test_photos_as_a_network_takes_them(shared_data):
     assert found.info.num_classes == 10
     with pytest.raises(InputError, match="1 or 1 channels, .* with 3"):
         grey = data.DatasetInfo(
-            "g", 2, (16, 16, 1), "ab", (9.0,), (3.0,), False
+            "g", 2, (16, 16, 1), tuple("ab"), (9.0,), (3.0,), False
         )
         transfer.target_data("imagefolder", grey, folder)
 
