@@ -2,30 +2,21 @@
 
 import contextlib
 import csv
-import fcntl
 import json
-import os
 import pathlib
-import socket
-import time
 import uuid
+
+from absl import logging
 
 from keras_ffl.checkpoint_folder import CheckpointFolder
 from keras_ffl.config import Config
 from keras_ffl.data import DatasetInfo
-from keras_ffl.errors import InputError, first_line, printable
+from keras_ffl.errors import InputError, printable
 from keras_ffl.run_files import read_as, read_history, read_metrics
 from keras_ffl.whole_files import replacing, write_whole
 
 # Fields that may change when a run is resumed.
 _FREE = ("epochs", "data_dir")
-
-# Seconds to wait for a process that was just killed.
-_PATIENCE = 3
-
-
-class FolderInUse(InputError):
-    """Another process is training in the folder."""
 
 
 def _write_json(path, value):
@@ -148,34 +139,6 @@ class Workdir(CheckpointFolder):
             raise InputError(
                 f"`workdir` {self.path} can't be written: {error.strerror}"
             ) from error
-
-    @contextlib.contextmanager
-    def locked(self):
-        """Context in which no other process can train in the folder.
-
-        The kernel releases the lock when the process ends.
-
-        Raises:
-            FolderInUse: Another process does; the message names it.
-        """
-        with (self.path / ".lock").open("a+") as file:
-            until = time.monotonic() + _PATIENCE
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > until:
-                        file.seek(0)
-                        raise FolderInUse(
-                            f"{self.path} is in use by another run: "
-                            f"{file.read().strip()}"
-                        ) from None
-                    time.sleep(0.1)
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
-            yield
 
     def start(self, config, info):
         """Writes the files that describe the run.

@@ -10,6 +10,7 @@ from absl import logging
 
 from keras_ffl import backend, data
 from keras_ffl.errors import InputError
+from keras_ffl.folder_lock import locked
 from keras_ffl.training.fit_arguments import check_batches, fit_arguments
 from keras_ffl.training.interruption import Interruption, Progress, StopRequest
 from keras_ffl.training.memory_estimate import check_memory
@@ -73,7 +74,7 @@ def train(
         folder = Workdir(workdir)
         folder.check(config)
         # The other workers only read the folder.
-        with folder.locked() if devices.chief else contextlib.nullcontext():
+        with locked(folder.path) if devices.chief else contextlib.nullcontext():
             return _train(
                 config, folder, verbose, devices, request, save_every_minutes
             )

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from keras_ffl import Config, InputError, Unfinished, data, training
+from keras_ffl.folder_lock import FolderInUse, locked
 from keras_ffl.training import interruption, single
 from keras_ffl.training.interruption import Progress, StopRequest
-from keras_ffl.workdir import FolderInUse, Workdir
+from keras_ffl.workdir import Workdir
 
 # Five steps an epoch, the last one smaller, and validation in two steps.
 QUICK = Config(
@@ -192,8 +193,8 @@ def test_time(monkeypatch):
 
 
 def test_a_folder_in_use(tmp_path, monkeypatch):
-    monkeypatch.setattr("keras_ffl.workdir._PATIENCE", 0)
-    with Workdir(tmp_path).locked():
+    monkeypatch.setattr("keras_ffl.folder_lock._PATIENCE", 0)
+    with locked(tmp_path):
         with pytest.raises(FolderInUse, match=f"process {os.getpid()} on "):
             training.train(QUICK, tmp_path, 0)
     assert not Workdir(tmp_path).started

@@ -14,6 +14,7 @@ import traceback
 from keras_ffl import training
 from keras_ffl.config import Config
 from keras_ffl.errors import FFLError, Unfinished, named_first_line
+from keras_ffl.folder_lock import FolderInUse
 from keras_ffl.optional import import_modules
 from keras_ffl.studies.tables.cells import (
     BUSY,
@@ -23,7 +24,6 @@ from keras_ffl.studies.tables.cells import (
     failure_file,
     store_failure,
 )
-from keras_ffl.workdir import FolderInUse
 
 
 def train(cell):

@@ -4,6 +4,7 @@ from support.finished_cells import VANILLA
 
 from keras_ffl import training
 from keras_ffl.errors import InputError, Unfinished
+from keras_ffl.folder_lock import locked
 from keras_ffl.studies.tables import train_cell
 from keras_ffl.studies.tables.cells import (
     BUSY,
@@ -46,8 +47,8 @@ def test_success_removes_the_failure(tmp_path, monkeypatch):
 def test_two_processes_do_not_train_one_cell(tmp_path, monkeypatch):
     cell = Cell(VANILLA, tmp_path)
     cell.path.mkdir()
-    monkeypatch.setattr("keras_ffl.workdir._PATIENCE", 0)
-    with cell.workdir.locked():
+    monkeypatch.setattr("keras_ffl.folder_lock._PATIENCE", 0)
+    with locked(cell.path):
         assert train_cell.train(cell) == BUSY
     assert cell.failure() is None
 

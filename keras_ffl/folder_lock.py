@@ -1,0 +1,48 @@
+"""The lock of a run's folder: one run, one process."""
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+
+from keras_ffl.errors import InputError
+
+# A process that was just killed needs a moment to be gone.
+_PATIENCE = 3
+
+
+class FolderInUse(InputError):
+    """Another process trains in the folder."""
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Context in which no other process can train in a folder.
+
+    The kernel releases the lock of a process that is gone.
+
+    Args:
+        folder: `pathlib.Path`.
+
+    Raises:
+        FolderInUse: Another one does; the message names it.
+    """
+    with (folder / ".lock").open("a+") as file:
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    file.seek(0)
+                    raise FolderInUse(
+                        f"{folder} is in use by another run: "
+                        f"{file.read().strip()}"
+                    ) from None
+                time.sleep(0.1)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
