@@ -6,14 +6,16 @@ import os
 import socket
 import time
 
+from absl import logging
+
 from keras_ffl.errors import InputError
 
-# A process that was just killed needs a moment to be gone.
+# Seconds to wait for a process that was just killed.
 _PATIENCE = 3
 
 
 class FolderInUse(InputError):
-    """Another process trains in the folder."""
+    """Another process is training in the folder."""
 
 
 @contextlib.contextmanager
@@ -42,6 +44,12 @@ def locked(folder):
                         f"{file.read().strip()}"
                     ) from None
                 time.sleep(0.1)
+            except OSError as error:
+                # Some network file systems have no locks.
+                logging.warning(
+                    "%s can't be locked (%s)", folder, error.strerror
+                )
+                break
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
