@@ -1,4 +1,4 @@
-"""Numbers about trained networks, in plain NumPy."""
+"""Measurements of trained networks, in plain NumPy."""
 
 from keras_ffl.studies.analysis.calibration import (
     expected_calibration_error,

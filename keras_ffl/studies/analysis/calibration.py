@@ -1,4 +1,4 @@
-"""Whether a classifier is as often right as it believes."""
+"""Calibration: whether a classifier's confidence matches its accuracy."""
 
 import numpy as np
 
@@ -6,28 +6,28 @@ from keras_ffl.errors import InputError
 from keras_ffl.number_checks import check_int
 
 BINS = 15
-"""Number of bins that Guo et al. measure with."""
+"""Number of bins used by Guo et al."""
 
 
 def reliability(y, probabilities, bins=BINS):
-    """Confidence and accuracy of a classifier in bins of its confidence.
+    """Computes a classifier's confidence and accuracy in confidence bins.
 
-    The confidence is the probability of the predicted class. Bins are of
-    equal width; a value on an edge belongs to the lower bin.
+    The confidence is the probability of the predicted class. Bins have equal
+    width; a value on an edge belongs to the lower bin.
 
     Args:
         y: Integer labels (n,).
-        probabilities: Float array (n, classes), rows of sum 1.
+        probabilities: Float array (n, classes), rows with sum 1.
         bins: Int >= 1.
 
     Returns:
         Dict of arrays (bins,): `lower` and `upper`, the edges; `count`, the
-        images in the bin; `confidence` and `accuracy`, their means in
+        number of images; `confidence` and `accuracy`, their means in
         [0, 1], NaN in an empty bin.
 
     Raises:
         InputError: Shapes don't fit, a label is outside the classes, or rows
-            are no distributions.
+            aren't distributions.
 
     Reference:
         Guo et al., 2017, "On Calibration of Modern Neural Networks",
@@ -57,20 +57,20 @@ def reliability(y, probabilities, bins=BINS):
 
 
 def expected_calibration_error(y, probabilities, bins=BINS):
-    """Mean distance between confidence and accuracy, ECE.
+    """Computes the mean gap between confidence and accuracy (ECE).
 
         ECE = sum_b n_b/n |accuracy_b - confidence_b|
 
     Args:
-        y: As of `reliability`, as are all that follow.
-        probabilities: Float array (n, classes).
+        y: Integer labels (n,).
+        probabilities: Float array (n, classes), rows with sum 1.
         bins: Int >= 1.
 
     Returns:
         Float in [0, 1].
 
     Raises:
-        InputError: As `reliability`.
+        InputError: As in `reliability`.
 
     Reference:
         Guo et al., 2017, https://arxiv.org/abs/1706.04599, equation (3).
@@ -85,8 +85,8 @@ def _checked(y, probabilities):
     y, probabilities = np.asarray(y), np.asarray(probabilities, "float64")
     if probabilities.ndim != 2 or y.shape != probabilities.shape[:1]:
         raise InputError(
-            "`y` (n,) and `probabilities` (n, classes) must be of as many "
-            f"images, got shapes {y.shape} and {probabilities.shape}"
+            "`y` (n,) and `probabilities` (n, classes) must have the same n, "
+            f"got shapes {y.shape} and {probabilities.shape}"
         )
     if not len(y):
         raise InputError("`y` must hold at least one label, got none")
@@ -97,10 +97,10 @@ def _checked(y, probabilities):
             f"{y.min()}..{y.max()}"
         )
     sums = probabilities.sum(axis=1)
-    # A comparison with NaN is false, so this refuses NaN as well.
+    # Comparisons with NaN are false, so this rejects NaN as well.
     if not (probabilities.min() >= 0 and np.abs(sums - 1).max() < 1e-3):
         raise InputError(
-            "`probabilities` must be rows >= 0 of sum 1, got values in "
+            "`probabilities` must be rows >= 0 with sum 1, got values in "
             f"{probabilities.min():g}..{probabilities.max():g} and sums in "
             f"{sums.min():g}..{sums.max():g}"
         )

@@ -1,4 +1,4 @@
-"""What becomes of the images of each class."""
+"""Predictions by class."""
 
 import numpy as np
 from sklearn.metrics import confusion_matrix
@@ -7,7 +7,7 @@ from keras_ffl.errors import InputError
 
 
 def confusion(y, predicted, num_classes):
-    """How often each class is taken for which.
+    """Computes the confusion matrix.
 
     Args:
         y: Integer labels (n,).
@@ -16,7 +16,7 @@ def confusion(y, predicted, num_classes):
 
     Returns:
         Integer array (m, m): in row i and column j the number of images of
-        class i that are taken for class j.
+        class i that are predicted as class j.
 
     Raises:
         InputError: Shapes differ or a class is outside 0..m-1.
@@ -37,16 +37,16 @@ def confusion(y, predicted, num_classes):
 
 
 def most_confused(counts, number=10):
-    """The pairs of classes that are taken for each other most often.
+    """Finds the pairs of classes that are confused most often.
 
     Args:
-        counts: Integer array (m, m) as `confusion` gives it.
-        number: Int, how many at most.
+        counts: Integer array (m, m) from `confusion`.
+        number: Int, maximum number of pairs.
 
     Returns:
-        List of tuples (class, class it is taken for, share of its images in
-        [0, 1]), the largest share first, of equal ones the lower class;
-        pairs that never occur are not in it.
+        List of tuples (class, predicted class, fraction of the class' images
+        in [0, 1]), in order of decreasing fraction, then of class; pairs that
+        never occur are not included.
     """
     counts = np.asarray(counts)
     sizes = np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -60,20 +60,20 @@ def most_confused(counts, number=10):
 
 
 def per_class_gain(y, predicted, baseline, num_classes):
-    """How much more often a classifier is right than another, by class.
+    """Computes a classifier's gain in accuracy over another one by class.
 
     Args:
         y: Integer labels (n,).
-        predicted: Integers (n,), by the classifier.
-        baseline: Integers (n,), by the other one.
+        predicted: Integers (n,), the classifier's predictions.
+        baseline: Integers (n,), the other classifier's predictions.
         num_classes: Int m.
 
     Returns:
-        Float array (m,), the difference of the shares of right answers in
-        percentage points; NaN for a class without images.
+        Float array (m,), the difference of the accuracies in percentage
+        points; NaN for a class without images.
 
     Raises:
-        InputError: As `confusion`.
+        InputError: As in `confusion`.
     """
     right = [
         np.diag(confusion(y, answers, num_classes))

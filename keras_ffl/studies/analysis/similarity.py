@@ -1,4 +1,4 @@
-"""How alike networks are: in their maps, their features, their answers."""
+"""Similarity of networks: of their maps, features and predictions."""
 
 import numpy as np
 
@@ -7,19 +7,18 @@ from keras_ffl.studies.analysis.threads import one_blas_thread
 
 
 def map_correlation(maps, others):
-    """Pearson correlation of two heat maps of each image, over its places.
+    """Computes the Pearson correlation of two heat maps of each image.
 
     Args:
         maps: Float array (n, h, w).
         others: Float array of the same shape.
 
     Returns:
-        float64 array (n,) in [-1, 1]; NaN where one of both maps has the
-        same value everywhere (a Grad-CAM map that is zero), for which no
-        correlation is defined.
+        float64 array (n,) in [-1, 1]; NaN if one of the maps is constant (for
+        example a Grad-CAM map of zeros), where correlation is undefined.
 
     Raises:
-        InputError: The shapes differ or are not of that kind.
+        InputError: The shapes differ or aren't (n, h, w).
     """
     maps, others = (np.asarray(each, "float64") for each in (maps, others))
     if maps.shape != others.shape or maps.ndim != 3:
@@ -30,7 +29,7 @@ def map_correlation(maps, others):
     one, two = (
         each - each.mean(axis=(1, 2), keepdims=True) for each in (maps, others)
     )
-    # What rounding leaves of a constant map is no pattern.
+    # Rounding noise of a constant map isn't a pattern.
     flat = [
         np.abs(rest).max(axis=(1, 2), initial=0)
         <= 1e-12 * np.abs(each).max(axis=(1, 2), initial=0)
@@ -45,23 +44,22 @@ def map_correlation(maps, others):
 
 
 def linear_cka(features, others):
-    """Linear centred kernel alignment between two sets of features.
+    """Computes the linear centred kernel alignment of two sets of features.
 
         CKA = |Yᵀ X|² / (|Xᵀ X| |Yᵀ Y|)   (Frobenius norms)
 
-    with the mean over the images taken from every column of X and Y. It does
-    not change when features are rotated, permuted or scaled as a whole, so
-    that networks can be compared whose channels have nothing to do with each
-    other.
+    with the mean over the images subtracted from every column of X and Y. It
+    is invariant to rotation, permutation and overall scaling of features, so
+    it can compare networks with unrelated channels.
 
     Args:
-        features: Float array (n, ...), n >= 2, all that follows the first
-            axis taken as one vector: of feature maps (n, h, w, C) each value
-            at each place.
-        others: Float array (n, ...) of the same images.
+        features: Float array (n, ...), n >= 2. All axes but the first are
+            flattened, so each position and channel of feature maps
+            (n, h, w, C) is a feature.
+        others: Float array (n, ...) for the same images.
 
     Returns:
-        Float in [0, 1]; NaN where features don't vary over the images.
+        Float in [0, 1]; NaN if features don't vary over the images.
 
     Raises:
         InputError: The numbers of images differ or are less than two.
@@ -73,7 +71,7 @@ def linear_cka(features, others):
     x, y = (np.asarray(each, "float64") for each in (features, others))
     if x.ndim < 1 or len(x) < 2 or y.ndim < 1 or len(x) != len(y):
         raise InputError(
-            "`features` and `others` must be of the same two or more images, "
+            "`features` and `others` must be for the same two or more images, "
             f"got shapes {x.shape} and {y.shape}"
         )
     x, y = (each.reshape(len(each), -1) for each in (x, y))
@@ -84,7 +82,7 @@ def linear_cka(features, others):
 
 def _cka_of_centred(x, y):
     if len(x) < max(x.shape[1], y.shape[1]):
-        # The same from the inner products of images, which are fewer.
+        # The same result from the smaller inner products of images.
         x, y = x @ x.T, y @ y.T
         shared = (x * y).sum()
         own = np.linalg.norm(x) * np.linalg.norm(y)
@@ -95,7 +93,7 @@ def _cka_of_centred(x, y):
 
 
 def agreement(predicted, others):
-    """Share of images for which two classifiers say the same, right or wrong.
+    """Computes the fraction of images with the same prediction.
 
     Args:
         predicted: Integers (n,), classes.
@@ -119,15 +117,15 @@ def agreement(predicted, others):
 
 
 def pairwise(measure, values):
-    """A measure between all pairs.
+    """Applies a measure to all pairs.
 
     Args:
-        measure: Symmetric function of two values to a number.
+        measure: Symmetric function from two values to a number.
         values: Dict from name to value.
 
     Returns:
-        Dict from a pair of names, in the order of `values`, to the measure;
-        no name stands with itself.
+        Dict from a pair of different names, in the order of `values`, to the
+        measure.
     """
     names = list(values)
     return {

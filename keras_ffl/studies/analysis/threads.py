@@ -1,17 +1,16 @@
-"""How many threads NumPy and SciPy take for their linear algebra."""
+"""Threads of NumPy's and SciPy's linear algebra."""
 
 
 def one_blas_thread():
-    """Context within which BLAS works in one thread.
+    """Context in which BLAS uses one thread.
 
-    Threads pay for matrices larger than those of this package. For small
-    ones they wait for each other, and where other processes want the same
-    CPUs too, a fit that takes 16 s in one thread took 415 s in two.
+    More threads only help with matrices larger than this package's. With small
+    ones they wait for each other, and with other processes on the same CPUs a
+    fit that takes 16 s in one thread took 415 s in two.
 
-    Only libraries that are loaded are limited: import SciPy and scikit-learn
-    before.
+    Only loaded libraries are limited: import SciPy and scikit-learn first.
     """
-    # scikit-learn brings it.
+    # Installed with scikit-learn.
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(limits=1, user_api="blas")

@@ -1,4 +1,4 @@
-"""Pictures of what the networks look at."""
+"""Pictures of what networks look at."""
 
 from keras_ffl.studies.pictures.cam_figure import plot_grad_cam
 from keras_ffl.studies.pictures.grad_cam import grad_cam, grad_cam_plus_plus

@@ -1,4 +1,4 @@
-"""The paper's figure of Grad-CAM maps: a column an image, a row a head."""
+"""The paper's figure of Grad-CAM maps: columns of images, rows of heads."""
 
 import textwrap
 
@@ -16,11 +16,11 @@ _HEADER = 0.34
 
 
 def class_label(name, width=16):
-    """A class name that fits under a picture.
+    """Shortens a class name to fit under a picture.
 
     Args:
-        name: Str; of ImageNet's lists of synonyms the first one counts.
-        width: Int, how many characters there is room for.
+        name: Str; only the first of ImageNet's synonyms is used.
+        width: Int, maximum number of characters.
 
     Returns:
         Str.
@@ -38,23 +38,22 @@ def plot_grad_cam(
 ):
     """Draws images and, below each, what every head looks at.
 
-    Under each map stand the predicted class and its probability, in green
-    with a tick where it is right, in red with a cross where it is wrong, in
-    grey where nobody knows.
+    The predicted class and its probability are printed under each map: in
+    green with a tick if right, in red with a cross if wrong, in grey if the
+    true class is unknown.
 
     Args:
         images: uint8 array (n, h, w, 1 or 3).
         views: List of `keras_ffl.studies.pictures.views.View` of these images,
-            a row each.
-        groups: Dict from title to the integers of the images in it, columns
+            one per row.
+        groups: Dict from title to the indices of the group's images, columns
             from left to right.
         class_names: Sequence of str.
-        path: Path of the picture; its suffix says of what kind (png, jpg,
+        path: Path of the picture; its suffix determines the format (png, jpg,
             svg, pdf).
         labels: Integers (n,), the true classes, -1 for an unknown one, or
-            None for unknown ones throughout.
-        dpi: Int, dots per inch of a picture made of pixels. A cell is 1.4
-            inches wide.
+            None if all are unknown.
+        dpi: Int, dots per inch of pixel formats. A cell is 1.4 inches wide.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -73,7 +72,7 @@ def plot_grad_cam(
     ]
 
     def place(left, top, right, bottom):
-        """Inches from the upper left corner as the figure's shares."""
+        """Converts inches from the upper left corner to figure fractions."""
         return (
             left / width,
             1 - bottom / height,
@@ -121,17 +120,17 @@ def plot_grad_cam(
 
 
 def caption(view, index, labels, class_names):
-    """What stands under a map.
+    """The caption of a map.
 
     Args:
         view: `View`, or None for the image itself.
-        index: Int, the image.
+        index: Int, index of the image.
         labels: Integers (n,), the true classes, -1 for an unknown one.
         class_names: Sequence of str.
 
     Returns:
-        Tuple of the class's label, what follows it (a mark and the
-        probability; of an image nothing), and the colour.
+        Tuple of the class's label, the text after it (a mark and the
+        probability; empty for an image), and the colour.
     """
     label = labels[index]
     if view is None:

@@ -13,13 +13,13 @@ from keras_ffl.number_checks import check_int
 def grad_cam(
     model, images, head=None, classes=None, layer=None, batch_size=100
 ):
-    """Grad-CAM maps of a head: which parts of an image speak for a class.
+    """Computes Grad-CAM maps: the parts of images that support a class.
 
         α_k = 1/(h w) sum_ij ∂z_c/∂A_ijk,   map = ReLU(sum_k α_k A_k)
 
-    with the feature map A and the logit z_c of the class. A head that pools
-    no map of its own (an ensemble, a gated teacher) is looked at through the
-    last maps of all its sub-networks, as if they were the channels of one.
+    with the feature map A and the logit z_c of the class. For a head without a
+    map of its own (an ensemble, a gated teacher), A is the concatenation of
+    the last maps of all its sub-networks.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
@@ -28,19 +28,19 @@ def grad_cam(
         head: One of `model.heads`, None for `model.primary_head`.
         classes: The class to explain: an int for all images, integers (n,),
             or None for the class that the head predicts.
-        layer: Name of the layer whose output is the feature map, one of
-            nested models included (`subnetwork_1/stage3_block1_relu2`). None
-            for the last map of the head, the one that it pools.
-        batch_size: Int >= 1, images at once where `images` is an array.
+        layer: Name of the layer whose output is the feature map, possibly in
+            a nested model (`subnetwork_1/stage3_block1_relu2`). None for the
+            last map of the head, the one that it pools.
+        batch_size: Int >= 1, images per batch if `images` is an array.
 
     Returns:
-        float32 array (n, h', w') of the size of the feature map, >= 0, not
+        float32 array (n, h', w') of the feature map's size, >= 0, not
         normalised.
 
     Raises:
-        InputError: There is no such head, class or layer, the layer gives no
-            feature map, the sub-networks' maps differ in size where all are
-            looked at, or the images are of another shape.
+        InputError: There is no such head, class or layer, the layer has no
+            feature map, the sub-networks' maps differ in size although all
+            are needed, or the images have another shape.
 
     Reference:
         Selvaraju et al., 2017, "Grad-CAM: Visual Explanations from Deep
@@ -54,31 +54,26 @@ def grad_cam(
 def grad_cam_plus_plus(
     model, images, head=None, classes=None, layer=None, batch_size=100
 ):
-    """Grad-CAM++ maps of a head.
+    """Computes Grad-CAM++ maps.
 
-    Grad-CAM whose weights count each place by itself, so that several and
-    small objects show:
+    The weights treat each position separately, so that several and small
+    objects show:
 
         α_ijk = g_ijk² / (2 g_ijk² + g_ijk³ sum_ab A_abk)
         map = ReLU(sum_k A_k sum_ij α_ijk ReLU(g_ijk)),   g = ∂z_c/∂A
 
     The paper explains exp(z_c), whose derivatives are exp(z_c) times powers
-    of g where z_c is piecewise linear in A. Its factor exp(z_c), which scales
-    a map as a whole, is left out.
+    of g if z_c is piecewise linear in A. The factor exp(z_c), which scales the
+    map as a whole, is omitted.
 
     Args:
-        model: As of `grad_cam`, as are all that follow.
-        images: Array or `tf.data.Dataset`.
-        head: Str or None.
-        classes: Int, integers (n,) or None.
-        layer: Str or None.
-        batch_size: Int >= 1.
+        model, images, head, classes, layer, batch_size: As in `grad_cam`.
 
     Returns:
-        As `grad_cam`.
+        As in `grad_cam`.
 
     Raises:
-        InputError: As `grad_cam`.
+        InputError: As in `grad_cam`.
 
     Reference:
         Chattopadhyay et al., 2018, "Grad-CAM++: Generalized Gradient-based
@@ -97,8 +92,8 @@ def weigh_by_mean(features, gradients):
 
     Args:
         features: Float array (batch, h, w, C), the feature map A.
-        gradients: Float array (batch, h, w, C), of the logit with respect
-            to A.
+        gradients: Float array (batch, h, w, C), gradients of the logit with
+            respect to A.
 
     Returns:
         Float array (batch, C).
@@ -110,19 +105,19 @@ def weigh_by_place(features, gradients):
     """Grad-CAM++'s weights of the channels.
 
     Args:
-        features: As of `weigh_by_mean`.
-        gradients: As of `weigh_by_mean`.
+        features: As in `weigh_by_mean`.
+        gradients: As in `weigh_by_mean`.
 
     Returns:
         Float array (batch, C).
     """
-    # α = 1 / (2 + g sum A): without g² in it nothing underflows. Where the
-    # gradient is not positive its ReLU counts for nothing whatever α is.
+    # α = 1 / (2 + g sum A): without g² nothing underflows. If the gradient is
+    # not positive, its ReLU is 0 and α doesn't matter.
     positive = np.maximum(gradients, 0)
     total = features.sum(axis=(1, 2), keepdims=True)
     denominator = 2 + positive * total
-    # Of a map that is no ReLU's the sum may be negative; the weight is left
-    # out where it is not defined.
+    # For a map without ReLU the sum may be negative; undefined weights are left
+    # out.
     shares = np.divide(
         positive,
         denominator,
@@ -132,11 +127,11 @@ def weigh_by_place(features, gradients):
     return shares.sum(axis=(1, 2))
 
 
-# ----- computing them ---------------------------------------------------------
+# ----- computation ------------------------------------------------------------
 
 
 class _Explainer:
-    """A head, cut at the feature map that is to be looked at."""
+    """A head, cut at the feature map of interest."""
 
     def __init__(self, model, head, layer):
         head = model.primary_head if head is None else head
@@ -215,7 +210,7 @@ def _own_maps(model, head):
 
 
 def _as_one(maps):
-    """Maps of one size as one float32 array, channel behind channel."""
+    """Concatenates the channels of maps of one size, in float32."""
     arrays = [np.asarray(ops.convert_to_numpy(each)) for each in maps]
     return np.concatenate(arrays, axis=-1).astype("float32")
 

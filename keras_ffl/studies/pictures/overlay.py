@@ -1,21 +1,21 @@
-"""Heat maps laid over the images that they belong to."""
+"""Overlays heat maps on their images."""
 
 import numpy as np
 from keras import ops
 
 from keras_ffl.optional import matplotlib
 
-# Rec. 601, of red, green and blue.
+# Rec. 601 weights of red, green and blue.
 _LUMA = np.array([0.299, 0.587, 0.114], "float32")
 
 
 def enlarge(images, side):
-    """Small images at a size that the eye can take in.
+    """Enlarges small images to a comfortable size.
 
     Args:
         images: uint8 array (n, h, w, 1 or 3).
-        side: Int, the least height and width. The factor is a whole number,
-            so that larger images stay as they are.
+        side: Int, minimum height and width. The factor is an integer, so
+            that larger images stay unchanged.
 
     Returns:
         uint8 array (n, f h, f w, 3).
@@ -38,14 +38,14 @@ def enlarge(images, side):
 
 
 def heat(maps, size):
-    """Grad-CAM maps as shares of their largest value, at an image's size.
+    """Scales Grad-CAM maps to [0, 1] and resizes them to an image's size.
 
     Args:
         maps: Float array (n, h, w), >= 0.
-        size: Tuple of the height and width of the image.
+        size: Tuple of the image's height and width.
 
     Returns:
-        float32 array (n, *size) in [0, 1]. A map that is zero stays zero.
+        float32 array (n, *size) in [0, 1]. A map of zeros stays zero.
     """
     maps = np.asarray(maps, "float32")
     largest = maps.max(axis=(1, 2), keepdims=True)
@@ -62,15 +62,15 @@ def heat(maps, size):
 
 
 def overlay(images, maps, strength=0.7):
-    """Heat maps in colour over the images in grey.
+    """Draws coloured heat maps over grey images.
 
-    Where there is no heat the image shows through, so that cold regions
-    don't hide what they are regions of.
+    The image shows through where there is no heat, so that cold regions stay
+    visible.
 
     Args:
         images: uint8 array (n, h, w, 3).
         maps: Float array (n, h', w'), >= 0, Grad-CAM maps.
-        strength: Float in [0, 1], how much the hottest place hides.
+        strength: Float in [0, 1], opacity of the hottest position.
 
     Returns:
         uint8 array (n, h, w, 3).

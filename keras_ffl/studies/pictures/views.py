@@ -1,4 +1,4 @@
-"""What heads make of images, and which images to show."""
+"""Heads' views of images, and the choice of images to show."""
 
 import dataclasses
 
@@ -12,13 +12,13 @@ from keras_ffl.studies.pictures.grad_cam import grad_cam
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What one head makes of some images.
+    """One head's view of some images.
 
     Attributes:
-        title: Str, whose view it is.
+        title: Str, title of the head.
         maps: float32 array (n, h, w), where it looks.
-        predicted: Integers (n,), the class it predicts.
-        probability: Floats (n,) in [0, 1], that of the predicted class.
+        predicted: Integers (n,), the predicted classes.
+        probability: Floats (n,) in [0, 1], their probabilities.
     """
 
     title: str
@@ -39,23 +39,22 @@ class View:
 def view(
     model, head, images, title=None, classes=None, layer=None, method=grad_cam
 ):
-    """The view of a head.
+    """Computes the view of a head.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
         head: One of `model.heads`.
         images: Prepared images, a float array (n, h, w, c).
         title: Str, None for the head's name.
-        classes: As of `keras_ffl.studies.pictures.grad_cam`, as are all that
-            follow.
-        layer: Str or None.
+        classes: As in `keras_ffl.studies.pictures.grad_cam`.
+        layer: As in `keras_ffl.studies.pictures.grad_cam`.
         method: `grad_cam` or `grad_cam_plus_plus`.
 
     Returns:
         `View`.
 
     Raises:
-        InputError: As `grad_cam`.
+        InputError: As in `grad_cam`.
     """
     logits = outputs_of(model.classifier(head), images)
     probabilities = ops.convert_to_numpy(
@@ -70,7 +69,7 @@ def view(
 
 
 def head_title(head):
-    """A head's name for people.
+    """The printed name of a head.
 
     Args:
         head: Str, a head of a model.
@@ -83,7 +82,7 @@ def head_title(head):
 
 
 def shown_heads(model):
-    """The heads that pictures show: the main one, then all trained ones."""
+    """The heads shown in pictures: the main one, then all trained ones."""
     return tuple(dict.fromkeys((model.primary_head, *model.trained_heads)))
 
 
@@ -92,23 +91,24 @@ ALL_WRONG = "all wrong"
 
 
 def outcome_groups(right, compared, names=("FFL", "vanilla")):
-    """Sorts images by who is right, as the paper's figures do.
+    """Groups images by which heads are right, as in the paper's figures.
 
     Args:
-        right: Bool array (heads, n), of the heads of one model.
-        compared: Bool array (others, n), of those it is compared with; it
-            may have no row.
-        names: Pair of names for the title of the second group: of those that
-            are right in it and of those that are wrong.
+        right: Bool array (heads, n), whether the heads of one model are
+            right.
+        compared: Bool array (others, n), the same for compared heads; it may
+            have no rows.
+        names: Pair of names for the title of the second group: those that
+            are right in it and those that are wrong.
 
     Returns:
-        Dict from title to the integers of the images: all heads right; the
-        model's all right and those it is compared with all wrong, or without
-        such ones the first head right and another wrong; all wrong. Images
-        with other outcomes are in none.
+        Dict from title to the indices of the images: all heads right; all of
+        the model's right and all compared ones wrong (without compared heads,
+        the first head right and another wrong); all wrong. Images with other
+        outcomes are in no group.
 
     Raises:
-        InputError: The arrays are not of the same images.
+        InputError: The arrays aren't for the same images.
     """
     right, compared = np.asarray(right, bool), np.asarray(compared, bool)
     if right.ndim != 2 or compared.ndim != 2 or not len(right):
@@ -118,7 +118,7 @@ def outcome_groups(right, compared, names=("FFL", "vanilla")):
         )
     if right.shape[1] != compared.shape[1]:
         raise InputError(
-            "`right` and `compared` must be of the same images, got "
+            "`right` and `compared` must be for the same images, got "
             f"{right.shape[1]} and {compared.shape[1]}"
         )
     everything = np.concatenate([right, compared])
@@ -133,15 +133,15 @@ def outcome_groups(right, compared, names=("FFL", "vanilla")):
 
 
 def drawn(groups, number, seed=0):
-    """Images of each group, drawn at random so that nobody chooses them.
+    """Draws images of each group at random, to avoid cherry-picking.
 
     Args:
-        groups: Dict from title to integers, as of `outcome_groups`.
-        number: Int >= 1, how many of each group; all where there are fewer.
+        groups: Dict from title to integers, from `outcome_groups`.
+        number: Int >= 1, images per group; all of a smaller group.
         seed: Int.
 
     Returns:
-        Dict from title to sorted integers, without the groups that are empty.
+        Dict from title to sorted integers, without empty groups.
     """
     random = np.random.default_rng(seed)
     return {

@@ -1,4 +1,4 @@
-"""Finished runs, shown: pictures, numbers and one page of both."""
+"""Reports of finished runs: figures, measurements and a page of both."""
 
 from keras_ffl.studies.report.run_figure import write_figure
 from keras_ffl.studies.report.run_report import write_report

@@ -1,4 +1,4 @@
-"""Charts as SVG, to stand inside a page."""
+"""SVG charts for a page."""
 
 import io
 import itertools
@@ -11,7 +11,7 @@ from keras_ffl.optional import matplotlib
 _numbers = itertools.count(1)
 _SIZE = (4.2, 3.0)  # inches; a phone's width, so that text stays readable
 _SETTINGS = {
-    # Text as text: small, and in the page's own font.
+    # Text stays text: small, and in the page's font.
     "svg.fonttype": "none",
     "svg.hashsalt": "keras_ffl",
     "font.size": 9,
@@ -22,14 +22,14 @@ _SETTINGS = {
 
 
 def curves(history):
-    """Charts of a run's history: every loss term and every head.
+    """Draws charts of a run's history: every loss term and every head.
 
     Args:
         history: List of dicts, the rows of `history.csv`.
 
     Returns:
-        Dict from a chart's title to its SVG. Training is drawn in thin
-        dashed lines, evaluation in solid ones.
+        Dict from a chart's title to its SVG, with thin dashed lines for
+        training and solid ones for evaluation.
     """
     if not history:
         return {}
@@ -76,7 +76,7 @@ def curves(history):
 
 
 def _columns(history, name):
-    """The values of a column in training and, where there, evaluation."""
+    """A column's values in training and, if present, evaluation."""
     columns = [name, f"val_{name}"]
     return [
         [row[column] for row in history]
@@ -118,17 +118,17 @@ def _lines(epochs, series, title, logarithmic):
 
 
 def _few_labels(value, position):
-    """Labels of minor ticks: of 2 and 5 times a power of ten."""
+    """Labels of minor ticks: only for 2 and 5 times a power of ten."""
     digit = f"{value:e}"[0]
     return f"{value:g}" if digit in "25" else ""
 
 
 def reliability_diagram(table, title):
-    """Accuracy over confidence, with how many images each bin holds.
+    """Draws accuracy over confidence; shades show the images per bin.
 
     Args:
-        table: Dict as `keras_ffl.studies.analysis.reliability` returns it.
-        title: Str, the head.
+        table: Dict from `keras_ffl.studies.analysis.reliability`.
+        title: Str, title of the head.
 
     Returns:
         Str, SVG.
@@ -166,12 +166,12 @@ def reliability_diagram(table, title):
 
 
 def gain_bars(names, gains, most=10):
-    """Gains by class, the largest and the smallest.
+    """Draws the largest and smallest gains by class.
 
     Args:
         names: Sequence of str, the classes.
-        gains: Float array (classes,), percentage points; NaN is left out.
-        most: Int, how many from either end.
+        gains: Float array (classes,), percentage points; NaN is omitted.
+        most: Int, maximum number at either end.
 
     Returns:
         Str, SVG.
@@ -194,20 +194,20 @@ def gain_bars(names, gains, most=10):
 
 
 def confusion_image(counts, names, title):
-    """A confusion matrix in shades, each row as shares of its class.
+    """Draws a confusion matrix, shaded by the fractions of each row.
 
     Args:
-        counts: Integer array (m, m) as `keras_ffl.studies.analysis.confusion`
-            gives it.
+        counts: Integer array (m, m) from
+            `keras_ffl.studies.analysis.confusion`.
         names: Sequence of m str.
-        title: Str, the head.
+        title: Str, title of the head.
 
     Returns:
         Str, SVG.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure, axes = _figure((4.2, 4.2))
-    # The root, because off the diagonal shares are small.
+    # Square root, because off-diagonal fractions are small.
     axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
     if len(names) <= 20:
         axes.set_xticks(range(len(names)), names, rotation=90)
@@ -231,7 +231,7 @@ def _figure(size=_SIZE):
 
 
 def _svg(figure, label):
-    """A figure as an SVG element that takes the width it is given."""
+    """Renders a figure as an SVG element that adapts to its width."""
     buffer = io.StringIO()
     with matplotlib.rc_context(_SETTINGS):
         figure.savefig(
@@ -244,7 +244,7 @@ def _svg(figure, label):
     element = element[element.index("<svg") :]
     width = re.search(r'width="([\d.]+)pt"', element)[1]
     element = re.sub(r' (width|height)="[\d.]+pt"', "", element, count=2)
-    # Ids are the page's: no two charts may have the same.
+    # Ids must be unique within the page.
     salt = f"chart{next(_numbers)}_"
     element = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{salt}", element)
     return element.replace(

@@ -1,4 +1,4 @@
-"""The numbers of a report: errors, likeness, calibration."""
+"""The measurements of a report: errors, similarity, calibration."""
 
 import dataclasses
 
@@ -27,13 +27,13 @@ from keras_ffl.studies.report.runs import views_to_show
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What all heads of some runs say about the test split.
+    """The predictions of all heads of some runs on the test split.
 
     Attributes:
         y: Integer labels (n,).
         probabilities: Dict from a head's title to a float64 array
             (n, classes); all heads of all runs.
-        heads: Dict from a head's title to a dict of its numbers:
+        heads: Dict from a head's title to a dict of its measurements:
             `top1_error` and `top5_error` in percent, `loss` in nats, `ece`
             and `confidence` (mean probability of the predicted class) in
             [0, 1], `parameters`, `multiply_adds`.
@@ -44,11 +44,11 @@ class Answers:
     heads: dict
 
     def predicted(self, title):
-        """Integers (n,), the classes that a head predicts."""
+        """A head's predicted classes, integers (n,)."""
         return self.probabilities[title].argmax(axis=1)
 
     def right(self, title):
-        """Bools (n,), where a head is right."""
+        """Whether a head is right, bools (n,)."""
         return self.predicted(title) == self.y
 
 
@@ -89,7 +89,7 @@ def ask(runs, dataset):
 
 
 def likeness(runs, answers, images, labels):
-    """How alike the heads of runs are, by pairs.
+    """Measures the similarity of all pairs of heads.
 
     Args:
         runs: List of `TrainedRun`.
@@ -101,9 +101,9 @@ def likeness(runs, answers, images, labels):
         Dict of dicts from a pair of titles to a number: `agreement` of the
         predictions on the whole test split; `cka` of the feature maps and,
         as a dict of `mean`, `std` and `images`, `map_correlation` of the
-        Grad-CAM maps of the true class and `own_map_correlation` of the
-        class that each head predicts, both on `images`. Where one of both
-        maps is zero there is no correlation; `images` counts the others.
+        Grad-CAM maps for the true class and `own_map_correlation` for each
+        head's predicted class, both on `images`. `images` counts those with a
+        defined correlation, that is without a map of zeros.
     """
     shown = views_to_show(runs)
     predicted = {title: answers.predicted(title) for *_, title in shown}
@@ -144,15 +144,15 @@ def _correlation(maps, others):
 
 
 def between_heads(pairs, runs):
-    """A measure's means by who is compared with whom.
+    """Averages a measure over kinds of pairs.
 
     Args:
         pairs: Dict from a pair of titles to a number or a dict with a `mean`.
         runs: List of `TrainedRun`.
 
     Returns:
-        Dict from str ("fused and its sub-networks", "vanilla and the
-        sub-networks of ffl", ...) to the mean over such pairs.
+        Dict from the kind ("fused and its sub-networks", "vanilla and the
+        sub-networks of ffl", ...) to the mean over its pairs.
     """
     shown = views_to_show(runs)
     subs = [t for run, h, t in shown if run is runs[0] and h.startswith("sub_")]
@@ -184,7 +184,7 @@ def between_heads(pairs, runs):
 
 
 def reliability_tables(answers):
-    """`keras_ffl.studies.analysis.reliability` of each head, dict by title."""
+    """`keras_ffl.studies.analysis.reliability` of each head, by title."""
     return {
         title: reliability(answers.y, values)
         for title, values in answers.probabilities.items()
@@ -192,7 +192,7 @@ def reliability_tables(answers):
 
 
 def shared_confidence(answers, titles):
-    """Mean confidence of heads where all of them are right.
+    """Computes the mean confidence of heads on images that all get right.
 
     Args:
         answers: `Answers`.

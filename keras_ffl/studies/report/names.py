@@ -1,4 +1,4 @@
-"""Class names for people in place of those of a data set."""
+"""Readable class names that replace those of a data set."""
 
 import pathlib
 
@@ -6,27 +6,27 @@ from keras_ffl.errors import InputError
 
 
 def readable_names(info, path=None):
-    """The class names to print.
+    """Reads the class names to print.
 
     Args:
         info: `keras_ffl.data.DatasetInfo`.
-        path: Path of a text file that has in each line a class name of the
-            data set, a space and what to print for it, as ImageNet's
-            `LOC_synset_mapping.txt` has it; or None.
+        path: Path of a text file whose lines have a class name of the data
+            set, a space and the name to print, like ImageNet's
+            `LOC_synset_mapping.txt`; or None.
 
     Returns:
-        List of str, in the order of the classes; those that are not in the
+        List of str, in the order of the classes; classes that aren't in the
         file keep their names.
 
     Raises:
-        InputError: The file can't be read or holds none of the names.
+        InputError: The file can't be read or has none of the names.
     """
     if path is None:
         return list(info.class_names)
     try:
         lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
+        reason = getattr(error, "strerror", None) or "it is not a text file"
         raise InputError(
             f"`class_names`: {path} can't be read: {reason}"
         ) from error
@@ -34,24 +34,24 @@ def readable_names(info, path=None):
     printed = {pair[0]: pair[1].strip() for pair in words if len(pair) == 2}
     if not set(printed) & set(info.class_names):
         raise InputError(
-            f"`class_names`: {path} must hold lines of a class name and what "
-            f"to print for it, got none for {info.class_names[0]} or another "
+            f"`class_names`: {path} must hold lines of a class name and the "
+            f"name to print, got none for {info.class_names[0]} or another "
             "class"
         )
     return [printed.get(name, name) for name in info.class_names]
 
 
 def class_number(name, info, names):
-    """The number of a class that a user names.
+    """Finds the number of a class that the user names.
 
     Args:
-        name: Str, a class name of the data set, what is printed for it, or
-            its number; or None.
+        name: Str, a class name of the data set, its printed name or its
+            number; or None.
         info: `keras_ffl.data.DatasetInfo`.
-        names: List of str, what is printed for the classes.
+        names: List of str, the printed names of the classes.
 
     Returns:
-        Int, or None for None.
+        Int; None if `name` is None.
 
     Raises:
         InputError: There is no such class.

@@ -1,4 +1,4 @@
-"""One self-contained page about a run: no scripts, nothing to fetch."""
+"""A self-contained page about a run, without scripts or external files."""
 
 import base64
 import datetime
@@ -22,17 +22,17 @@ _PACKAGES = (*backend.PACKAGES, "matplotlib")
 
 
 def render(context):
-    """The page of its content.
+    """Renders the page.
 
     Args:
-        context: Dict of what `report.html.jinja` shows.
+        context: Dict of the values that `report.html.jinja` shows.
 
     Returns:
         Str, HTML.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("keras_ffl", "studies/report"),
-        # Class names are the user's.
+        # Class names come from the user.
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -43,15 +43,11 @@ def render(context):
 
 
 def cards(images, views, groups, class_names, labels):
-    """Images with the maps of all heads below, for the page.
+    """Makes the page's images with the maps of all heads below.
 
     Args:
-        images: As of `keras_ffl.studies.pictures.plot_grad_cam`, as are all
-            that follow.
-        views: List of `View`.
-        groups: Dict from title to integers.
-        class_names: Sequence of str.
-        labels: Integers (n,).
+        images, views, groups, class_names, labels: As in
+            `keras_ffl.studies.pictures.plot_grad_cam`.
 
     Returns:
         Dict from a group's title to a list of columns, each a list of dicts
@@ -89,15 +85,14 @@ def _data_uri(picture):
 
 
 def matrix(pairs):
-    """A symmetric measure as the rows of a table.
+    """Arranges a symmetric measure as the rows of a table.
 
     Args:
-        pairs: Dict from a pair of names to a number, or a dict of its `mean`
-            and more.
+        pairs: Dict from a pair of names to a number or a dict with a `mean`.
 
     Returns:
         Dict of `names` and `rows`, each a list of dicts of `text` and
-        `shade` (a number in [0, 1]); empty where there is no pair.
+        `shade` (a number in [0, 1]); empty for missing pairs.
     """
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
 
@@ -117,7 +112,7 @@ def matrix(pairs):
 
 
 def environment():
-    """What the page was made with, a dict from str to str."""
+    """The environment that made the page, a dict from str to str."""
     return {
         "date": datetime.date.today().isoformat(),
         "keras_ffl": keras_ffl.__version__,
@@ -138,14 +133,14 @@ def _processor():
 
 
 def write(path, text):
-    """Writes a file whole or not at all.
+    """Writes a file atomically.
 
     Args:
-        path: `pathlib.Path`; its folder is made if it isn't there.
+        path: `pathlib.Path`; its folder is created if necessary.
         text: Str.
 
     Raises:
-        InputError: It can't be written.
+        InputError: The file can't be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +152,7 @@ def write(path, text):
 
 
 def plain(value):
-    """A value as JSON can hold it; pairs become "a | b", NaN becomes None."""
+    """Makes a value JSON-compatible; pairs become "a | b", NaN None."""
     if isinstance(value, dict):
         return {
             " | ".join(key) if isinstance(key, tuple) else key: plain(each)

@@ -36,32 +36,32 @@ def write_figure(
     class_names=None,
     dpi=100,
 ):
-    """Draws the Grad-CAM figure of a run, as the paper has it.
+    """Draws the Grad-CAM figure of a run, as in the paper.
 
     Args:
         workdir: Path of the run's folder.
         output: Path of the picture, its suffix png, jpg, svg, pdf or webp.
         compare: Paths of other runs' folders, whose main heads get a row.
-        files: Paths of image files to show instead of the test split. The
-            true class of one is known where its folder is named after it.
+        files: Paths of image files to show instead of the test split. A
+            file's class is the name of its folder, if that is one.
         checkpoint: "last" or "best".
         data_dir: Folder of the data, if it has moved.
-        per_group: Int >= 1, images of each group of outcomes.
-        seed: Int, of the draw within the groups.
+        per_group: Int >= 1, images per group of outcomes.
+        seed: Int, seed of the draw within the groups.
         method: `grad_cam` or `grad_cam_plus_plus`.
         layer: Name of the layer to look at, None for each head's last map.
-        explained: Name or number of the class to explain, None for the class
-            that each head predicts.
+        explained: Name or number of the class to explain, None for each
+            head's predicted class.
         class_names: Path of a file of names to print, see
             `keras_ffl.studies.report.names.readable_names`.
         dpi: Int, dots per inch.
 
     Returns:
-        Dict from the title of a group to the numbers of its images in the
-        test split, or of files to their positions.
+        Dict from the title of a group to the indices of its images in the
+        test split, or in `files`.
 
     Raises:
-        InputError: As of `open_runs`, `readable_names`, `grad_cam` and
+        InputError: As in `open_runs`, `readable_names`, `grad_cam` and
             `keras_ffl.data.read_images`, the output can't be written, or
             matplotlib is not installed.
     """
@@ -107,13 +107,13 @@ def write_figure(
 
 
 def renumbered(groups):
-    """Groups of places in the concatenation of their own members.
+    """Renumbers groups by positions in the concatenation of their members.
 
     Args:
         groups: Dict from title to integers.
 
     Returns:
-        Dict from title to integers, 0, 1, ... through all groups.
+        Dict from title to integers, 0, 1, ... across all groups.
     """
     ends = np.cumsum([len(indices) for indices in groups.values()])
     return {
@@ -123,7 +123,7 @@ def renumbered(groups):
 
 
 def _drawn_groups(runs, shown, dataset, per_group, seed):
-    """Test images of each outcome, a dict from title to their numbers."""
+    """Draws test images of each outcome, a dict from title to indices."""
     logits = {}
     with data.naming_unreadable():
         for run in runs:
@@ -145,14 +145,14 @@ def _drawn_groups(runs, shown, dataset, per_group, seed):
 
 
 def group_names(shown):
-    """What groups of outcomes are called by.
+    """The names used in titles of groups of outcomes.
 
     Args:
-        shown: List of `(run, head, title)` as of `views_to_show`.
+        shown: List of `(run, head, title)` from `views_to_show`.
 
     Returns:
-        Pair of str: the run, or without others its main head, and those that
-        it is compared with.
+        Pair of str: the run (or its main head if there are no others), and the
+        compared ones.
     """
     run, _, title = shown[0]
     others = [each.name for each, _, _ in shown if each is not run]
@@ -163,7 +163,7 @@ def group_names(shown):
 
 
 def _labels_of_folders(files, info):
-    """The classes that files' folders are named after, -1 for none."""
+    """The classes named by files' folders, -1 for none."""
     known = {name: number for number, name in enumerate(info.class_names)}
     parents = [pathlib.Path(path).resolve().parent.name for path in files]
     return np.array([known.get(printable(parent), -1) for parent in parents])

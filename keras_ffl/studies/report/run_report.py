@@ -1,4 +1,4 @@
-"""The report of a run: everything that is known about it, on one page."""
+"""The one-page report of a run."""
 
 import json
 import pathlib
@@ -41,9 +41,9 @@ def write_report(
     seed=0,
     class_names=None,
 ):
-    """Writes the report of a run as one HTML file that needs nothing else.
+    """Writes the report of a run as one self-contained HTML file.
 
-    Beside it, with the suffix json, the numbers in it are written.
+    Its numbers are also written next to it, with the suffix json.
 
     Args:
         workdir: Path of the run's folder.
@@ -51,9 +51,9 @@ def write_report(
         compare: Paths of other runs' folders.
         checkpoint: "last" or "best".
         data_dir: Folder of the data, if it has moved.
-        samples: Int >= 2, images that maps are compared on, drawn at random.
-        per_group: Int >= 1, pictures of each group of outcomes.
-        seed: Int, of all draws.
+        samples: Int >= 2, number of random images to compare maps on.
+        per_group: Int >= 1, pictures per group of outcomes.
+        seed: Int, seed of all draws.
         class_names: Path of a file of names to print, see
             `keras_ffl.studies.report.names.readable_names`.
 
@@ -61,7 +61,7 @@ def write_report(
         Tuple of the `pathlib.Path` of the page and a dict, the numbers.
 
     Raises:
-        InputError: As of `keras_ffl.studies.report.runs.open_runs` and
+        InputError: As in `keras_ffl.studies.report.runs.open_runs` and
             `readable_names`, the output can't be written, or matplotlib or
             jinja2 is not installed.
     """
@@ -153,7 +153,7 @@ def _subtitle(runs, checkpoint):
 
 
 def _findings(answers, means, titles, shown, runs):
-    """The numbers that matter, in sentences."""
+    """Sentences with the main results."""
     main = titles[0]
     error = answers.heads[main]["top1_error"]
     found = [f"{main}: {error:.2f} % top-1 error."]
@@ -179,7 +179,7 @@ def _findings(answers, means, titles, shown, runs):
 
 
 def _gains(answers, shown, runs):
-    """Gains by class of the main head over each run compared with."""
+    """Gains by class of the main head over each compared run."""
     main = shown[0][2]
     classes = runs[0].info.num_classes
     return {
@@ -197,8 +197,8 @@ def _gains(answers, shown, runs):
 def _gain_text(gain):
     better, worse = np.sum(gain > 0), np.sum(gain < 0)
     return (
-        f"{better} classes are better by it, {worse} worse, "
-        f"{len(gain) - better - worse} as good; mean "
+        f"{better} classes are better, {worse} worse, "
+        f"{len(gain) - better - worse} equal; mean "
         f"{np.nanmean(gain):+.2f} points."
     )
 
@@ -237,13 +237,13 @@ def _configuration(run):
 
 
 def _training(run):
-    """What the run's results say about where it was trained."""
+    """The training environment recorded in the run's results."""
     if not run.folder.metrics.exists():
         return {"results": "none yet, the run is not finished"}
     metrics = run.folder.read_metrics()
     seconds = metrics.get("seconds_per_epoch")
     known = {
-        "seconds an epoch": seconds and round(seconds, 1),
+        "seconds per epoch": seconds and round(seconds, 1),
         "replicas": metrics.get("replicas"),
         "steps": metrics.get("steps"),
         **metrics.get("versions", {}),

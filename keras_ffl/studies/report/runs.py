@@ -1,4 +1,4 @@
-"""Trained runs, opened to be looked at."""
+"""Opens trained runs for reports."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ class TrainedRun:
     """A trained run and its name among others.
 
     Attributes:
-        name: Str, the method, and the folder where that is not enough.
+        name: Str, the method, and the folder if that is ambiguous.
         folder: `Workdir`.
         config: `Config`.
         info: `DatasetInfo`.
@@ -31,13 +31,14 @@ class TrainedRun:
     model: keras.Model
 
     def titles(self, heads, first):
-        """What to call heads.
+        """The titles of heads.
 
         Args:
             heads: Sequence of heads of the model.
-            first: Whether this is the run that all others are compared with;
-                its heads go by their own names, those of others behind the
-                run's, unless they have one head only.
+            first: Bool, whether this is the run that the others are compared
+                with. Its heads go by their own names; those of other runs are
+                prefixed with the run's name, or replaced by it if there is
+                only one.
 
         Returns:
             Dict from head to str.
@@ -49,7 +50,7 @@ class TrainedRun:
 
 
 def open_runs(workdir, compare=(), checkpoint="last", data_dir=None):
-    """Opens a run and those that it is compared with.
+    """Opens a run and the runs to compare it with.
 
     Args:
         workdir: Path of the run's folder.
@@ -58,11 +59,11 @@ def open_runs(workdir, compare=(), checkpoint="last", data_dir=None):
         data_dir: Folder of the data, if it has moved.
 
     Returns:
-        List of `TrainedRun`, that of `workdir` first.
+        List of `TrainedRun`, starting with that of `workdir`.
 
     Raises:
-        InputError: A folder holds no run or no checkpoint, one is named
-            twice, or runs are not of the same data set.
+        InputError: A folder has no run or no checkpoint, one is named twice,
+            or runs have different data sets.
     """
     folders = [Workdir(path) for path in (workdir, *compare)]
     paths = [folder.path.resolve() for folder in folders]
@@ -93,14 +94,14 @@ def _check_same_data(folder, info, other_folder, other):
         ours, theirs = getattr(info, field), getattr(other, field)
         if ours != theirs:
             raise InputError(
-                f"`compare`: {other_folder.path} must be of the data set of "
+                f"`compare`: {other_folder.path} must have the data set of "
                 f"{folder.path}, got another {field}"
                 + (f": {theirs}, not {ours}" if len(str(theirs)) < 60 else "")
             )
 
 
 def load_test_data(run):
-    """The data set of a run.
+    """Loads the data set of a run.
 
     Args:
         run: `TrainedRun`.
@@ -109,21 +110,21 @@ def load_test_data(run):
         `keras_ffl.data.Dataset` or `PhotoDataset`.
 
     Raises:
-        InputError: It can't be loaded.
+        InputError: The data set can't be loaded.
     """
     dataset, _ = training.load_data(run.config, run.folder.left_out())
     return dataset
 
 
 def views_to_show(runs):
-    """The heads that pictures show of runs, in order.
+    """The heads of runs that pictures show, in order.
 
     Args:
         runs: List of `TrainedRun`.
 
     Returns:
-        List of tuples `(run, head, title)`: of the first run its main head
-        and all trained ones, of each other its main head.
+        List of tuples `(run, head, title)`: the main head and all trained ones
+        of the first run, and the main heads of the others.
     """
     shown = []
     for run in runs:

@@ -1,4 +1,4 @@
-"""The paper's tables: their runs, what came out, and the paper's errors."""
+"""The paper's tables: their runs, the results, and the paper's errors."""
 
 from keras_ffl.studies.tables.entries import Entry, PrintedError, Table
 from keras_ffl.studies.tables.paper_tables import TABLES

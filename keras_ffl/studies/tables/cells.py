@@ -1,4 +1,4 @@
-"""A cell: one configuration and seed, in a folder named by them."""
+"""Cells: one configuration and seed each, in a folder named by them."""
 
 import dataclasses
 import hashlib
@@ -10,18 +10,18 @@ from keras_ffl.errors import InputError, one_line
 from keras_ffl.whole_files import write_whole
 from keras_ffl.workdir import Workdir
 
-# Exit codes of a cell's process; any other says how it was ended.
+# Exit codes of a cell's process; any other code says how it ended.
 FAILED, BUSY, STOPPED = 3, 4, 75
 
-# What does not decide what is trained.
+# Fields that don't affect what is trained.
 _NOT_IN_NAME = ("seed", "data_dir", "preset")
 
 
 def configuration_name(config):
-    """The part of a cell's name that all its seeds have in common.
+    """The part of a cell's name that all its seeds share.
 
-    Only fields that differ from their default count, so that a field that is
-    added to `Config` later renames no cell.
+    It only depends on fields that differ from their defaults, so that new
+    fields of `Config` don't rename cells.
 
     Args:
         config: `keras_ffl.config.Config`.
@@ -46,7 +46,7 @@ def configuration_name(config):
 
 
 def has_branches(config):
-    """Whether a configuration's `branches` has a meaning."""
+    """Whether a configuration's `branches` is relevant."""
     return "branches" in vars(config.options).keys() - config.idle()
 
 
@@ -55,8 +55,8 @@ class Cell:
     """One run of a table.
 
     Attributes:
-        config: `keras_ffl.config.Config`, its seed included.
-        root: `pathlib.Path` of the folder that holds all cells.
+        config: `keras_ffl.config.Config`, including its seed.
+        root: `pathlib.Path` of the folder with all cells.
     """
 
     config: Config
@@ -78,10 +78,10 @@ class Cell:
         return Workdir(self.path)
 
     def metrics(self):
-        """Content of `metrics.json` if the cell is finished, else None.
+        """The content of `metrics.json` if the cell is finished, else None.
 
         Raises:
-            InputError: A file can't be read, or the folder holds a run of
+            InputError: A file can't be read, or the folder has a run with
                 another configuration.
         """
         if not self.workdir.finished(self.config.epochs):
@@ -93,13 +93,13 @@ class Cell:
         )
         if found != self.config:
             raise InputError(
-                f"{self.name} holds a run of another configuration"
+                f"{self.name} holds a run with another configuration"
             )
         return self.workdir.read_metrics()
 
     @property
     def finished(self):
-        """Whether the cell has its result."""
+        """Whether the cell has a result."""
         try:
             return self.metrics() is not None
         except InputError:
@@ -107,7 +107,7 @@ class Cell:
 
     @property
     def epochs_done(self):
-        """Number of epochs after which training would go on."""
+        """Number of epochs after which training would resume."""
         return next(iter(self.workdir.checkpoint_files()), 0)
 
     def failure(self):
@@ -124,7 +124,7 @@ class Cell:
             return "failed.json can't be read"
 
     def state(self):
-        """What is known of the cell, for a list: one line."""
+        """The state of the cell, one line."""
         if self.finished:
             return "finished"
         done = self.epochs_done
@@ -134,19 +134,19 @@ class Cell:
 
 
 def failure_file(path):
-    """Path of the file in a cell's folder that tells why it failed."""
+    """Path of the file in a cell's folder with the reason of a failure."""
     return pathlib.Path(path) / "failed.json"
 
 
 def store_failure(path, reason):
-    """Writes why a cell failed into its folder."""
+    """Writes the reason of a failure into a cell's folder."""
     pathlib.Path(path).mkdir(parents=True, exist_ok=True)
     text = json.dumps({"reason": one_line(reason)}) + "\n"
     write_whole(failure_file(path), text, shared=True)
 
 
 def cells_of(table, runs, root, data_dir=None):
-    """The cells of a table: each once, all of seed 0 before seed 1.
+    """The distinct cells of a table, all of seed 0 before seed 1.
 
     Args:
         table: `keras_ffl.studies.tables.Table`.
@@ -166,6 +166,6 @@ def cells_of(table, runs, root, data_dir=None):
 
 
 def cell_of(entry, seed, root, data_dir=None):
-    """The cell of a table's entry and a seed."""
+    """The cell for a table's entry and a seed."""
     config = dataclasses.replace(entry.config, seed=seed, data_dir=data_dir)
     return Cell(config, pathlib.Path(root))

@@ -1,4 +1,4 @@
-"""What a table is made of."""
+"""The parts of a table."""
 
 import dataclasses
 
@@ -7,14 +7,14 @@ from keras_ffl.config import Config
 
 @dataclasses.dataclass(frozen=True)
 class PrintedError:
-    """An error as the paper prints it, in percent.
+    """An error printed in the paper, in percent.
 
     Attributes:
         mean: Float.
-        std: Float, or None where none is printed.
-        runs: Number of runs that `mean` and `std` are of, or None where it
-            is not stated.
-        best: Error of the best run, or None where it is not printed.
+        std: Float, or None if it isn't printed.
+        runs: Number of runs behind `mean` and `std`, or None if it isn't
+            stated.
+        best: Error of the best run, or None if it isn't printed.
         parameters: Printed number of parameters in millions, or None.
     """
 
@@ -32,10 +32,10 @@ class Entry:
     Attributes:
         row: Label of the row.
         column: Label of the column.
-        config: `keras_ffl.config.Config` of the runs, whatever their seed.
+        config: `keras_ffl.config.Config` of the runs, with any seed.
         head: Name of a head, or "sub" for the mean over the sub-networks
             within each run.
-        paper: `PrintedError`, or None where the paper has none.
+        paper: `PrintedError`, or None if the paper has none.
         metric: "top1_error" or "top5_error".
     """
 
@@ -52,10 +52,10 @@ class Table:
     """A table: its entries, row by row.
 
     Attributes:
-        key: What `--table` calls it.
+        key: Its name for `--table`.
         title: One line.
         entries: Tuple of `Entry`.
-        notes: Tuple of sentences a reader of the table needs.
+        notes: Tuple of sentences that readers of the table need.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""What the finished cells say about each entry of a table."""
+"""The results of finished cells for each entry of a table."""
 
 import dataclasses
 import math
@@ -11,18 +11,18 @@ from keras_ffl.studies.tables.entries import Entry
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """An entry of a table and the runs of it.
+    """An entry of a table and its runs.
 
     Attributes:
         entry: `keras_ffl.studies.tables.Entry`.
-        errors: Dict from seed to the error after the last epoch in percent,
-            of the finished runs.
-        best_epochs: Dict from seed to the lowest error after any epoch; seeds
-            whose history does not tell are left out.
+        errors: Dict from the seeds of finished runs to the error after the
+            last epoch in percent.
+        best_epochs: Dict from seed to the lowest error after any epoch,
+            without seeds whose history doesn't have it.
         deployed: Tuple of parameters and multiply-adds of the head, or None.
-        trained: Likewise of everything that is trained.
+        trained: The same for the whole trained model.
         seconds_per_epoch: Mean over the runs, or None.
-        versions: The packages of the runs, such as "keras 3.15.1".
+        versions: The runs' packages, such as "keras 3.15.1".
         unfinished: Cells without a result.
     """
 
@@ -65,10 +65,10 @@ class Result:
 
     @property
     def differs(self):
-        """Whether the difference is larger than two of its deviations.
+        """Whether the difference exceeds two of its standard deviations.
 
-        None where it can't be said: without a deviation of several runs on
-        both sides.
+        None if that is unknown, without a deviation of several runs on both
+        sides.
         """
         paper = self.entry.paper
         if self.difference is None or self.std is None:
@@ -82,7 +82,7 @@ class Result:
 
 
 def mean_of(values):
-    """Mean, or None of nothing."""
+    """Mean, or None without values."""
     values = list(values)
     return statistics.fmean(values) if values else None
 
@@ -120,7 +120,7 @@ def collect(table, runs, root):
 
 
 def _read(cell):
-    """Metrics and history of a finished cell, else None and []."""
+    """Metrics and history of a finished cell, otherwise None and []."""
     try:
         metrics = cell.metrics()
         return metrics, cell.workdir.read_history() if metrics else []
@@ -166,17 +166,17 @@ def _result(entry, runs):
 
 
 def heads_of(heads, selector):
-    """Names of the heads that a selector means.
+    """The names of the heads that a selector refers to.
 
     Args:
-        heads: Iterable of the names there are.
+        heads: Iterable of all names.
         selector: One of them, or "sub" for all sub-networks.
 
     Returns:
-        List of str, not empty.
+        Non-empty list of str.
 
     Raises:
-        InputError: There is none.
+        InputError: There is no such head.
     """
     chosen = [
         head
@@ -213,7 +213,7 @@ def best_epoch_error(heads, history, entry):
         entry: `keras_ffl.studies.tables.Entry`.
 
     Returns:
-        Float, or None where the history does not tell: it has no top-5.
+        Float, or None if the history doesn't have it, as for top-5.
     """
     chosen = heads_of(heads, entry.head)
     columns = (
@@ -228,6 +228,6 @@ def best_epoch_error(heads, history, entry):
         for row in history
         if all(column in row for column in columns)
     ]
-    # A logit that ties in the validation may not in the evaluation, so the
-    # last epoch counts as it is reported.
+    # Logits that tie in validation may differ in the evaluation, so the last
+    # epoch's reported error counts too.
     return min(errors + [error_of(heads, entry.head)]) if errors else None

@@ -1,4 +1,4 @@
-"""The tables of the paper: what is to be run for each number.
+"""The tables of the paper: the runs for each number.
 
 Reference:
     Kim et al., 2019, https://arxiv.org/abs/1904.09058, Tables I to VI.
@@ -11,7 +11,7 @@ from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.studies.tables import printed_errors as paper
 from keras_ffl.studies.tables.entries import Entry, PrintedError, Table
 
-# Labels of the networks, as the paper writes them.
+# The networks' labels in the paper.
 NETWORK_LABELS = {
     "resnet32": "ResNet-32",
     "resnet56": "ResNet-56",
@@ -190,11 +190,11 @@ def _table_5():
     entries += _mixed("ffl", _THREE, paper.THREE_SUB, paper.THREE_FUSED)
     return Table(
         "5",
-        "Table V: mixed networks by DML and FFL, CIFAR-100",
+        "Table V: mixed networks with DML and FFL, CIFAR-100",
         tuple(entries),
         (
             "DML as in its own paper: temperature 1 and no ramp-up.",
-            "The fused classifiers and the three mixed networks stand in the "
+            "The fused classifiers and the three mixed networks are from the "
             "paper's text.",
         ),
     )
@@ -202,8 +202,8 @@ def _table_5():
 
 # ----- Table VI ----------------------------------------------------------
 
-# Which blocks the paper stacks on a mixed 2-net is not published. One more
-# block of 16 and two of 32 channels give the printed size in both pairs.
+# The paper doesn't say which blocks it adds to a mixed 2-net. One more block of
+# 16 and two of 32 channels give the printed size in both pairs.
 _STACKED = {"resnet32": "resnet32_6_7_5", "resnet56": "resnet56_10_11_9"}
 
 
@@ -227,11 +227,11 @@ def _table_6():
             for networks, printed in paper.TABLE_6.items()
         ),
         (
-            "The paper does not name this table's recipe: the 300 epochs of "
-            "Tables III and V.",
+            "The paper does not name this table's recipe; here it is the 300 "
+            "epochs of Tables III and V.",
             "Assumed: the mixed 2-nets have one more block of 16 and two more "
             "of 32 channels in the ResNet, which gives the printed size.",
-            "The paper's figures for FFL on mixed networks are Table V's, of "
+            "The paper's figures for FFL on mixed networks are Table V's, from "
             "10 runs.",
         ),
     )
@@ -270,7 +270,7 @@ def _table_methods():
         "All methods on one network, ResNet-32, CIFAR-100",
         (*entries, *_cases(*columns)),
         (
-            "Not a table of the paper: every method by the recipe of Tables "
+            "Not a table of the paper: every method with the recipe of Tables "
             "I and II. The paper's figures are from there, 2-net's from "
             "Table VI, vanilla's implied by its text.",
             "DML as in its own paper: temperature 1 and no ramp-up.",
@@ -288,11 +288,11 @@ TABLES = {
     "6": _table_6,
     "methods": _table_methods,
 }
-"""The function that builds each table, by what `--table` calls it."""
+"""The functions that build the tables, by their names for `--table`."""
 
 
 def table(key):
-    """A table by its key.
+    """Builds a table by its key.
 
     Args:
         key: A key of `TABLES`.
@@ -301,7 +301,7 @@ def table(key):
         `Table`.
 
     Raises:
-        InputError: There is no such table; the message lists the known.
+        InputError: There is no such table; the message lists the known ones.
     """
     if key not in TABLES:
         raise InputError(

@@ -1,4 +1,4 @@
-"""What a table would run, and how long, without touching any data."""
+"""Plans the runs of a table and their duration, without any data."""
 
 import dataclasses
 import statistics
@@ -23,14 +23,14 @@ _WARM_UP, _TIMED = 2, 3
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What is left to do for a cell.
+    """The remaining work for a cell.
 
     Attributes:
         cell: `keras_ffl.studies.tables.cells.Cell`.
-        state: Str, "finished", "3 of 10 epochs" or "missing", and why it
-            failed where it did.
-        seconds: Float, or None where it can't be told.
-        reason: Str, why it can't, or None.
+        state: Str, "finished", "3 of 10 epochs" or "missing", and the reason
+            of a failure.
+        seconds: Float, or None if unknown.
+        reason: Str, why it is unknown, or None.
     """
 
     cell: object
@@ -42,7 +42,7 @@ class Estimate:
 def estimates(cells):
     """Times a training step of each configuration and estimates the rest.
 
-    The steps only; evaluation and the reading of data come on top.
+    This only covers steps, not evaluation and reading of data.
 
     Args:
         cells: List of `keras_ffl.studies.tables.cells.Cell`.
@@ -67,7 +67,7 @@ def estimates(cells):
 
 
 def _seconds_or_reason(config):
-    # Whatever keeps a model from being built would keep it from training.
+    # Anything that prevents building a model would prevent training it.
     try:
         return seconds_per_epoch(config), None
     except InputError as error:
@@ -107,7 +107,7 @@ def seconds_per_epoch(config):
 
 
 def dataset_info(name):
-    """Shape and classes of a data set, from no data.
+    """The shape and classes of a data set, without its data.
 
     Args:
         name: Name of a data set of the tables.
@@ -117,7 +117,7 @@ def dataset_info(name):
         images.
 
     Raises:
-        InputError: Nothing is known of it.
+        InputError: The data set is unknown.
     """
     if name not in _DATASETS:
         raise InputError(
@@ -137,7 +137,7 @@ def dataset_info(name):
 
 
 def duration(seconds):
-    """A duration to read: "40 s", "12 min", "3.5 h" or "2.1 days"."""
+    """Formats a duration: "40 s", "12 min", "3.5 h" or "2.1 days"."""
     for length, unit, digits in (
         (86400, "days", 1),
         (3600, "h", 1),

@@ -1,4 +1,4 @@
-"""The errors that the paper prints, and what they are errors of.
+"""The errors printed in the paper.
 
 Reference:
     Kim et al., 2019, https://arxiv.org/abs/1904.09058, Tables I to VI.
@@ -72,7 +72,7 @@ TABLE_4 = (
     ("FFL", "ffl", "fused", PrintedError(23.91), PrintedError(7.17)),
 )
 
-# In the text beside Table V, and in Table VI.
+# In the text about Table V, and in Table VI.
 FUSED_OF_PAIRS = (PrintedError(24.23, 0.25, 10), PrintedError(22.20, 0.21, 10))
 
 # Table V, net 1 and net 2 of each pair: DML, FFL.
@@ -87,7 +87,7 @@ TABLE_5 = (
     ),
 )
 
-# In the text: ResNet-32, ResNet-56 and WRN-16-2 by FFL.
+# In the text: ResNet-32, ResNet-56 and WRN-16-2 with FFL.
 THREE_SUB = (
     PrintedError(26.26, 0.19, 10),
     PrintedError(25.21, 0.38, 10),

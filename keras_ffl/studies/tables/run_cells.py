@@ -1,4 +1,4 @@
-"""Runs cells, several at once, each in a process of its own."""
+"""Runs cells, several at a time, each in a separate process."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ _PROGRAM = "keras_ffl.studies.tables.train_cell"
 
 
 def shard_of(cells, shard):
-    """The part of the cells that one of several machines runs.
+    """The part of the cells for one of several machines.
 
     Args:
         cells: List.
@@ -32,7 +32,7 @@ def shard_of(cells, shard):
     """
     if shard is None:
         return list(cells)
-    # As many digits as Python takes without a word.
+    # A number of digits that Python converts without error.
     found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
     if found:
         part, parts = map(int, found.groups())
@@ -44,9 +44,9 @@ def shard_of(cells, shard):
 
 
 def cpu_shares(jobs):
-    """The CPUs of each job: a list of sets, or of None where they can't be set.
+    """The CPUs of each job: a list of sets, or of None if they can't be set.
 
-    Two processes on a CPU each get more done than one with two threads.
+    Two processes with one CPU each are faster than one with two threads.
 
     Args:
         jobs: Int >= 1.
@@ -65,7 +65,7 @@ def cpu_shares(jobs):
 
 @contextlib.contextmanager
 def pinned(cpus):
-    """Pins this thread, and what it starts, to CPUs; None changes nothing."""
+    """Context that pins this thread and its children to CPUs, unless None."""
     if cpus is None:
         yield
         return
@@ -83,7 +83,7 @@ class _Job:
     Args:
         cell: `keras_ffl.studies.tables.cells.Cell`.
         cpus: Set of CPUs or None.
-        imports: Names of modules that the process imports first.
+        imports: Names of modules for the process to import first.
     """
 
     def __init__(self, cell, cpus, imports):
@@ -104,19 +104,19 @@ class _Job:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=_environment(),
-                # Ctrl-C reaches this process only, which ends the others.
+                # Ctrl-C only reaches this process, which ends the others.
                 start_new_session=True,
             )
 
     def poll(self):
-        """What came of it, one line, or None while it runs."""
+        """The outcome in one line, or None while it runs."""
         code = self.process.poll()
         if code is None:
             return None
         self.process.stdin.close()
         minutes = (time.monotonic() - self.started) / 60
         if code == BUSY:
-            return "skipped, another process trains it"
+            return "skipped, another process is training it"
         if code == STOPPED:
             return "stopped; the same command resumes it"
         if code == 0:
@@ -137,7 +137,7 @@ class _Job:
 
 
 def _environment():
-    """The environment of a cell's process, which imports this very package."""
+    """The environment of a cell's process, which imports this same package."""
     package = str(pathlib.Path(keras_ffl.__file__).parents[1])
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
@@ -160,17 +160,17 @@ def _ended(code):
 
 
 def run(cells, jobs, changed, imports=()):
-    """Trains what is not finished; a cell that fails stops no other.
+    """Trains unfinished cells; a failure doesn't stop the others.
 
     Args:
         cells: List of `keras_ffl.studies.tables.cells.Cell`, in order.
-        jobs: Int, how many to train at once.
+        jobs: Int, number of cells to train at the same time.
         changed: Function of no arguments that is called after every cell.
-        imports: Names of modules that each process imports first.
+        imports: Names of modules for each process to import first.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C or SIGTERM came. The cells that were being
-            trained are ended; they go on at the next start.
+        KeyboardInterrupt: On Ctrl-C or SIGTERM. Running cells are stopped and
+            resume at the next start.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     waiting, shares, running = list(cells), cpu_shares(jobs), []
@@ -200,7 +200,7 @@ def _interrupt(*_):
 
 def _starting(cell):
     done = cell.epochs_done
-    return f"going on after epoch {done}" if done else "started"
+    return f"resuming after epoch {done}" if done else "started"
 
 
 def _tell(cell, message):

@@ -1,8 +1,8 @@
-"""A table made small: fewer epochs and smaller networks."""
+"""Scaled-down tables: fewer epochs and smaller networks."""
 
 import dataclasses
 
-# Trainable on a few CPU cores; what shares an architecture still does.
+# Trainable on a few CPU cores; shared architectures stay shared.
 NETWORKS = {
     "resnet32": "resnet8",
     "resnet56": "resnet14",
@@ -13,7 +13,7 @@ NETWORKS = {
     "imagenet_resnet34": "resnet8",
 }
 DATASETS = {"imagenet2012": "cifar100"}
-# How the paper's labels read once the networks are replaced.
+# The paper's labels after the networks are replaced.
 LABELS = {
     "ResNet-32": "ResNet-8 (for ResNet-32)",
     "ResNet-56": "ResNet-14 (for ResNet-56)",
@@ -25,10 +25,10 @@ LABELS = {
 
 
 def scaled_config(config, epochs):
-    """A configuration with smaller networks and fewer epochs.
+    """Makes a configuration with smaller networks and fewer epochs.
 
     Drops of the learning rate and options that end in `_epochs` keep their
-    share of the training. Drops that fall on one epoch become one.
+    fraction of the training. Drops in the same epoch become one.
 
     Args:
         config: `keras_ffl.config.Config`.
@@ -54,14 +54,14 @@ def scaled_config(config, epochs):
 
 
 def scaled_label(label):
-    """A title or label with the networks that are really trained."""
+    """Replaces networks in a title or label by those that are trained."""
     for name, replacement in LABELS.items():
         label = label.replace(name, replacement)
     return label
 
 
 def scaled_table(table, epochs):
-    """A table with every entry scaled.
+    """Scales every entry of a table.
 
     Args:
         table: `keras_ffl.studies.tables.Table`.

@@ -1,4 +1,4 @@
-"""The report of a table: Markdown to read, CSV to go on with."""
+"""The report of a table: Markdown to read, CSV for further use."""
 
 import csv
 import datetime
@@ -39,7 +39,7 @@ def write(table, results, root, command, scaled):
         results: List of `keras_ffl.studies.tables.entry_results.Result`.
         root: Folder to write them to.
         command: Str, the command that repeats the table.
-        scaled: Whether the table was scaled down.
+        scaled: Bool, whether the table was scaled down.
 
     Returns:
         `pathlib.Path` of the Markdown.
@@ -84,14 +84,14 @@ def _header(table, results, command, scaled):
         f"- Packages of the runs: {', '.join(versions) or _MISSING}",
         *(f"- Recipe {text}" for text in recipes(table)),
         "- Errors on the test split in percent after the last epoch, mean ± "
-        "sample standard deviation over the runs (number of runs); beside "
-        "them the paper's.",
+        "sample standard deviation over the runs (number of runs), next to "
+        "the paper's.",
     ]
     if scaled:
         lines.append(
             "- **Scaled down: fewer epochs and smaller networks than the "
-            "paper's.** The paper's figures are of other networks; the "
-            "differences from them are left out."
+            "paper's.** The paper's figures are for other networks, so "
+            "differences are left out."
         )
     else:
         lines.append(
@@ -102,7 +102,7 @@ def _header(table, results, command, scaled):
 
 
 def recipes(table):
-    """What the table's configurations train by, a line for each difference.
+    """The recipes of a table's configurations, one line for each.
 
     Args:
         table: `keras_ffl.studies.tables.Table`.
@@ -136,7 +136,7 @@ def _recipe(config):
 
 
 def _layout(results, scaled):
-    """The paper's layout, each column followed by the paper's."""
+    """The paper's layout, with each column followed by the paper's."""
     columns = list(dict.fromkeys(r.entry.column for r in results))
     rows = {}
     for result in results:
@@ -236,7 +236,7 @@ def _unfinished(results):
 
 
 def csv_text(table, results, scaled):
-    """The report as CSV, a line for each entry."""
+    """The report as CSV, with a line for each entry."""
     lines = [_csv_line(table, result, scaled) for result in results]
     file = io.StringIO()
     writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")

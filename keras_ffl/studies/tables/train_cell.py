@@ -1,6 +1,6 @@
-"""Trains one cell in a process of its own: `python -m` with a JSON object.
+"""Trains one cell in a separate process: `python -m` with a JSON object.
 
-The process ends with its parent, whatever ends that: its standard input is a
+The process ends with its parent, however that ends: its standard input is a
 pipe that the parent holds open.
 """
 
@@ -27,7 +27,7 @@ from keras_ffl.studies.tables.cells import (
 
 
 def train(cell):
-    """Trains a cell unless another process does or did.
+    """Trains a cell unless another process is training it or has done so.
 
     Args:
         cell: `keras_ffl.studies.tables.cells.Cell`.
@@ -37,13 +37,13 @@ def train(cell):
     """
     try:
         if not cell.finished:
-            # One line an epoch.
+            # One line per epoch.
             training.train(cell.config, cell.path, verbose=2)
     except FolderInUse:
         return BUSY
     except Unfinished:
         return STOPPED
-    # Whatever it is, it goes into the report and the other cells go on.
+    # Any error goes into the report, and the other cells continue.
     except Exception as error:
         traceback.print_exc()
         store_failure(cell.path, _reason(error))
@@ -59,14 +59,14 @@ def _reason(error):
 
 
 def _end_with_parent():
-    # Not through sys.stdin, whose lock would be in the way at a normal end.
+    # Not sys.stdin, whose lock would interfere with a normal exit.
     while os.read(0, 1):
         pass
     os._exit(1)
 
 
 def main():
-    """Trains the cell that the only argument describes."""
+    """Trains the cell described by the only argument."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     given = json.loads(sys.argv[1])
     import_modules(given["imports"])

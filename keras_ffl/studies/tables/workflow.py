@@ -1,4 +1,4 @@
-"""A table from its cells to its report: what `scripts/reproduce.py` calls."""
+"""Tables from cells to report, as called by `scripts/reproduce.py`."""
 
 import os
 
@@ -29,29 +29,29 @@ def reproduce(
     """Runs a table's cells and writes its report.
 
     Cells are folders in `workdir`, named by configuration and seed, so that
-    tables share them. Finished ones are not run again, others go on where
-    they stopped; those that failed are tried again.
+    tables share them. Finished ones are not repeated, others resume where they
+    stopped, and failed ones are retried.
 
     Args:
         table: A key of `keras_ffl.studies.tables.TABLES`.
         workdir: Folder of all cells and reports.
-        runs: Int >= 1, runs of every cell, with the seeds 0 to `runs - 1`.
+        runs: Int >= 1, runs per cell, with seeds 0 to `runs - 1`.
         data_dir: Folder of tensorflow-datasets, None for its default.
-        scale: Whether to take smaller networks and fewer epochs.
+        scale: Bool, whether to use smaller networks and fewer epochs.
         epochs: Int >= 1, epochs of the scaled table, 10 by default.
-        jobs: Int >= 1, cells that are trained at once, each on its share of
+        jobs: Int >= 1, cells to train at the same time, each on its share of
             the CPUs.
         shard: Str "k/n": run part k of n, for several machines.
-        report_only: Whether to write the report and run nothing.
-        plan_only: Whether to print what would be run, and how long, and
-            neither run nor write anything.
-        imports: Names of modules that the processes of the cells import.
+        report_only: Bool, whether to only write the report.
+        plan_only: Bool, whether to only print the planned runs and their
+            duration.
+        imports: Names of modules for the cells' processes to import.
 
     Returns:
         Bool, whether no cell has failed.
 
     Raises:
-        InputError: An argument is out of its range or the folder can't be
+        InputError: An argument is out of range or the folder can't be
             written.
     """
     epochs = _check(runs, jobs, scale, epochs)
@@ -82,8 +82,8 @@ def _check(runs, jobs, scale, epochs):
     """The number of epochs of a scaled table."""
     if epochs is not None and not scale:
         raise InputError(
-            "`epochs` goes with `scale` only: without it the epochs are the "
-            f"paper's, got {epochs}"
+            "`epochs` needs `scale`, without which the epochs are the paper's, "
+            f"got {epochs}"
         )
     epochs = SCALED_EPOCHS if epochs is None else epochs
     for name, value in (("runs", runs), ("jobs", jobs), ("epochs", epochs)):

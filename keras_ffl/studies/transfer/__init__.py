@@ -1,4 +1,4 @@
-"""What a trained network learned, on another data set."""
+"""Trained features on another data set."""
 
 from keras_ffl.studies.transfer.fine_tuning import FineTuning, fine_tune
 from keras_ffl.studies.transfer.probe import (

@@ -1,4 +1,4 @@
-"""Further training of a whole feature extractor."""
+"""Fine-tunes a whole feature extractor."""
 
 import dataclasses
 
@@ -15,20 +15,20 @@ from keras_ffl.schedules import Cosine
 
 @dataclasses.dataclass(frozen=True)
 class FineTuning:
-    """How a network is trained further, all of its weights included.
+    """How all weights of a network are fine-tuned.
 
     SGD with Nesterov momentum 0.9 and L2 decay in the gradient
     (`keras_ffl.optimizers.SGD`), a rate that falls along half a cosine, a new
     classifier, and the augmentation of the method's recipe: reflect padding,
-    random crop, and a flip where the data set allows it.
+    random crop, and a flip if the data set allows it.
 
     Args:
         epochs: Int >= 1.
-        learning_rate: Float > 0, the first epoch's.
+        learning_rate: Float > 0, rate of the first epoch.
         batch_size: Int >= 1.
         weight_decay: Float >= 0.
         pad: Int >= 0, pixels of padding before the crop.
-        seed: Int, of the classifier, the order and the augmentation.
+        seed: Int, seed of the classifier, the order and the augmentation.
     """
 
     epochs: int = 20
@@ -44,17 +44,17 @@ def fine_tune(extractor, dataset, options=FineTuning()):
 
     Args:
         extractor: Functional `keras.Model` from images to a feature map
-            (batch, h, w, C). It stays as it is.
-        dataset: `keras_ffl.data.Dataset` of its image shape.
+            (batch, h, w, C). It stays unchanged.
+        dataset: `keras_ffl.data.Dataset` with its image shape.
         options: `FineTuning`.
 
     Returns:
-        Dict of the results after the last epoch, as `evaluate_heads` gives
-        them for one head.
+        Dict of the results after the last epoch, as in `evaluate_heads` for
+        one head.
     """
     copy = flat_copy(extractor)
     features = copy.outputs[0]
-    # Here, so that all extractors get the same classifier.
+    # Set here, so that all extractors get the same classifier.
     keras.utils.set_random_seed(options.seed)
     classes = dataset.info.num_classes
     logits = pooled_logits(features, classes, prefix="new_")

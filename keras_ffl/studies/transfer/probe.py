@@ -1,19 +1,19 @@
-"""Linear classifiers on features that stay as they are."""
+"""Linear classifiers on frozen features."""
 
 import numpy as np
 
 from keras_ffl import data
 from keras_ffl.studies.analysis.threads import one_blas_thread
 
-# Inverse strengths of the probe's L2 regularisation, of which one is chosen.
+# Inverse strengths of the probe's L2 regularisation to choose from.
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 HELD_OUT = 0.2
-# Iterations that the solver may take; it needs some hundreds.
+# Maximum iterations of the solver, which needs some hundreds.
 _ITERATIONS = 5000
 
 
 def pooled_features(extractor, images, info):
-    """Means of a feature map over its positions.
+    """Averages feature maps over their positions.
 
     Args:
         extractor: `keras.Model` from images to a map (batch, h, w, C), run
@@ -30,20 +30,20 @@ def pooled_features(extractor, images, info):
 
 
 def linear_probe(x_train, y_train, x_test, y_test, seed=0):
-    """A linear classifier on features that are not trained any further.
+    """Fits a linear classifier on frozen features.
 
     Each feature is standardised by its mean and deviation on the training
     split. Multinomial logistic regression with an L2 penalty (scikit-learn's,
-    solver L-BFGS) is fitted; its C is that of `GRID` with the least error on
-    a fifth of the training split that is held out by class (the smallest one
-    of equals), and it is fitted again on the whole training split.
+    solver L-BFGS) is fitted. Its C is the value in `GRID` with the lowest error
+    on a stratified held-out fifth of the training split (the smallest of
+    equals), and it is refitted on the whole training split.
 
     Args:
         x_train: Float array (n, C).
         y_train: Integer labels (n,).
         x_test: Float array (m, C).
         y_test: Integer labels (m,).
-        seed: Int, of the held-out part.
+        seed: Int, seed of the held-out part.
 
     Returns:
         Dict of `top1_error` on the test split and `held_out_error`, both in
@@ -85,10 +85,10 @@ def linear_probe(x_train, y_train, x_test, y_test, seed=0):
 
 
 def resplit_errors(x, y, test_size, splits):
-    """The probe's error on random splits of all images, by class.
+    """Computes the probe's errors on random stratified splits of all images.
 
-    They average out which images happen to be tested. The splits are the same
-    for every network.
+    They average out the choice of test images. The splits are the same for
+    every network.
 
     Args:
         x: Float array (n, C), features of both splits.
@@ -97,7 +97,7 @@ def resplit_errors(x, y, test_size, splits):
         splits: Int >= 0, number of splits.
 
     Returns:
-        List of errors in percent, one for each split.
+        List of errors in percent, one per split.
     """
     from sklearn.model_selection import StratifiedShuffleSplit
 

@@ -1,4 +1,4 @@
-"""Feature extractors of trained models, compared on another data set."""
+"""Compares feature extractors of trained models on another data set."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from keras_ffl.studies.transfer.probe import (
 
 
 def feature_heads(model):
-    """The heads of a model that have a feature map, a list of str."""
+    """The heads of a model with a feature map, a list of str."""
     found = []
     for head in model.heads:
         try:
@@ -27,26 +27,26 @@ def feature_heads(model):
 
 
 def transfer(model, dataset, heads=None, splits=10, fine_tuning=None):
-    """Linear probe and fine-tuning of a model's feature extractors.
+    """Runs linear probes and fine-tuning of a model's feature extractors.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
-        dataset: `keras_ffl.data.Dataset` of `target_data`.
-        heads: Heads whose feature maps are taken, or None for all.
-        splits: As of `resplit_errors`.
-        fine_tuning: List of `FineTuning`, one for each run; None for none.
+        dataset: `keras_ffl.data.Dataset` from `target_data`.
+        heads: Heads whose feature maps are used, or None for all.
+        splits: As in `resplit_errors`.
+        fine_tuning: List of `FineTuning`, one per run; None for none.
 
     Returns:
         Dict from head to a dict: `parameters` of the extractor, `channels`,
-        `probe` (as of `linear_probe`), `resplit_errors` and `fine_tuned`, the
-        errors in percent of the runs.
+        `probe` (from `linear_probe`), `resplit_errors` and `fine_tuned`, the
+        runs' errors in percent.
 
     Raises:
         InputError: A head has no feature map.
     """
     results = {}
     for head in heads or feature_heads(model):
-        # Without the layers that the feature map does not need.
+        # Drops layers that the feature map doesn't need.
         extractor = flat_copy(model.feature_extractor(head))
         train, test = (
             pooled_features(extractor, images, dataset.info)
@@ -72,15 +72,15 @@ def transfer(model, dataset, heads=None, splits=10, fine_tuning=None):
 
 
 def format_rows(rows):
-    """Results of several runs as a table in plain text.
+    """Formats results of several runs as a plain-text table.
 
     Args:
-        rows: List of the dicts that `transfer` gives, with `method`, `seed`
-            and `head` besides.
+        rows: List of dicts from `transfer` with additional keys `method`,
+            `seed` and `head`.
 
     Returns:
-        Str, one line for each row. Of repeated errors the mean and the sample
-        standard deviation are shown.
+        Str, one line per row, with mean and sample standard deviation of
+        repeated errors.
     """
     return format_table(
         [

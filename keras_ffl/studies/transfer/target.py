@@ -1,4 +1,4 @@
-"""Another data set, as a trained network takes its images."""
+"""Prepares another data set for a trained network."""
 
 import dataclasses
 
@@ -10,23 +10,23 @@ from keras_ffl.errors import InputError
 
 
 def target_data(name, source, data_dir=None):
-    """Another data set as a trained network takes its images.
+    """Loads another data set in the form that a trained network takes.
 
-    Images are resized (bilinear, antialiased, the aspect ratio not kept; of
-    photos their centre), grey ones become three equal channels, and all are
-    normalised as the images that the network was trained on.
+    Images are resized (bilinear, antialiased, ignoring the aspect ratio; photos
+    are cropped to their centre), grey ones become three equal channels, and all
+    are normalised like the network's training images.
 
     Args:
         name: Str, a key of `keras_ffl.data.DATASETS`.
         source: `keras_ffl.data.DatasetInfo` of the network's own data.
-        data_dir: As of `keras_ffl.data.load`.
+        data_dir: As in `keras_ffl.data.load`.
 
     Returns:
         `keras_ffl.data.Dataset` with the network's image shape.
 
     Raises:
         InputError: The data set is unknown or can't be loaded, or it is in
-            colour and the network takes grey images.
+            colour but the network takes grey images.
     """
     shape = source.input_shape
     photos = data.PhotoOptions(image_size=max(shape[:2]))
@@ -36,8 +36,8 @@ def target_data(name, source, data_dir=None):
     channels = found.info.input_shape[-1]
     if channels not in (1, shape[-1]):
         raise InputError(
-            f"`dataset` must have images of 1 or {shape[-1]} channels, as "
-            f"the network takes them, got {name} with {channels}"
+            f"`dataset` must have images of 1 or {shape[-1]} channels for "
+            f"this network, got {name} with {channels}"
         )
     (x_train, y_train), (x_test, y_test) = splits
     info = dataclasses.replace(
@@ -54,7 +54,7 @@ def target_data(name, source, data_dir=None):
 
 def _fitted(images, shape):
     if images.shape[1:3] != shape[:2]:
-        # In parts: the result is float32.
+        # In parts, because the result is float32.
         images = np.concatenate(
             [
                 ops.convert_to_numpy(

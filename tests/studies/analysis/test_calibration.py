@@ -60,11 +60,11 @@ def test_a_calibrated_classifier_has_no_error():
 @pytest.mark.parametrize(
     ("y", "p", "message"),
     [
-        ([0, 1], P, "must be of as many images, got shapes \\(2,\\)"),
+        ([0, 1], P, "must have the same n, got shapes \\(2,\\)"),
         ([0, 1, 2, 0], P, "`y` must be integers in 0..1, got int64 in 0..2"),
-        (Y, 2 * P, "rows >= 0 of sum 1, got .* sums in 2..2"),
-        (Y, P + [0, np.nan], "rows >= 0 of sum 1"),
-        (Y, np.log(P), "rows >= 0 of sum 1"),
+        (Y, 2 * P, "rows >= 0 with sum 1, got .* sums in 2..2"),
+        (Y, P + [0, np.nan], "rows >= 0 with sum 1"),
+        (Y, np.log(P), "rows >= 0 with sum 1"),
         ([], np.ones((0, 2)), "at least one label"),
     ],
 )

@@ -78,7 +78,7 @@ def test_groups_of_a_run_alone():
 
 
 def test_groups_of_other_images():
-    with pytest.raises(InputError, match="of the same images, got 6 and 5"):
+    with pytest.raises(InputError, match="for the same images, got 6 and 5"):
         outcome_groups(RIGHT, VANILLA[:, :5])
     with pytest.raises(InputError, match="must be of shape \\(heads, n\\)"):
         outcome_groups(RIGHT[0], VANILLA)

@@ -128,7 +128,7 @@ def test_folders_that_will_not_do(ffl_run, digits, tmp_path):
         open_runs(ffl_run.path, [ffl_run.path])
     other = dataclasses.replace(digits.info, name="others")
     folder.start(ffl_run.config(), other)
-    message = "must be of the data set of .*, got another name: others, not dig"
+    message = "must have the data set of .*, got another name: others, not dig"
     with pytest.raises(InputError, match=message):
         open_runs(ffl_run.path, [folder.path])
 

@@ -80,7 +80,7 @@ def test_the_page_needs_nothing_else(written):
         "ekd",
         "Reliability",
         "weight_decay",
-        "seconds an epoch",
+        "seconds per epoch",
         "Gain of fused over vanilla",
     ):
         assert words in text, words

@@ -80,7 +80,7 @@ def test_a_failure_is_listed_and_the_others_go_on(
     assert busy.failure() is None and not busy.finished
     printed = capsys.readouterr().out
     assert f"{failed.name}: failed: too big" in printed
-    assert f"{busy.name}: skipped, another process trains it" in printed
+    assert f"{busy.name}: skipped, another process is training it" in printed
     assert "output of killed" in (killed.path / "train.log").read_text()
 
 

@@ -19,7 +19,7 @@ def small(monkeypatch):
         ({"table": "7"}, "unknown table '7'; known tables: 1a, 1b, 2"),
         ({"runs": 0}, "`runs` must be at least 1, got 0"),
         ({"shard": "3/2"}, "`shard` must be k/n"),
-        ({"epochs": 5}, "`epochs` goes with `scale` only"),
+        ({"epochs": 5}, "`epochs` needs `scale`"),
         ({"scale": True, "epochs": 0}, "`epochs` must be at least 1, got 0"),
         ({"jobs": 0}, "`jobs` must be at least 1, got 0"),
     ],
