@@ -1,4 +1,4 @@
-"""Files that are replaced whole: a reader finds the old or the new one."""
+"""Atomic replacement of files: readers find the old or the new one."""
 
 import contextlib
 import os
@@ -11,13 +11,13 @@ def replacing(path, shared=False):
 
     Args:
         path: `pathlib.Path`.
-        shared: Whether several processes may write it at the same time. Each
-            then has a temporary file of its own, which a killed process
+        shared: Bool, whether several processes may write it at the same time.
+            If so, each has its own temporary file, which a killed process
             leaves behind; otherwise the next attempt overwrites it.
 
     Yields:
         `pathlib.Path` in the same folder to write to. Its name ends with that
-        of `path`, because Keras takes the format from it.
+        of `path`, because Keras infers the format from it.
     """
     process = f"{os.getpid()}_" if shared else ""
     temporary = path.with_name(f"unfinished_{process}{path.name}")
@@ -31,6 +31,6 @@ def replacing(path, shared=False):
 
 
 def write_whole(path, text, shared=False):
-    """Writes a text file; the arguments are those of `replacing`."""
+    """Writes a text file; the arguments are as in `replacing`."""
     with replacing(path, shared) as temporary:
         temporary.write_text(text, encoding="utf-8")

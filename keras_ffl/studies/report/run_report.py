@@ -168,7 +168,7 @@ def _findings(answers, means, titles, shown, runs):
     for name, words in (
         ("map_correlation", "Correlation of Grad-CAM maps (true class)"),
         ("cka", "CKA of feature maps"),
-        ("agreement", "Same answer"),
+        ("agreement", "Same prediction"),
     ):
         if means[name]:
             values = ", ".join(
