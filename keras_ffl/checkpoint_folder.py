@@ -159,10 +159,10 @@ class CheckpointFolder:
         """Loads the best model.
 
         Returns:
-            Compiled Keras model, or None if there is no checkpoint of it.
+            Compiled Keras model, or None if there is no best checkpoint.
 
         Raises:
-            InputError: It can't be read.
+            InputError: The model can't be read.
         """
         for path in self._numbered("best").values():
             return self._load(path)
@@ -189,7 +189,7 @@ class CheckpointFolder:
             ) from error
 
     def drop_checkpoints_after(self, epochs):
-        """Deletes what was saved after a number of finished epochs.
+        """Deletes everything saved after a number of finished epochs.
 
         Args:
             epochs: Int.

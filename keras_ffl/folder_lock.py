@@ -1,4 +1,4 @@
-"""The lock of a run's folder: one run, one process."""
+"""The lock of a run's folder, for a single training process."""
 
 import contextlib
 import fcntl
@@ -22,13 +22,13 @@ class FolderInUse(InputError):
 def locked(folder):
     """Context in which no other process can train in a folder.
 
-    The kernel releases the lock of a process that is gone.
+    The kernel releases the lock when its process ends.
 
     Args:
         folder: `pathlib.Path`.
 
     Raises:
-        FolderInUse: Another one does; the message names it.
+        FolderInUse: Another process does; the message names it.
     """
     with (folder / ".lock").open("a+") as file:
         until = time.monotonic() + _PATIENCE
@@ -45,7 +45,7 @@ def locked(folder):
                     ) from None
                 time.sleep(0.1)
             except OSError as error:
-                # Some network file systems have no locks.
+                # Some network file systems don't support locks.
                 logging.warning(
                     "%s can't be locked (%s)", folder, error.strerror
                 )

@@ -1,11 +1,11 @@
-"""Reading the files of a run's folder, which anything may have happened to."""
+"""Reads the files of a run's folder, and reports damaged ones."""
 
 import csv
 import json
 
 from keras_ffl.errors import InputError, first_line
 
-# What `metrics.json` holds besides what other programs may add.
+# Required content of `metrics.json`, to which other programs may add.
 _METRICS = {
     "heads": dict,
     "epoch": int,
@@ -26,7 +26,7 @@ def read_json(path):
         Dict.
 
     Raises:
-        InputError: The file can't be read as such; the message names it.
+        InputError: The file can't be read as JSON; the message names it.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -42,14 +42,14 @@ def read_json(path):
 
 
 def read_as(cls, path):
-    """Makes an object of a file that holds its fields.
+    """Makes an object from a file with its fields.
 
     Args:
         cls: Class with a class method `from_dict`.
         path: `pathlib.Path`.
 
     Raises:
-        InputError: The file can't be read, or a field is wrong; the message
+        InputError: The file can't be read, or a field is invalid; the message
             names the file.
     """
     values = read_json(path)
@@ -69,13 +69,13 @@ def read_metrics(path):
         Dict.
 
     Raises:
-        InputError: The file can't be read, or what it holds are not the
-            results of a run; the message names it.
+        InputError: The file can't be read, or doesn't have a run's results;
+            the message names it.
     """
     metrics = read_json(path)
     for name, kinds in _METRICS.items():
         if name not in metrics or not isinstance(metrics[name], kinds):
-            raise _damaged(path, f"`{name}` is missing or of another type")
+            raise _damaged(path, f"`{name}` is missing or has another type")
     for head, values in metrics["heads"].items():
         numbers = values.values() if isinstance(values, dict) else [None]
         if not all(isinstance(each, (int, float)) for each in numbers):
@@ -93,7 +93,7 @@ def _damaged(path, what):
 def read_history(path):
     """Reads the rows of `history.csv`.
 
-    A last row that was being written when the run died is left out.
+    Omits a last row that was incomplete when the run died.
 
     Args:
         path: `pathlib.Path`.
@@ -102,7 +102,7 @@ def read_history(path):
         List of dicts from column to float.
 
     Raises:
-        InputError: The file is no such table; the message names the row.
+        InputError: The file is not such a table; the message names the row.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -120,7 +120,7 @@ def read_history(path):
             found.append({key: float(value) for key, value in row.items()})
         except (TypeError, ValueError):
             raise InputError(
-                f"{path}, line {number}: expected {len(columns)} "
+                f"{path}, line {number} must be {len(columns)} "
                 f"numbers, got {', '.join(map(str, row.values()))}"
             ) from None
     return found

@@ -225,7 +225,7 @@ class Workdir(CheckpointFolder):
         """The rows of `history.csv`, a list of dicts from column to float.
 
         Raises:
-            InputError: As of `keras_ffl.run_files.read_history`.
+            InputError: As in `keras_ffl.run_files.read_history`.
         """
         return read_history(self.history) if self.history.exists() else []
 

@@ -285,11 +285,11 @@ def test_files_that_are_no_json(name, content, folder):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"heads": None}, "`heads` is missing or of another type. Delete it"),
+        ({"heads": None}, "`heads` is missing or has another type. Delete it"),
         ({"heads": [1]}, "`heads` is missing"),
         ({"heads": {"vanilla": [1]}}, "`vanilla` in `heads` must hold numbers"),
         ({"heads": {"vanilla": {"loss": "x"}}}, "`vanilla` in `heads` must"),
-        ({"epoch": "2"}, "`epoch` is missing or of another type"),
+        ({"epoch": "2"}, "`epoch` is missing or has another type"),
         ({"versions": 3}, "`versions` is missing"),
     ],
 )
@@ -302,8 +302,8 @@ def test_damaged_metrics(changes, message, folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"epoch,loss\n0,1.0\n1,x\n2,1.0\n", "line 3: expected 2 numbers, g"),
-        (b"epoch,loss\n0,1.0\n1\n2,1.0\n", "line 3: expected 2 numbers, got"),
+        (b"epoch,loss\n0,1.0\n1,x\n2,1.0\n", "line 3 must be 2 numbers, got"),
+        (b"epoch,loss\n0,1.0\n1\n2,1.0\n", "line 3 must be 2 numbers, got"),
         (b"loss\n1.0\n", "has no column `epoch`"),
         (b"", "has no column `epoch`"),
         (b"epoch,loss\n0,\xff\xff\n1,2\n", "can't be read: .*utf-8"),
