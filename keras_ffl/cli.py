@@ -1,6 +1,7 @@
 """Shared parts of the scripts: flags, and errors as one line."""
 
 import dataclasses
+import signal
 import sys
 
 from absl import app, flags, logging
@@ -45,6 +46,8 @@ def run(main):
         sys.stdout.reconfigure(errors="backslashreplace")
         if len(arguments) > 1:
             _fail(f"unexpected argument {arguments[1]!r}; see --help")
+        # The scripts switch it off while they import.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             _check_paths()
             import_modules(IMPORT.value)

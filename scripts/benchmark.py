@@ -11,9 +11,12 @@ extra "torch".
 import importlib.util
 import json
 import os
+import signal
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Some imports below would swallow Ctrl-C.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 # The backend of all contenders but PyTorch's.
 _BACKEND = os.environ.get("KERAS_BACKEND")
 if _BACKEND in (None, "jax") and importlib.util.find_spec("tensorflow"):

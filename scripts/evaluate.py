@@ -5,8 +5,11 @@ python scripts/evaluate.py --workdir=runs/quickstart
 
 import json
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Some imports below would swallow Ctrl-C.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from absl import flags  # noqa: E402
 

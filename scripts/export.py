@@ -7,9 +7,12 @@ python scripts/export.py --workdir=runs/small --head=sub_1 --output=models \
 
 import importlib.util
 import os
+import signal
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Some imports below would swallow Ctrl-C.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 # TensorFlow writes all formats but one, also for runs on another backend.
 _BACKEND = os.environ.get("KERAS_BACKEND")
 if _BACKEND in (None, "jax") and importlib.util.find_spec("tensorflow"):

@@ -11,9 +11,12 @@ import dataclasses
 import logging
 import os
 import pathlib
+import signal
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Some imports below would swallow Ctrl-C.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from absl import flags  # noqa: E402
 from absl import logging as absl_logging  # noqa: E402

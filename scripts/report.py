@@ -6,8 +6,11 @@ The page only needs a browser. Its numbers are also written next to it as JSON.
 """
 
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Some imports below would swallow Ctrl-C.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from absl import flags  # noqa: E402
 

@@ -8,9 +8,12 @@ are not repeated, and tables share runs.
 """
 
 import os
+import signal
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Some imports below would swallow Ctrl-C.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from absl import flags  # noqa: E402
 

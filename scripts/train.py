@@ -6,8 +6,11 @@ The same command on the same workdir resumes where it stopped.
 """
 
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Some imports below would swallow Ctrl-C.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from absl import flags  # noqa: E402
 
