@@ -180,8 +180,7 @@ class DualNetModel(ParallelMethod):
 
     def get_config(self):
         return {
-            "name": self.name,
-            "networks": self.networks_config(),
+            **super().get_config(),
             "iterative_epochs": self.iterative_epochs,
             "classifier_weight": self.classifier_weight,
             "joint_extractors": self.joint_extractors,

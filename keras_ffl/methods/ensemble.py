@@ -41,9 +41,6 @@ class EnsembleModel(ParallelMethod):
     ):
         super().__init__(subnetworks, name=name, preprocessing=preprocessing)
 
-    def get_config(self):
-        return {"name": self.name, "networks": self.networks_config()}
-
 
 METHOD = Method(
     EnsembleModel,

@@ -138,8 +138,7 @@ class FeatureFusionModel(ParallelMethod):
 
     def get_config(self):
         return {
-            "name": self.name,
-            "networks": self.networks_config(),
+            **super().get_config(),
             "fusion": keras.saving.serialize_keras_object(self.fusion),
             "rampup_epochs": self.rampup_epochs,
             "temperature": self.temperature,

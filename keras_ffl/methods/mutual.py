@@ -149,8 +149,7 @@ class MutualLearningModel(ParallelMethod):
 
     def get_config(self):
         return {
-            "name": self.name,
-            "networks": self.networks_config(),
+            **super().get_config(),
             "temperature": self.temperature,
             "rampup_epochs": self.rampup_epochs,
             "simultaneous": self.simultaneous,

@@ -97,8 +97,7 @@ class OneModel(ParallelMethod):
 
     def get_config(self):
         return {
-            "name": self.name,
-            "networks": self.networks_config(),
+            **super().get_config(),
             "rampup_epochs": self.rampup_epochs,
             "temperature": self.temperature,
         }

@@ -22,8 +22,8 @@ class ParallelMethod(TrainingMethod):
 
     It keeps the sub-networks and their feature maps, and has the derived head
     "ensemble", the mean of the sub-networks' logits. Constructors of subclasses
-    take the list of sub-networks as `subnetworks`; their configurations contain
-    them under the key "networks", made by `networks_config`.
+    take the list of sub-networks as `subnetworks`; `get_config` returns them
+    and the name, and subclasses add their own arguments.
 
     Args:
         subnetworks: List of n >= 2 functional models from one image shape to
@@ -180,13 +180,13 @@ class ParallelMethod(TrainingMethod):
 
     # ----- serialisation -------------------------------------------------
 
-    def networks_config(self):
-        """The sub-networks, serialised as one functional model.
-
-        A single model keeps shared layers shared.
-        """
+    def get_config(self):
+        # A single model keeps shared layers shared.
         networks = keras.Model(self.input, list(self._networks.values()))
-        return keras.saving.serialize_keras_object(networks)
+        return {
+            "name": self.name,
+            "networks": keras.saving.serialize_keras_object(networks),
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -97,6 +97,14 @@ def test_size_of_the_fusion_group(resnet32):
     assert sum(value.size for value in fusion) == 16_228
 
 
+def test_copies_share_nothing():
+    model = FeatureFusionModel.from_copies(
+        "resnet32", num_classes=100, rampup_epochs=80
+    )
+    assert count_parameters(model) == 961_740
+    assert model.branches == 2
+
+
 def test_only_the_stem_can_be_shared():
     subnetworks = build_branches("resnet32", 2, 100, separate_stages=3)
     model = FeatureFusionModel(subnetworks, 80)

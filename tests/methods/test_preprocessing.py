@@ -228,7 +228,7 @@ def test_bad_preprocessing(method, preprocessing, message):
 
 def test_two_of_them():
     model = made("ffl", preprocessing=LAYERS.Rescaling(0.5))
-    message = "`preprocessing` must be None for sub-networks that have one in"
+    message = "`preprocessing` must be None for sub-networks that already"
     with pytest.raises(InputError, match=message):
         FeatureFusionModel(
             model.subnetworks, 0, preprocessing=LAYERS.RandomFlip()
