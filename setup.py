@@ -71,6 +71,8 @@ EXTRAS = {
         *ONNX,
         *STUDIES,
         JAX,
+        # Its networks are tested as sub-networks; no longer developed.
+        "keras-cv~=0.9.0",
     ],
     # An independent implementation to compare with, in marked tests and the
     # benchmark.

@@ -4,8 +4,8 @@ import dataclasses
 
 from keras_ffl.errors import InputError
 from keras_ffl.fields import Fields, field, shown
-from keras_ffl.methods import METHODS
-from keras_ffl.methods.rows import Options
+from keras_ffl.methods import METHODS, method_named
+from keras_ffl.methods.rows import Options, shared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,42 +283,3 @@ def split(values):
     for name, value in values.items():
         parts[_home(name) is not Config][name] = value
     return parts
-
-
-def shared(options, before, after):
-    """The options that a method inherits from another one.
-
-    Args:
-        options: Dict from option to value.
-        before: Row of the method that they belong to.
-        after: Row of the method that inherits them.
-
-    Returns:
-        Dict of the options that both methods have with the same default.
-    """
-    return {
-        name: value
-        for name, value in options.items()
-        if all(name in row.options.names() for row in (before, after))
-        and before.options.default(name) == after.options.default(name)
-    }
-
-
-def method_named(name):
-    """The row of a method.
-
-    Args:
-        name: A key of `METHODS`.
-
-    Returns:
-        `keras_ffl.methods.rows.Method`.
-
-    Raises:
-        InputError: The method is unknown; the message lists the known ones.
-    """
-    if name not in METHODS:
-        raise InputError(
-            f"`method` must be one of {', '.join(METHODS)}, got {name!r} (one "
-            "of another package is imported first, in scripts by --import)"
-        )
-    return METHODS[name]

@@ -3,8 +3,10 @@
 Every preset's docstring states its command, its cost and the error to expect.
 """
 
-from keras_ffl.config import Config, method_named, shared, split
+from keras_ffl.config import Config, split
 from keras_ffl.errors import InputError
+from keras_ffl.methods import method_named
+from keras_ffl.methods.rows import shared
 
 
 def quickstart():

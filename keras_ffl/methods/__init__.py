@@ -1,5 +1,6 @@
 """Training methods, one per file."""
 
+from keras_ffl.errors import InputError
 from keras_ffl.methods import (
     dualnet,
     ensemble,
@@ -29,6 +30,27 @@ METHODS = {
 }
 """The rows of the training methods, by their names in a configuration."""
 
+
+def method_named(name):
+    """The row of a method.
+
+    Args:
+        name: A key of `METHODS`.
+
+    Returns:
+        `keras_ffl.methods.rows.Method`.
+
+    Raises:
+        InputError: The method is unknown; the message lists the known ones.
+    """
+    if name not in METHODS:
+        raise InputError(
+            f"`method` must be one of {', '.join(METHODS)}, got {name!r} (one "
+            "of another package is imported first, in scripts by --import)"
+        )
+    return METHODS[name]
+
+
 __all__ = [
     "METHODS",
     "DualNetModel",
@@ -39,4 +61,5 @@ __all__ = [
     "OneModel",
     "TrainingMethod",
     "VanillaModel",
+    "method_named",
 ]

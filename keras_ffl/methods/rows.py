@@ -150,3 +150,22 @@ class Method:
         """Whether networks learn from each other's predictions."""
         own = self.model.distillation_terms
         return own is not TrainingMethod.distillation_terms
+
+
+def shared(options, before, after):
+    """The options that a method inherits from another one.
+
+    Args:
+        options: Dict from option to value.
+        before: Row of the method that they belong to.
+        after: Row of the method that inherits them.
+
+    Returns:
+        Dict of the options that both methods have with the same default.
+    """
+    return {
+        name: value
+        for name, value in options.items()
+        if all(name in row.options.names() for row in (before, after))
+        and before.options.default(name) == after.options.default(name)
+    }

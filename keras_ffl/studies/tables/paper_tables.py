@@ -4,6 +4,8 @@ Reference:
     Kim et al., 2019, https://arxiv.org/abs/1904.09058, Tables I to VI.
 """
 
+import functools
+
 from keras_ffl import presets
 from keras_ffl.errors import InputError
 from keras_ffl.methods import METHODS
@@ -11,14 +13,6 @@ from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.studies.tables import printed_errors as paper
 from keras_ffl.studies.tables.entries import Entry, PrintedError, Table
 
-# The networks' labels in the paper.
-NETWORK_LABELS = {
-    "resnet32": "ResNet-32",
-    "resnet56": "ResNet-56",
-    "wrn_16_2": "WRN-16-2",
-    "wrn_40_2": "WRN-40-2",
-}
-_DATASET_LABELS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 _THREE = ("resnet32", "resnet56", "wrn_16_2")
 
 
@@ -33,7 +27,7 @@ def _versus_one(**changes):
 
 
 def _label(networks):
-    return " + ".join(NETWORK_LABELS[name] for name in networks)
+    return " + ".join(paper.NETWORK_LABELS[name] for name in networks)
 
 
 # ----- Table I -----------------------------------------------------------
@@ -50,8 +44,8 @@ def _table_1(printed, dualnet_head, ffl_head):
         for (dataset, method, head), (mean, std) in zip(columns, row):
             entries.append(
                 Entry(
-                    NETWORK_LABELS[network],
-                    f"{_DATASET_LABELS[dataset]}, {METHODS[method].label}",
+                    paper.NETWORK_LABELS[network],
+                    f"{paper.DATASET_LABELS[dataset]}, {METHODS[method].label}",
                     _versus_dualnet(
                         method=method, dataset=dataset, networks=(network,)
                     ),
@@ -124,7 +118,7 @@ def _table_3():
         "Table III: ONE and FFL with three branches, CIFAR-100",
         tuple(
             Entry(
-                NETWORK_LABELS[network],
+                paper.NETWORK_LABELS[network],
                 column,
                 _versus_one(method=method, networks=(network,), branches=3),
                 head,
@@ -143,16 +137,13 @@ def _table_3():
 # ----- Table IV ----------------------------------------------------------
 
 
-def _imagenet(method):
-    return presets.preset("imagenet_resnet34_ffl", method=method)
-
-
 def _table_4():
+    preset = functools.partial(presets.preset, "imagenet_resnet34_ffl")
     return Table(
         "4",
         "Table IV: ImageNet, ResNet-34",
         tuple(
-            Entry(row, column, _imagenet(method), head, error, metric)
+            Entry(row, column, preset(method=method), head, error, metric)
             for row, method, head, top_1, top_5 in paper.TABLE_4
             for column, metric, error in (
                 ("top-1", "top1_error", top_1),

@@ -8,6 +8,15 @@ import dataclasses
 
 from keras_ffl.studies.tables.entries import PrintedError
 
+# The networks' labels in the paper.
+NETWORK_LABELS = {
+    "resnet32": "ResNet-32",
+    "resnet56": "ResNet-56",
+    "wrn_16_2": "WRN-16-2",
+    "wrn_40_2": "WRN-40-2",
+}
+DATASET_LABELS = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+
 # The mixed pairs of Tables V and VI.
 PAIRS = (("resnet32", "wrn_16_2"), ("resnet56", "wrn_40_2"))
 
