@@ -110,6 +110,8 @@ def read_history(path):
             columns, rows = reader.fieldnames or [], list(reader)
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path} can't be read: {error}") from error
+    if not columns:
+        return []  # No epoch has been finished yet.
     if "epoch" not in columns:
         raise InputError(f"{path} has no column `epoch`")
     if rows and (None in rows[-1] or not all(rows[-1].values())):

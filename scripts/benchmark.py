@@ -27,6 +27,7 @@ from benchmarks import (  # noqa: E402
     inference,
     input_arrays,
     memory,
+    saving,
     scaling,
     startup,
     step,
@@ -39,6 +40,7 @@ from keras_ffl.errors import InputError  # noqa: E402
 
 PARTS = {
     "step": step.run,
+    "step.saving": saving.run,
     "input": lambda rounds: input_part.run(rounds, _DATA_DIR.value),
     "input.arrays": input_arrays.run,
     "inference": inference.run,

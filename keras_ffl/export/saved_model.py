@@ -5,7 +5,7 @@ import pathlib
 import keras
 
 from keras_ffl.data import decode_image, normalize
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, first_line
 from keras_ffl.export.exportable import check_backend, check_info
 from keras_ffl.export.stock import inference_classifier
 
@@ -112,7 +112,12 @@ def export_head(model, head, info, path, fold=True):
     if info.input_shape[-1] in (1, 3, 4):
         encoded = tf.TensorSpec((None,), tf.string, name="encoded")
         archive.add_endpoint("serving_encoded", classify_encoded, [encoded])
-    archive.write_out(path, verbose=False)
+    try:
+        archive.write_out(path, verbose=False)
+    except (OSError, tf.errors.OpError) as error:
+        raise InputError(
+            f"`output` {path} can't be written: {first_line(error)}"
+        ) from error
 
 
 def check_output(path):

@@ -111,9 +111,9 @@ def _train(config, folder, verbose, devices, request, save_every_minutes):
     if step and done + 1 < config.epochs:
         parts.append(fit_arguments(config, dataset, holdout, done + 1, devices))
     steps = [step + parts[0]["x"].calls] + [p["x"].calls for p in parts[1:]]
-    if progress:
-        with devices.scope():
-            model.build_metrics(next(iter(parts[0]["x"]))[1])
+    if progress and devices.replicas == 1:
+        # With several replicas, `fit` builds them before its first epoch.
+        model.build_metrics(next(iter(parts[0]["x"]))[1])
     # Done here, so that unreadable data don't leave a started run behind.
     for part in parts:
         for name in ("x", "validation_data"):

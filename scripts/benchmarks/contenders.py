@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import tempfile
 import time
 
 from benchmarks.worker import Prepared
@@ -168,10 +169,11 @@ def trained(method, **options):
     )
 
 
-def fit(method, steps=11, from_arrays=False, **options):
+def fit(method, steps=11, from_arrays=False, save_every=0, **options):
     """Training steps within `fit`, with the accuracy of every head.
 
     The batches come from the array pipeline, or one is prepared in memory.
+    With `save_every` the state is saved after so many minutes.
     """
     import keras
 
@@ -193,9 +195,27 @@ def fit(method, steps=11, from_arrays=False, **options):
         model.fit(
             batches,
             steps_per_epoch=steps,
-            callbacks=[Clock()],
+            callbacks=[Clock(), *_saving(steps, save_every)],
             shuffle=False,  # Keras would warn.
         )
         return times[-1] - times[0]
 
     return Prepared(run, count=steps - 1, facts=_facts(model, options))
+
+
+def _saving(steps, every_minutes):
+    """The callback that saves a run in the middle of an epoch, in a list."""
+    import numpy as np
+
+    from keras_ffl.backend.devices import Devices
+    from keras_ffl.training.interruption import Interruption, StopRequest
+    from keras_ffl.workdir import Workdir
+
+    if not every_minutes:
+        return []
+    folder = Workdir(tempfile.mkdtemp())
+    folder.checkpoints.mkdir()
+    numbers = np.arange(steps)[:, None] + [0, 1]
+    return [
+        Interruption(StopRequest(), folder, Devices(), numbers, every_minutes)
+    ]

@@ -152,6 +152,52 @@ def test_a_run_on_two_workers_is_the_run_on_one(tmp_path):
         )
 
 
+def same_losses(one, other):
+    expected, found = losses(one), losses(other)
+    for name in expected.dtype.names:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)
+
+
+@slow
+def test_a_run_on_replicas_stops_within_an_epoch(tmp_path):
+    options = [*RUN, "--set=dtype_policy=float64", "--set=epochs=2"]
+    two = "--strategy=mirrored", "--logical_cpus=2"
+    finished(start(TRAIN, *options, f"--workdir={tmp_path / 'whole'}"))
+    options.append(f"--workdir={tmp_path / 'cut'}")
+    for step, devices in ((1, two), (2, two), (3, ())):
+        # A step takes longer than the run may.
+        process = start(TRAIN, *options, *devices, "--max_minutes=0.0001")
+        output, _ = process.communicate()
+        assert process.returncode == 75, output[-3000:]
+        assert f"stopped after step {step} of epoch 1" in output
+    finished(start(TRAIN, *options, *two))
+    same_losses(tmp_path / "whole", tmp_path / "cut")
+
+
+@slow
+def test_workers_stop_after_the_same_step(tmp_path):
+    # 45 steps an epoch; every tenth they agree.
+    options = [*RUN, "--set=dtype_policy=float64", "--set=epochs=2"]
+    options[1] = "--set=batch_size=32"
+    whole = [*options, f"--workdir={tmp_path / 'whole'}"]
+    finished(start(TRAIN, *whole))
+    options.append(f"--workdir={tmp_path / 'cut'}")
+    workers = [start(TRAIN, *options, tf_config=c) for c in cluster(2)]
+    while not list((tmp_path / "cut/checkpoints").glob("epoch_0001.keras")):
+        assert workers[0].poll() is None, workers[0].communicate()[0][-3000:]
+        time.sleep(0.1)
+    # The scheduler tells one of them.
+    workers[1].send_signal(signal.SIGTERM)
+    outputs = [worker.communicate()[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [75, 75], outputs
+    steps = [re.search(r"stopped after (.*), since", o)[1] for o in outputs]
+    assert steps[0] == steps[1]
+    assert re.fullmatch(r"step \d+ of epoch 2", steps[0])
+    for worker in [start(TRAIN, *options, tf_config=c) for c in cluster(2)]:
+        finished(worker)
+    same_losses(tmp_path / "whole", tmp_path / "cut")
+
+
 @slow
 def test_a_killed_worker_ends_the_others_and_the_run_goes_on(tmp_path):
     options = [*RUN, "--set=epochs=400", f"--workdir={tmp_path}"]

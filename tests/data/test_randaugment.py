@@ -112,7 +112,9 @@ def test_directions():
 def test_each_image_by_its_own_two_operations(over_images):
     n = 12
     x = np.stack([image(k) for k in range(n)])
-    info = DatasetInfo("toy", 2, (*SIZE, 3), "ab", (1,) * 3, (1,) * 3, False)
+    info = DatasetInfo(
+        "toy", 2, (*SIZE, 3), ("a", "b"), (1,) * 3, (1,) * 3, False
+    )
     batches = training_batches(
         x,
         np.arange(n) % 2,

@@ -13,11 +13,11 @@ INFO = data.DatasetInfo(
 )
 OTHERS = {
     "more classes": (
-        {"num_classes": 4, "class_names": "abcd"},
+        {"num_classes": 4, "class_names": tuple("abcd")},
         "the model's 3 classes, got 4 of data set 'toy'",
     ),
     "fewer classes": (
-        {"num_classes": 2, "class_names": "ab"},
+        {"num_classes": 2, "class_names": tuple("ab")},
         "the model's 3 classes, got 2 of data set 'toy'",
     ),
     "another size": (

@@ -16,7 +16,13 @@ IMAGE = (4, 4, 3)
 def info_of(shape=IMAGE):
     channels = shape[-1]
     return data.DatasetInfo(
-        "toy", 3, shape, "abc", (120.0,) * channels, (60.0,) * channels, True
+        "toy",
+        3,
+        shape,
+        tuple("abc"),
+        (120.0,) * channels,
+        (60.0,) * channels,
+        True,
     )
 
 

@@ -24,7 +24,7 @@ INFO = DatasetInfo(
     "toy",
     CLASSES,
     (8, 6, 3),
-    "abc",
+    tuple("abc"),
     (90.3, 120.0, 100.1),
     (50.7, 60.0, 55.3),
     True,

@@ -35,7 +35,7 @@ WAYS = {
     "turns_several_steps": ("dualnet", 1, 2, "float32"),
 }
 INFO = DatasetInfo(
-    "toy", 3, builders.IMAGE, "abc", (100.0,) * 2, (60.0,) * 2, True
+    "toy", 3, builders.IMAGE, tuple("abc"), (100.0,) * 2, (60.0,) * 2, True
 )
 
 

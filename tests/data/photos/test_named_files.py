@@ -31,7 +31,7 @@ def test_grey_files_and_grey_data_sets(tmp_path):
     save(tmp_path / "grey.png", (4, 6), "L")
     (image,) = data.read_images([tmp_path / "grey.png"], INFO)
     np.testing.assert_array_equal(image[..., 0], image[..., 2])
-    grey = data.DatasetInfo("toy", 2, (4, 6, 1), "ab", (1,), (2,), False)
+    grey = data.DatasetInfo("toy", 2, (4, 6, 1), ("a", "b"), (1,), (2,), False)
     save(tmp_path / "colour.png", (4, 6))
     assert data.read_images([tmp_path / "colour.png"], grey).shape[-1] == 1
 

@@ -129,7 +129,7 @@ def test_photos_as_a_network_takes_them(shared_data):
     found = transfer.target_data("imagefolder", info, folder)
     assert found.x_test.shape == (200, 16, 16, 3)
     assert found.info.num_classes == 10
-    with pytest.raises(InputError, match="1 or 1 channels, .* with 3"):
+    with pytest.raises(InputError, match="1 or 1 channels .* with 3"):
         grey = data.DatasetInfo(
             "g", 2, (16, 16, 1), tuple("ab"), (9.0,), (3.0,), False
         )
