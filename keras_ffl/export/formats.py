@@ -9,7 +9,7 @@ from collections.abc import Callable
 import keras
 from keras import ops
 
-from keras_ffl.errors import InputError, named_first_line
+from keras_ffl.errors import InputError, first_line, named_first_line
 from keras_ffl.export.exportable import check_backend, check_images, check_info
 from keras_ffl.export.saved_model import export_head
 from keras_ffl.export.stock import stock_head
@@ -254,9 +254,17 @@ def write_head(model, head, info, folder, name, calibration=None):
         check_images(calibration, info, "calibration")
     path = output_path(folder, head, name)
     _write_labels(path.parent, info)
-    with replacing(path, shared=True) as unfinished:
-        found.write(model, head, info, unfinished, calibration)
+    try:
+        with replacing(path, shared=True) as unfinished:
+            found.write(model, head, info, unfinished, calibration)
+    except OSError as error:
+        raise _unwritable(path, error) from error
     return path
+
+
+def _unwritable(path, error):
+    reason = error.strerror or first_line(error)
+    return InputError(f"`output` {path} can't be written: {reason}")
 
 
 def _write_labels(folder, info):
@@ -268,9 +276,7 @@ def _write_labels(folder, info):
             path.write_text(text, encoding="utf-8")
         same = path.read_text(encoding="utf-8") == text
     except OSError as error:
-        raise InputError(
-            f"`output` {folder} can't be written: {error.strerror}"
-        ) from error
+        raise _unwritable(folder, error) from error
     if not same:
         raise InputError(
             f"`output` {folder} holds heads with other classes ({path}); "

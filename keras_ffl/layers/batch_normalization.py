@@ -32,6 +32,13 @@ def synchronized_batch_norm(synchronized=True):
         _DEFAULT_SYNCHRONIZED.reset(token)
 
 
+def is_synchronized(synchronized):
+    """`synchronized` of a layer, whose default is that of the context."""
+    if synchronized is None:
+        return _DEFAULT_SYNCHRONIZED.get()
+    return bool(synchronized)
+
+
 @keras.saving.register_keras_serializable(package="keras_ffl")
 class BatchNormalization(keras.layers.BatchNormalization):
     """Batch normalisation with PyTorch's conventions.
@@ -78,12 +85,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
             raise InputError(
                 f"`axis` must be -1 (channels last), got {kwargs['axis']}"
             )
-        if synchronized is None:
-            synchronized = _DEFAULT_SYNCHRONIZED.get()
         super().__init__(
             momentum=momentum,
             epsilon=epsilon,
-            synchronized=synchronized,
+            synchronized=is_synchronized(synchronized),
             **kwargs,
         )
 

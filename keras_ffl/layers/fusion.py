@@ -6,7 +6,10 @@ import keras
 from keras import ops
 
 from keras_ffl.errors import InputError
-from keras_ffl.layers.batch_normalization import BatchNormalization
+from keras_ffl.layers.batch_normalization import (
+    BatchNormalization,
+    is_synchronized,
+)
 from keras_ffl.layers.maps import check_maps, of_one_size
 from keras_ffl.number_checks import check_int, is_int
 
@@ -48,6 +51,8 @@ class FusionModule(keras.layers.Layer):
             for the smallest channel count of the maps (the paper's choice on
             CIFAR), or "sum" for their sum (its choice on ImageNet).
         kernel_size: Int >= 1, kernel size of the depthwise convolution.
+        synchronized: Bool or None, of its batch normalisations, as in
+            `BatchNormalization`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape:
@@ -74,7 +79,9 @@ class FusionModule(keras.layers.Layer):
         Distillation", https://arxiv.org/abs/1904.09058, figure 2.
     """
 
-    def __init__(self, filters=None, kernel_size=3, **kwargs):
+    def __init__(
+        self, filters=None, kernel_size=3, synchronized=None, **kwargs
+    ):
         super().__init__(**kwargs)
         if filters not in (None, *_WIDTHS) and not (
             is_int(filters) and filters >= 1
@@ -85,6 +92,7 @@ class FusionModule(keras.layers.Layer):
             )
         self.filters = int(filters) if is_int(filters) else filters
         self.kernel_size = check_int("kernel_size", kernel_size, least=1)
+        self.synchronized = is_synchronized(synchronized)
 
     def build(self, input_shape):
         shapes = check_maps(input_shape, "FusionModule")
@@ -109,13 +117,13 @@ class FusionModule(keras.layers.Layer):
             name="depthwise",
         )
         self.depthwise_bn = BatchNormalization(
-            dtype=policy, name="depthwise_bn"
+            synchronized=self.synchronized, dtype=policy, name="depthwise_bn"
         )
         self.pointwise = _convolution(
             self._output_filters(shapes), 1, dtype=policy, name="pointwise"
         )
         self.pointwise_bn = BatchNormalization(
-            dtype=policy, name="pointwise_bn"
+            synchronized=self.synchronized, dtype=policy, name="pointwise_bn"
         )
         for adaptation, shape in zip(self.adaptations, shapes):
             for layer in adaptation:
@@ -165,7 +173,9 @@ class FusionModule(keras.layers.Layer):
                 **arguments,
             ),
             BatchNormalization(
-                dtype=self.dtype_policy, name=f"adaptation_{position}_bn"
+                synchronized=self.synchronized,
+                dtype=self.dtype_policy,
+                name=f"adaptation_{position}_bn",
             ),
         ]
 
@@ -196,6 +206,7 @@ class FusionModule(keras.layers.Layer):
             **super().get_config(),
             "filters": self.filters,
             "kernel_size": self.kernel_size,
+            "synchronized": self.synchronized,
         }
 
 

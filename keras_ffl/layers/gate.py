@@ -4,7 +4,10 @@ import keras
 from keras import ops
 
 from keras_ffl.errors import InputError
-from keras_ffl.layers.batch_normalization import BatchNormalization
+from keras_ffl.layers.batch_normalization import (
+    BatchNormalization,
+    is_synchronized,
+)
 from keras_ffl.number_checks import check_int
 from keras_ffl.precision import at_least_float32
 
@@ -20,6 +23,8 @@ class Gate(keras.layers.Layer):
 
     Args:
         branches: Int >= 2, number of branches n.
+        synchronized: Bool or None, of its batch normalisation, as in
+            `BatchNormalization`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape:
@@ -42,9 +47,10 @@ class Gate(keras.layers.Layer):
         Ensemble", https://arxiv.org/abs/1806.04606, section 3.1.
     """
 
-    def __init__(self, branches, **kwargs):
+    def __init__(self, branches, synchronized=None, **kwargs):
         super().__init__(**kwargs)
         self.branches = check_int("branches", branches, least=2)
+        self.synchronized = is_synchronized(synchronized)
 
     def build(self, input_shape):
         if len(input_shape) != 4 or input_shape[-1] is None:
@@ -62,7 +68,9 @@ class Gate(keras.layers.Layer):
             name="dense",
         )
         self.normalization = BatchNormalization(
-            dtype=self.dtype_policy, name="normalization"
+            synchronized=self.synchronized,
+            dtype=self.dtype_policy,
+            name="normalization",
         )
         self.dense.build((input_shape[0], channels))
         self.normalization.build((input_shape[0], self.branches))
@@ -78,4 +86,8 @@ class Gate(keras.layers.Layer):
         return keras.KerasTensor((inputs.shape[0], self.branches), dtype)
 
     def get_config(self):
-        return {**super().get_config(), "branches": self.branches}
+        return {
+            **super().get_config(),
+            "branches": self.branches,
+            "synchronized": self.synchronized,
+        }

@@ -1,6 +1,7 @@
 """On-the-fly Native Ensemble, ONE (Lan et al., 2018)."""
 
 import dataclasses
+import functools
 
 import keras
 from keras import ops
@@ -40,6 +41,9 @@ class OneModel(ParallelMethod):
         rampup_epochs: Number >= 0, length R of the ramp-up of w in epochs
             (80 on CIFAR); 0 for w = 1 throughout.
         temperature: Float > 0, T.
+        gate: Layer from the trunk's feature map to weights (batch, n) that
+            sum to 1; by default `keras_ffl.layers.Gate(n)`. It belongs to
+            this model alone.
         name: Name of the model.
         preprocessing: Keras layer, model or function between the images and
             all sub-networks, or None. It runs once, see
@@ -62,25 +66,33 @@ class OneModel(ParallelMethod):
         subnetworks,
         rampup_epochs,
         temperature=3.0,
+        gate=None,
         name="one_model",
         *,
         preprocessing=None,
     ):
         check_subnetworks(subnetworks, minimum=2)
         shared_feature_map(subnetworks)
+        if gate is None:
+            gate = Gate(len(subnetworks), name="gate")
+        if not isinstance(gate, keras.layers.Layer):
+            raise InputError(
+                f"`gate` must be a Keras layer over a feature map, got {gate!r}"
+            )
         super().__init__(
             subnetworks,
             rampup_epochs,
             name,
             preprocessing=preprocessing,
-            more_logits=_gated_logits,
+            more_logits=functools.partial(_gated_logits, gate),
         )
+        self._gate_name = gate.name
         self.temperature = check_temperature(temperature)
 
     @property
     def gate(self):
-        """The `keras_ffl.layers.Gate`."""
-        return self.get_layer("gate")
+        """The layer that weighs the branches."""
+        return self.get_layer(self._gate_name)
 
     def derived_heads(self, logits):
         """An empty dict: the teacher is ONE's ensemble."""
@@ -98,17 +110,18 @@ class OneModel(ParallelMethod):
     def get_config(self):
         return {
             **super().get_config(),
+            "gate": keras.saving.serialize_keras_object(self.gate),
             "rampup_epochs": self.rampup_epochs,
             "temperature": self.temperature,
         }
 
 
-def _gated_logits(image, networks):
+def _gated_logits(gate, image, networks):
     """The sum of the logits, weighted by a gate on the trunk."""
     trunk = shared_feature_map(
         [keras.Model(image, network) for network in networks]
     )
-    weights = Gate(len(networks), name="gate")(trunk)
+    weights = gate(trunk)
     logits = ops.stack([network["logits"] for network in networks], axis=1)
     dtype = at_least_float32(logits.dtype)
     gated = ops.einsum(

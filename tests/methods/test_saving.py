@@ -14,8 +14,9 @@ from support.builders import (
     subnetwork,
 )
 
-from keras_ffl import FeatureFusionModel, as_subnetwork
-from keras_ffl.layers import FeatureAverage, FusionModule
+from keras_ffl import FeatureFusionModel, OneModel, as_subnetwork
+from keras_ffl.layers import BatchNormalization, FeatureAverage, FusionModule
+from keras_ffl.layers.batch_normalization import synchronized_batch_norm
 from keras_ffl.models import resnet, wide_resnet
 from keras_ffl.optimizers import SGD
 
@@ -283,3 +284,23 @@ def test_a_loaded_model_saves_and_exports_again(tmp_path):
     np.testing.assert_allclose(
         logits["fused"], model(x)["fused"], rtol=1e-5, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("kind", [FeatureFusionModel, OneModel])
+def test_synchronized_batch_norm_is_saved(kind, tmp_path):
+    def batch_norms(model):
+        return [
+            layer.synchronized
+            for layer in model._flatten_layers()
+            if isinstance(layer, BatchNormalization)
+        ]
+
+    with synchronized_batch_norm():
+        model = kind.from_branches(
+            "resnet8", num_classes=3, rampup_epochs=0, input_shape=(8, 8, 1)
+        )
+    found = batch_norms(model)
+    assert found and all(found)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert batch_norms(loaded) == found
