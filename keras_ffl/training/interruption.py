@@ -2,7 +2,9 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import signal
+import sys
 import threading
 import time
 
@@ -13,6 +15,17 @@ from keras_ffl.errors import InputError, Unfinished
 
 # Steps between agreements of several processes, each of which costs a message.
 _AGREE_EVERY = 10
+
+
+class _StopNow(KeyboardInterrupt):
+    """A signal outside of the steps. Nobody handles it as an error."""
+
+
+def _unraisable(hook, found):
+    # Raised in a callback of the garbage collector it is lost; the request
+    # is still there when the first step ends.
+    if not isinstance(found.exc_value, _StopNow):
+        hook(found)
 
 
 class StopRequest:
@@ -57,9 +70,16 @@ class StopRequest:
             return
         numbers = signal.SIGTERM, signal.SIGINT
         before = [signal.signal(number, self._received) for number in numbers]
+        hook = sys.unraisablehook
+        sys.unraisablehook = functools.partial(_unraisable, hook)
         try:
             yield
+        except _StopNow:
+            raise Unfinished(
+                f"stopped, since {self.reason}; the same command resumes"
+            ) from None
         finally:
+            sys.unraisablehook = hook
             for number, handler in zip(numbers, before):
                 signal.signal(number, handler)
 
@@ -68,9 +88,7 @@ class StopRequest:
             signal.signal(each, signal.SIG_DFL)
         self._signal = signal.Signals(number).name
         if not self.between_steps:
-            raise Unfinished(
-                f"stopped, since {self.reason}; the same command resumes"
-            )
+            raise _StopNow
 
 
 class Progress:

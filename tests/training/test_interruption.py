@@ -178,6 +178,29 @@ def test_a_signal_outside_of_training_stops_at_once():
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_a_signal_where_errors_are_handled():
+    with pytest.raises(Unfinished, match="stopped, since SIGTERM"):
+        with StopRequest().listening():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except Exception:
+                pytest.fail("handled as an error")
+
+
+def test_a_signal_in_a_callback_that_cannot_raise(capfd):
+    class Dying:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            # Python delivers it at the next call.
+            sum([1])
+
+    request = StopRequest()
+    with request.listening():
+        Dying()
+    assert "SIGTERM" in request.reason
+    assert not capfd.readouterr().err
+
+
 def test_time(monkeypatch):
     request = StopRequest(1)
     assert request.reason is None
