@@ -1,5 +1,6 @@
 """What all tests share: a known state before each, and the shared data."""
 
+import dataclasses
 import importlib.util
 import os
 import pathlib
@@ -49,3 +50,20 @@ def shared_data():
     if not folder.is_dir():
         pytest.skip(f"no data in {folder}; set KERAS_FFL_DATA to its folder")
     return folder
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    """The digits, but a few hundred of them."""
+    from keras_ffl import data
+
+    digits = data.load("digits")
+    few = dataclasses.replace(
+        digits,
+        x_train=digits.x_train[:300],
+        y_train=digits.y_train[:300],
+        x_test=digits.x_test[:100],
+        y_test=digits.y_test[:100],
+    )
+    monkeypatch.setattr(data, "load", lambda *arguments: few)
+    return few

@@ -1,6 +1,5 @@
 """Runs in this process: what they write, and what they refuse."""
 
-import dataclasses
 import json
 import math
 import sys
@@ -27,21 +26,6 @@ SMALL = Config(
     lr_milestones=(1,),
     pad=2,
 )
-
-
-@pytest.fixture
-def few_digits(monkeypatch):
-    """The digits, but a few hundred of them."""
-    digits = data.load("digits")
-    few = dataclasses.replace(
-        digits,
-        x_train=digits.x_train[:300],
-        y_train=digits.y_train[:300],
-        x_test=digits.x_test[:100],
-        y_test=digits.y_test[:100],
-    )
-    monkeypatch.setattr(data, "load", lambda *arguments: few)
-    return few
 
 
 def changed(**values):

@@ -142,7 +142,8 @@ def _train(config, folder, verbose, devices, request, save_every_minutes):
                 _fit(
                     model, config, folder, part, verbose, chief, [interruption]
                 )
-        seconds = (time.monotonic() - started) / (config.epochs - done)
+        finished = done + step / steps[0][-1, 1]
+        seconds = (time.monotonic() - started) / (config.epochs - finished)
     metrics = results(model, config, folder, dataset, seconds, verbose, devices)
     if chief:
         folder.write_metrics(metrics)

@@ -1,6 +1,5 @@
 """Runs that are stopped in the middle of an epoch, and resumed."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -9,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ffl import Config, InputError, Unfinished, data, training
+from keras_ffl import Config, InputError, Unfinished, training
 from keras_ffl.folder_lock import FolderInUse, locked
 from keras_ffl.training import interruption, single
 from keras_ffl.training.interruption import Progress, StopRequest
@@ -27,17 +26,7 @@ QUICK = Config(
 )
 
 
-@pytest.fixture(autouse=True)
-def few_digits(monkeypatch):
-    digits = data.load("digits")
-    few = dataclasses.replace(
-        digits,
-        x_train=digits.x_train[:300],
-        y_train=digits.y_train[:300],
-        x_test=digits.x_test[:100],
-        y_test=digits.y_test[:100],
-    )
-    monkeypatch.setattr(data, "load", lambda *arguments: few)
+pytestmark = pytest.mark.usefixtures("few_digits")
 
 
 @pytest.fixture
