@@ -9,6 +9,7 @@ from keras_ffl import (
     methods,
     models,
     optimizers,
+    tasks,
 )
 from keras_ffl.config import Config
 from keras_ffl.errors import FFLError, InputError, TrainingDiverged, Unfinished
@@ -48,4 +49,5 @@ __all__ = [
     "models",
     "optimizers",
     "preset",
+    "tasks",
 ]

@@ -4,21 +4,17 @@ import keras
 import numpy as np
 
 from keras_ffl.errors import InputError
-from keras_ffl.labels import (
-    check_kind,
-    check_labels,
-    dtype_name,
-    known_shape,
-)
+from keras_ffl.labels import dtype_name, known_shape
 
 
-def unpacked(batch, num_classes, heads):
+def unpacked(batch, check_kind, heads):
     """Unpacks a batch and checks the types, ranks and widths of its parts.
 
     Args:
         batch: `(images, labels)` or `(images, labels, sample_weight)`, a tuple
             or list of arrays, tensors or their specifications.
-        num_classes: Int, number of classes.
+        check_kind: Function of the labels that raises `InputError` for another
+            type, rank or width.
         heads: Names of the heads.
 
     Returns:
@@ -30,7 +26,7 @@ def unpacked(batch, num_classes, heads):
     """
     x, y, sample_weight = parts_of(batch)
     y = _one_tensor(y, heads, "y")
-    check_kind(y, num_classes)
+    check_kind(y)
     images, labels = _rows((*keras.tree.flatten(x), None)[0]), _rows(y)
     if None not in (images, labels) and images != labels:
         raise InputError(
@@ -64,7 +60,7 @@ def parts_of(batch, argument="a batch"):
     return (*parts, None)[:3]
 
 
-def checked_arrays(y, sample_weight, num_classes, heads, argument="y"):
+def checked_arrays(y, sample_weight, check_values, heads, argument="y"):
     """Checks labels and weights in arrays, including their values.
 
     Args:
@@ -72,7 +68,8 @@ def checked_arrays(y, sample_weight, num_classes, heads, argument="y"):
             each head, in a dict or list.
         sample_weight: Weights (n,) or (n, 1) in the same forms, or None. They
             must be finite; negative ones are accepted, as in Keras.
-        num_classes: Int, number of classes.
+        check_values: Function of the labels and the name of their argument
+            that raises `InputError` for invalid ones.
         heads: Names of the heads.
         argument: Name of the argument that held the labels.
 
@@ -83,7 +80,7 @@ def checked_arrays(y, sample_weight, num_classes, heads, argument="y"):
         InputError: They have another form, or a value is invalid.
     """
     y = _one_tensor(_of_numbers(y), heads, argument)
-    check_labels(y, num_classes, argument)
+    check_values(y, argument)
     if sample_weight is not None:
         sample_weight = _of_numbers(sample_weight)
         sample_weight = _one_tensor(sample_weight, heads, "sample_weight")

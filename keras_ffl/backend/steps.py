@@ -59,7 +59,8 @@ class SteppedModel(keras.Model):
     * `training_step(x, y, sample_weight)` and
       `evaluation_step(x, y, sample_weight)`, which update the metrics and
       return their running values.
-    * `num_classes` and `heads`, which determine the valid labels.
+    * `task`, `head_shape` (of every head's output) and `heads`, which
+      determine the valid labels.
     * `turns`, a tuple of names: if it isn't empty, every step is the turn of
       one of them, `turn`, which `turn_number(steps, epochs)` chooses before
       the step.
@@ -91,7 +92,15 @@ class SteppedModel(keras.Model):
         Raises:
             InputError: As in `keras_ffl.batch_parts.unpacked`.
         """
-        return unpacked(batch, self.num_classes, self.heads)
+        return unpacked(batch, self.check_label_kind, self.heads)
+
+    def check_label_kind(self, y, argument="y"):
+        """Checks type and shape of labels, as in `keras_ffl.tasks.Task`."""
+        self.task.check_kind(y, self.head_shape, argument)
+
+    def check_label_values(self, y, argument="y"):
+        """Checks an array of labels, as in `keras_ffl.tasks.Task`."""
+        self.task.check_values(y, self.head_shape, argument)
 
     def forward_pass(self, network, x, variables, training=True):
         """The `ForwardPass` of a batch, with the same arguments.

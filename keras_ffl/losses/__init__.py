@@ -1,9 +1,17 @@
-"""Losses: knowledge distillation as functions and as a Keras loss."""
+"""Losses: cross-entropy, and knowledge distillation as Keras losses too."""
 
 from keras_ffl.losses.distillation import (
     DistillationKL,
+    binary_distillation_kl,
     distillation_kl,
     distillation_term,
 )
+from keras_ffl.losses.supervised import cross_entropy
 
-__all__ = ["DistillationKL", "distillation_kl", "distillation_term"]
+__all__ = [
+    "DistillationKL",
+    "binary_distillation_kl",
+    "cross_entropy",
+    "distillation_kl",
+    "distillation_term",
+]

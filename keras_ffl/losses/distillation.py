@@ -39,12 +39,12 @@ def distillation_kl(teacher_logits, student_logits, temperature=3.0):
     which changes T²·KL by about T² · classes · 1e-7.)
 
     Args:
-        teacher_logits: Float tensor (batch, classes).
-        student_logits: Float tensor (batch, classes).
+        teacher_logits: Float tensor (batch, ..., classes).
+        student_logits: Float tensor of the same shape.
         temperature: Float > 0, T.
 
     Returns:
-        Float tensor (batch,), >= 0, in float32 for half-precision logits,
+        Float tensor (batch, ...), >= 0, in float32 for half-precision logits,
         otherwise in the dtype of the logits.
 
     Raises:
@@ -61,6 +61,48 @@ def distillation_kl(teacher_logits, student_logits, temperature=3.0):
     teacher = ops.log_softmax(ops.stop_gradient(teacher) / temperature)
     student = ops.log_softmax(student / temperature)
     return ops.sum(ops.exp(teacher) * (teacher - student), axis=-1)
+
+
+def binary_distillation_kl(teacher_logits, student_logits, temperature=3.0):
+    """Computes the KL divergence of softened predictions of several labels.
+
+    Each label is predicted independently, with the softened probability
+    `σ(z_j / T)`. The divergence of all labels is the sum of the divergences
+    between Bernoulli distributions:
+
+        sum_j p_j log(p_j / q_j) + (1 - p_j) log((1 - p_j) / (1 - q_j)),
+        p_j = σ(t_j / T), q_j = σ(z_j / T)
+
+    for teacher logits t and student logits z. The teacher is a constant. The
+    result doesn't include the factor T². It is computed from
+    log-probabilities, so it is finite for finite logits.
+
+    Args:
+        teacher_logits: Float tensor (batch, ..., labels).
+        student_logits: Float tensor of the same shape.
+        temperature: Float > 0, T.
+
+    Returns:
+        Float tensor (batch, ...), >= 0, in the dtype of `distillation_kl`.
+
+    Raises:
+        InputError: `temperature` is not a number > 0.
+    """
+    temperature = check_temperature(temperature)
+    teacher, student = map(_full_precision, (teacher_logits, student_logits))
+    teacher = ops.stop_gradient(teacher) / temperature
+    student = student / temperature
+    return sum(
+        ops.sum(
+            ops.sigmoid(sign * teacher)
+            * (
+                ops.log_sigmoid(sign * teacher)
+                - ops.log_sigmoid(sign * student)
+            ),
+            axis=-1,
+        )
+        for sign in (1, -1)
+    )
 
 
 def distillation_term(teacher_logits, student_logits, temperature):

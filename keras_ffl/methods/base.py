@@ -9,11 +9,7 @@ from keras_ffl.callbacks import counting_epochs
 from keras_ffl.methods.adapters import Adapters
 from keras_ffl.methods.cautions import no_cautions
 from keras_ffl.methods.compiled import CompiledModel
-from keras_ffl.methods.terms import (
-    cross_entropy,
-    weighted_mean,
-    with_regularization,
-)
+from keras_ffl.methods.terms import weighted_mean, with_regularization
 from keras_ffl.number_checks import check_number
 from keras_ffl.schedules import rampup_weight
 
@@ -28,10 +24,11 @@ class TrainingMethod(CompiledModel):
     Subclasses implement:
 
     * `supervised_terms(y, logits)`: dict from name to a per-sample tensor
-      (batch,), the terms that need labels; by default the cross-entropy of
+      (batch,), the terms against the labels; by default the task's loss of
       every trained head.
-    * `distillation_terms(logits)`: dict of the terms that are multiplied by
-      the ramp-up's weight in training; none by default.
+    * `distillation_terms(y, logits)`: dict of the terms that are multiplied
+      by the ramp-up's weight in training; none by default. `divergence`
+      computes them with the task and the method's `temperature`.
     * `derived_heads(logits)` and `derived_head_names`, as in `HeadedModel`.
     * `supervised_weights`: dict from name to the factor of a supervised term
       in the loss; 1 for terms that are not listed.
@@ -58,7 +55,7 @@ class TrainingMethod(CompiledModel):
     `sum_terms`, and sets `partial_updates`.
 
     Args:
-        image, logits, networks: As in `HeadedModel`.
+        image, logits, networks, task: As in `HeadedModel`.
         rampup_epochs: Int or float >= 0, length of the ramp-up of the
             distillation terms in epochs; 0 for weight 1 throughout.
         name: Name of the model.
@@ -71,17 +68,23 @@ class TrainingMethod(CompiledModel):
             `train_on_batch`.
 
     Raises:
-        InputError: `rampup_epochs` is not a number >= 0, or a head has fewer
-            than two classes.
+        InputError: `rampup_epochs` is not a number >= 0, or a head's output
+            doesn't fit the task.
     """
 
     supervised_weights = {}
 
     def __init__(
-        self, image, logits, networks=None, rampup_epochs=0, name=None
+        self,
+        image,
+        logits,
+        networks=None,
+        rampup_epochs=0,
+        name=None,
+        task=None,
     ):
         check_number("rampup_epochs", rampup_epochs)
-        super().__init__(image, logits, networks, name=name)
+        super().__init__(image, logits, networks, name=name, task=task)
         self.rampup_epochs = rampup_epochs
         self.epochs_trained = self.add_weight(
             name="epochs_trained",
@@ -115,13 +118,21 @@ class TrainingMethod(CompiledModel):
     def supervised_terms(self, y, logits):
         """Loss terms that need labels, dict from name to (batch,) tensor."""
         return {
-            f"ce_{head}": cross_entropy(y, logits[head])
+            self.loss_term(head): self.task.loss(y, logits[head])
             for head in self.trained_heads
         }
 
-    def distillation_terms(self, logits):
+    def loss_term(self, head):
+        """The name of a head's supervised term, such as "ce_fused"."""
+        return f"{self.task.loss_name}_{head}"
+
+    def distillation_terms(self, y, logits):
         """Loss terms under the ramp-up, dict from name to (batch,) tensor."""
         return {}
+
+    def divergence(self, y, teacher, student):
+        """A student's divergence from a constant teacher, (batch,) tensor."""
+        return self.task.divergence(teacher, student, self.temperature, y)
 
     def compute_loss(
         self,
@@ -139,8 +150,8 @@ class TrainingMethod(CompiledModel):
 
         Args:
             x: Image batch (not used).
-            y: Labels: integers (batch,) or rows (batch, classes).
-            y_pred: Dict from head to logits (batch, classes).
+            y: Labels of the task.
+            y_pred: Dict from head to its outputs.
             sample_weight: Optional weights (batch,), which apply to all terms
                 of a sample.
             training: Bool. In evaluation the distillation's weight is 1.
@@ -152,7 +163,7 @@ class TrainingMethod(CompiledModel):
         batch_size = ops.shape(y)[0]
         total = self.sum_terms(
             self.supervised_terms(y, y_pred),
-            self.distillation_terms(y_pred),
+            self.distillation_terms(y, y_pred),
             batch_size,
             sample_weight,
             training,
@@ -209,11 +220,13 @@ class TrainingMethod(CompiledModel):
 
     def _named_terms(self):
         """The symbolic supervised and distillation terms."""
-        rows = keras.KerasTensor((1, self.num_classes))
-        logits = dict.fromkeys(self.trained_heads, rows)
+        shape = self.head_shape
+        outputs = keras.KerasTensor((1, *shape[1:]))
+        labels = keras.KerasTensor((1, *self.task.label_shape(shape)[1:]))
+        logits = dict.fromkeys(self.trained_heads, outputs)
         return (
-            self.supervised_terms(rows, logits),
-            self.distillation_terms(logits),
+            self.supervised_terms(labels, logits),
+            self.distillation_terms(labels, logits),
         )
 
     # ----- training ------------------------------------------------------

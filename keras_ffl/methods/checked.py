@@ -110,7 +110,7 @@ class CheckedModel(HeadedModel):
 
     def _arrays(self, y, sample_weight, argument="y"):
         return checked_arrays(
-            y, sample_weight, self.num_classes, self.heads, argument
+            y, sample_weight, self.check_label_values, self.heads, argument
         )
 
     @contextlib.contextmanager

@@ -158,9 +158,10 @@ class CompiledModel(CheckedModel):
         Args:
             y: Labels of any batch, an array.
         """
+        # Of an unknown size any will do: metrics don't depend on it.
+        _, *shape = (size or 1 for size in (1, *self.head_shape[1:]))
         logits = {
-            head: ops.zeros((len(y), self.num_classes))
-            for head in self.trained_heads
+            head: ops.zeros((len(y), *shape)) for head in self.trained_heads
         }
         self.compute_metrics(None, ops.convert_to_tensor(y), logits)
         self.reset_metrics()

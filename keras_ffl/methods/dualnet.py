@@ -56,6 +56,7 @@ class DualNetModel(ParallelMethod):
         preprocessing: Keras layer, model or function between the images and
             all sub-networks, or None. It runs once, see
             `keras_ffl.methods.parallel.ParallelMethod`.
+        task: As in `keras_ffl.FeatureFusionModel`.
 
     Raises:
         InputError: There are not two sub-networks, they don't fit together,
@@ -83,14 +84,16 @@ class DualNetModel(ParallelMethod):
         name="dualnet_model",
         *,
         preprocessing=None,
+        task=None,
     ):
-        _check_pair(subnetworks)
+        _check_pair(subnetworks, task)
         iterative_epochs = check_int("iterative_epochs", iterative_epochs, 0)
         check_number("classifier_weight", classifier_weight)
         super().__init__(
             subnetworks,
             name=name,
             preprocessing=preprocessing,
+            task=task,
             more_logits=_fused_logits,
         )
         # Ids instead of variables, which Keras would count twice.
@@ -111,14 +114,18 @@ class DualNetModel(ParallelMethod):
     def derived_heads(self, logits):
         """The weighted sum of the classifiers' logits, eq. (7)."""
         subs = sum(self.sub_logits(logits))
-        return {"average": logits["fused"] + self.classifier_weight * subs}
+        total = logits["fused"] + self.classifier_weight * subs
+        if self.task.activation is None:
+            # Of logits the sum predicts the same; of numbers only the mean.
+            total = total / (1 + 2 * self.classifier_weight)
+        return {"average": total}
 
     @property
     def supervised_weights(self):
         """λ for the sub-networks' cross-entropies."""
         return {
-            "ce_sub_1": self.classifier_weight,
-            "ce_sub_2": self.classifier_weight,
+            self.loss_term(head): self.classifier_weight
+            for head in ("sub_1", "sub_2")
         }
 
     # ----- training ------------------------------------------------------
@@ -210,9 +217,9 @@ def _fused_logits(image, networks):
     return {"fused": pooled_logits(total, classes, prefix="fused_")}
 
 
-def _check_pair(subnetworks):
+def _check_pair(subnetworks, task):
     """Raises `InputError` unless these are two equal architectures."""
-    check_subnetworks(subnetworks, minimum=2)
+    check_subnetworks(subnetworks, minimum=2, task=task)
     if len(subnetworks) > 2:
         raise InputError(
             "`subnetworks` of DualNetModel must be two models, got "

@@ -24,6 +24,7 @@ class EnsembleModel(ParallelMethod):
         preprocessing: Keras layer, model or function between the images and
             all sub-networks, or None. It runs once, see
             `keras_ffl.methods.parallel.ParallelMethod`.
+        task: As in `keras_ffl.FeatureFusionModel`.
 
     Raises:
         InputError: The sub-networks don't fit together or share weights.
@@ -37,9 +38,16 @@ class EnsembleModel(ParallelMethod):
     shares_nothing = True
 
     def __init__(
-        self, subnetworks, name="ensemble_model", *, preprocessing=None
+        self,
+        subnetworks,
+        name="ensemble_model",
+        *,
+        preprocessing=None,
+        task=None,
     ):
-        super().__init__(subnetworks, name=name, preprocessing=preprocessing)
+        super().__init__(
+            subnetworks, name=name, preprocessing=preprocessing, task=task
+        )
 
 
 METHOD = Method(

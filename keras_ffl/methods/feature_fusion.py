@@ -8,7 +8,6 @@ import keras
 from keras_ffl.errors import InputError
 from keras_ffl.fields import field
 from keras_ffl.layers import FeatureAverage, FusionModule
-from keras_ffl.losses import distillation_term
 from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Branches, Method
 from keras_ffl.models.components import pooled_logits
@@ -51,6 +50,9 @@ class FeatureFusionModel(ParallelMethod):
         preprocessing: Keras layer, model or function between the images and
             all sub-networks, or None. It runs once, see
             `keras_ffl.methods.parallel.ParallelMethod`.
+        task: `keras_ffl.tasks.Task`, None for `Classification()`: what the
+            networks learn, that is the loss against the labels, the divergence
+            between outputs and their average.
 
     Raises:
         InputError: The sub-networks don't fit together, an option is out of
@@ -85,6 +87,7 @@ class FeatureFusionModel(ParallelMethod):
         name="feature_fusion_model",
         *,
         preprocessing=None,
+        task=None,
     ):
         if fusion is None:
             fusion = FusionModule(name="fusion_module")
@@ -98,6 +101,7 @@ class FeatureFusionModel(ParallelMethod):
             rampup_epochs,
             name,
             preprocessing=preprocessing,
+            task=task,
             more_logits=functools.partial(_fused_logits, fusion),
         )
         self.temperature = check_temperature(temperature)
@@ -120,16 +124,16 @@ class FeatureFusionModel(ParallelMethod):
 
     # ----- loss ----------------------------------------------------------
 
-    def distillation_terms(self, logits):
+    def distillation_terms(self, y, logits):
         """T² times the divergences of eqs. (4) and (5)."""
         fused = logits["fused"]
         terms = {}
         if self.use_ekd:
             ensemble = self.derived_heads(logits)["ensemble"]
-            terms["ekd"] = distillation_term(ensemble, fused, self.temperature)
+            terms["ekd"] = self.divergence(y, ensemble, fused)
         if self.use_fkd:
             terms["fkd"] = sum(
-                distillation_term(fused, sub, self.temperature)
+                self.divergence(y, fused, sub)
                 for sub in self.sub_logits(logits)
             )
         return terms

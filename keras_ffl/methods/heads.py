@@ -5,11 +5,11 @@ import keras
 from keras_ffl.backend import MethodModel
 from keras_ffl.errors import InputError
 from keras_ffl.methods.subnetworks import logits_head
-from keras_ffl.models.checks import check_classes
+from keras_ffl.tasks import checked_task
 
 
 class HeadedModel(MethodModel):
-    """A functional model from an image to a dict of logits by head.
+    """A functional model from an image to a dict of outputs by head.
 
     Subclasses implement `derived_heads(logits)` and `derived_head_names`:
     further logits computed from the heads (such as an ensemble), and their
@@ -17,31 +17,46 @@ class HeadedModel(MethodModel):
 
     Args:
         image: `keras.KerasTensor` of the image.
-        logits: Dict from head to `keras.KerasTensor` (batch, classes).
+        logits: Dict from head to `keras.KerasTensor` (batch, classes), or of
+            the shape that `task` takes.
         networks: Dict from head to its sub-network's outputs for the image, a
             dict of "features" (batch, h, w, C) and "logits"; None if there
             are no sub-networks.
         name: Name of the model.
+        task: `keras_ffl.tasks.Task`, None for `Classification()`.
 
     Raises:
-        InputError: A head has fewer than two classes.
+        InputError: `task` is no task, a head's output doesn't fit it, or heads
+            differ in shape.
     """
 
     derived_head_names = ()
 
-    def __init__(self, image, logits, networks=None, name=None):
+    def __init__(self, image, logits, networks=None, name=None, task=None):
+        task = checked_task(task)
         for head, values in logits.items():
-            check_classes(f"head '{head}'", values)
+            task.check_output(f"head '{head}'", tuple(values.shape))
+        if len({tuple(values.shape) for values in logits.values()}) > 1:
+            shapes = {head: tuple(z.shape) for head, z in logits.items()}
+            raise InputError(
+                f"all heads must give outputs of one shape, got {shapes}"
+            )
         outputs = {
             head: logits_head(values, head) for head, values in logits.items()
         }
         super().__init__(image, outputs, name=name)
         self._networks = networks or {}
+        self.task = task
+
+    @property
+    def head_shape(self):
+        """Shape of every head's output, a tuple that starts with None."""
+        return tuple(self.output[self.trained_heads[0]].shape)
 
     @property
     def num_classes(self):
-        """Number of classes, an int."""
-        return self.output[self.trained_heads[0]].shape[-1]
+        """Number of classes (of labels or outputs in other tasks), an int."""
+        return self.head_shape[-1]
 
     @property
     def trained_heads(self):

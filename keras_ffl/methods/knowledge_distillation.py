@@ -6,7 +6,6 @@ import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.fields import field
-from keras_ffl.losses import distillation_term
 from keras_ffl.methods.cautions import warn_of_separate_draws
 from keras_ffl.methods.rows import Method, Options
 from keras_ffl.methods.single_network import SingleNetworkMethod
@@ -48,6 +47,7 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
         teacher_from_logits: True if `teacher` returns logits, False for
             probabilities, None to infer it, like `from_logits` of
             `keras_ffl.as_subnetwork`.
+        task: As in `keras_ffl.FeatureFusionModel`.
 
     Raises:
         InputError: `network` or `teacher` is not such a model, they don't fit
@@ -70,15 +70,19 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
         *,
         preprocessing=None,
         teacher_from_logits=None,
+        task=None,
     ):
-        check_subnetworks([network])
+        check_subnetworks([network], task=task)
         if not isinstance(teacher, keras.Model):
             raise InputError(
                 "`teacher` must be a trained functional keras.Model, got "
                 f"{teacher!r}"
             )
         teacher = as_teacher(
-            teacher, from_logits=teacher_from_logits, argument="teacher"
+            teacher,
+            from_logits=teacher_from_logits,
+            argument="teacher",
+            task=task,
         )
         image, (student,) = connect([network], preprocessing)
         prepared = prepared_image(keras.Model(image, student))
@@ -89,7 +93,7 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
             "teacher": teacher(prepared, training=False),
         }
         super().__init__(
-            image, logits, {"student": student}, rampup_epochs, name
+            image, logits, {"student": student}, rampup_epochs, name, task
         )
         self.temperature = check_temperature(temperature)
         warn_of_separate_draws([self.classifier(head) for head in self.heads])
@@ -99,13 +103,9 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
         """The teacher's copy, a functional model from image to logits."""
         return self.get_layer("teacher_network")
 
-    def distillation_terms(self, logits):
-        """T² times the divergence from the teacher."""
-        return {
-            "kd": distillation_term(
-                logits["teacher"], logits["student"], self.temperature
-            )
-        }
+    def distillation_terms(self, y, logits):
+        """The student's divergence from the teacher."""
+        return {"kd": self.divergence(y, logits["teacher"], logits["student"])}
 
     def get_config(self):
         return {
@@ -119,7 +119,7 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
 def _check_fit(image, logits, teacher):
     for what, student, other in (
         ("images", image.shape[1:], teacher.input_shape[1:]),
-        ("classes", logits.shape[-1], teacher.output_shape[-1]),
+        ("classes", logits.shape[1:], teacher.output_shape[1:]),
     ):
         if student != other:
             raise InputError(

@@ -6,11 +6,10 @@ import keras
 from keras import ops
 
 from keras_ffl.fields import field
-from keras_ffl.losses import distillation_term
 from keras_ffl.methods.frozen import keep_state
 from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Method, SeveralNetworks
-from keras_ffl.methods.terms import cross_entropy, with_regularization
+from keras_ffl.methods.terms import with_regularization
 from keras_ffl.number_checks import check_temperature
 
 
@@ -48,6 +47,7 @@ class MutualLearningModel(ParallelMethod):
         preprocessing: Keras layer, model or function between the images and
             all sub-networks, or None. It runs once, see
             `keras_ffl.methods.parallel.ParallelMethod`.
+        task: As in `keras_ffl.FeatureFusionModel`.
 
     Raises:
         InputError: The sub-networks don't fit together or share weights, or
@@ -69,9 +69,14 @@ class MutualLearningModel(ParallelMethod):
         name="mutual_learning_model",
         *,
         preprocessing=None,
+        task=None,
     ):
         super().__init__(
-            subnetworks, rampup_epochs, name, preprocessing=preprocessing
+            subnetworks,
+            rampup_epochs,
+            name,
+            preprocessing=preprocessing,
+            task=task,
         )
         self.temperature = check_temperature(temperature)
         self.simultaneous = bool(simultaneous)
@@ -79,18 +84,17 @@ class MutualLearningModel(ParallelMethod):
 
     # ----- loss ----------------------------------------------------------
 
-    def mutual_term(self, logits, head):
+    def mutual_term(self, y, logits, head):
         """The divergence of a network from its peers, a (batch,) tensor."""
         peers = [peer for peer in self.trained_heads if peer != head]
         return sum(
-            distillation_term(logits[peer], logits[head], self.temperature)
-            for peer in peers
+            self.divergence(y, logits[peer], logits[head]) for peer in peers
         ) / len(peers)
 
-    def distillation_terms(self, logits):
+    def distillation_terms(self, y, logits):
         """T² times the mean divergence from the peers, by network."""
         return {
-            f"mutual_{head}": self.mutual_term(logits, head)
+            f"mutual_{head}": self.mutual_term(y, logits, head)
             for head in self.trained_heads
         }
 
@@ -135,8 +139,8 @@ class MutualLearningModel(ParallelMethod):
         def loss_of(own_logits, losses):
             everyones = {**logits, head: own_logits}
             terms = self.sum_terms(
-                {f"ce_{head}": cross_entropy(y, own_logits)},
-                {f"mutual_{head}": self.mutual_term(everyones, head)},
+                {self.loss_term(head): self.task.loss(y, own_logits)},
+                {f"mutual_{head}": self.mutual_term(y, everyones, head)},
                 ops.shape(y)[0],
                 sample_weight,
                 training=True,

@@ -9,7 +9,6 @@ from keras import ops
 from keras_ffl.errors import InputError
 from keras_ffl.fields import field
 from keras_ffl.layers import Gate
-from keras_ffl.losses import distillation_term
 from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Branches, Method, check_one_name
 from keras_ffl.methods.subnetworks import check_subnetworks
@@ -48,6 +47,7 @@ class OneModel(ParallelMethod):
         preprocessing: Keras layer, model or function between the images and
             all sub-networks, or None. It runs once, see
             `keras_ffl.methods.parallel.ParallelMethod`.
+        task: As in `keras_ffl.FeatureFusionModel`.
 
     Raises:
         InputError: The sub-networks don't fit together or have no common
@@ -70,8 +70,9 @@ class OneModel(ParallelMethod):
         name="one_model",
         *,
         preprocessing=None,
+        task=None,
     ):
-        check_subnetworks(subnetworks, minimum=2)
+        check_subnetworks(subnetworks, minimum=2, task=task)
         shared_feature_map(subnetworks)
         if gate is None:
             gate = Gate(len(subnetworks), name="gate")
@@ -84,6 +85,7 @@ class OneModel(ParallelMethod):
             rampup_epochs,
             name,
             preprocessing=preprocessing,
+            task=task,
             more_logits=functools.partial(_gated_logits, gate),
         )
         self._gate_name = gate.name
@@ -98,11 +100,11 @@ class OneModel(ParallelMethod):
         """An empty dict: the teacher is ONE's ensemble."""
         return {}
 
-    def distillation_terms(self, logits):
+    def distillation_terms(self, y, logits):
         """T² times the divergences of the branches from the teacher."""
         return {
             "kd": sum(
-                distillation_term(logits["teacher"], sub, self.temperature)
+                self.divergence(y, logits["teacher"], sub)
                 for sub in self.sub_logits(logits)
             )
         }
@@ -125,7 +127,7 @@ def _gated_logits(gate, image, networks):
     logits = ops.stack([network["logits"] for network in networks], axis=1)
     dtype = at_least_float32(logits.dtype)
     gated = ops.einsum(
-        "bn,bnm->bm", ops.cast(weights, dtype), ops.cast(logits, dtype)
+        "bn,bn...->b...", ops.cast(weights, dtype), ops.cast(logits, dtype)
     )
     return {"teacher": gated}
 

@@ -15,6 +15,7 @@ from keras_ffl.methods.subnetworks import (
 )
 from keras_ffl.models import build, build_branches
 from keras_ffl.models.graph import layers_within
+from keras_ffl.tasks import task_config
 
 
 class ParallelMethod(TrainingMethod):
@@ -38,6 +39,7 @@ class ParallelMethod(TrainingMethod):
         more_logits: Function from the image and the list of the
             sub-networks' outputs to a dict from name to the logits of further
             heads, which come first; None if there are none.
+        task: As in `HeadedModel`.
 
     Attributes:
         shares_nothing: Bool, whether the sub-networks may only share frozen
@@ -60,15 +62,16 @@ class ParallelMethod(TrainingMethod):
         *,
         preprocessing=None,
         more_logits=None,
+        task=None,
     ):
-        check_subnetworks(subnetworks, minimum=2)
+        check_subnetworks(subnetworks, minimum=2, task=task)
         if self.shares_nothing:
             self._check_apart(subnetworks)
         image, outputs = connect(subnetworks, preprocessing)
         logits = more_logits(image, outputs) if more_logits else {}
         networks = {f"sub_{k}": each for k, each in enumerate(outputs, start=1)}
         logits |= {head: each["logits"] for head, each in networks.items()}
-        super().__init__(image, logits, networks, rampup_epochs, name)
+        super().__init__(image, logits, networks, rampup_epochs, name, task)
         warn_of_equal_weights(self.subnetworks)
         warn_of_separate_draws(self.subnetworks)
 
@@ -175,8 +178,8 @@ class ParallelMethod(TrainingMethod):
         return [logits[head] for head in self._networks]
 
     def derived_heads(self, logits):
-        """The ensemble: the mean of the sub-networks' logits."""
-        return {"ensemble": sum(self.sub_logits(logits)) / self.branches}
+        """The ensemble: the task's average of the sub-networks' outputs."""
+        return {"ensemble": self.task.average(self.sub_logits(logits))}
 
     # ----- serialisation -------------------------------------------------
 
@@ -186,6 +189,7 @@ class ParallelMethod(TrainingMethod):
         return {
             "name": self.name,
             "networks": keras.saving.serialize_keras_object(networks),
+            **task_config(self.task),
         }
 
     @classmethod

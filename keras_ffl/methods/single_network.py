@@ -3,7 +3,7 @@
 import keras
 
 from keras_ffl.methods.base import TrainingMethod
-from keras_ffl.methods.terms import cross_entropy
+from keras_ffl.tasks import task_config
 
 
 class SingleNetworkMethod(TrainingMethod):
@@ -22,12 +22,13 @@ class SingleNetworkMethod(TrainingMethod):
         return super().feature_extractor(head or self.primary_head)
 
     def supervised_terms(self, y, logits):
-        """Cross-entropy of the network."""
+        """The task's loss of the network."""
         head = self.primary_head
-        return {f"ce_{head}": cross_entropy(y, logits[head])}
+        return {self.loss_term(head): self.task.loss(y, logits[head])}
 
     def get_config(self):
         return {
             "name": self.name,
             "network": keras.saving.serialize_keras_object(self.network),
+            **task_config(self.task),
         }

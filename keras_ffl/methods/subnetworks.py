@@ -3,30 +3,33 @@
 import keras
 
 from keras_ffl.errors import InputError
-from keras_ffl.models.checks import check_classes
-from keras_ffl.models.endings import PROBABILITIES, find_ending
+from keras_ffl.models.endings import PROBABILITIES, SIGMOID, find_ending
 from keras_ffl.models.graph import calls, layer_of_two_graphs
 from keras_ffl.models.layout import check_channels_last
 from keras_ffl.models.subnetwork import preprocessing_model
 from keras_ffl.precision import at_least_float32
+from keras_ffl.tasks import checked_task
 
 # Name of the nested model before all sub-networks.
 _PREPROCESSING = "shared_preprocessing"
 
 
-def check_subnetworks(subnetworks, minimum=1):
+def check_subnetworks(subnetworks, minimum=1, task=None):
     """Checks that models can be trained together as sub-networks.
 
     Args:
         subnetworks: The user's value.
         minimum: Int, minimum number of sub-networks.
+        task: `keras_ffl.tasks.Task`, None for `Classification()`.
 
     Raises:
-        InputError: There are too few, one appears twice, one is not a
-            functional model with the outputs "features" (4-D) and "logits"
-            (2-D) of at least two classes, a feature map is channels-first, or
-            input shapes or class counts differ.
+        InputError: `task` is no task, there are too few models, one appears
+            twice, one is not a functional model with the outputs "features"
+            (4-D) and "logits" (that the task takes, before its activation), a
+            feature map is channels-first, or the shapes of inputs or outputs
+            differ.
     """
+    task = checked_task(task)
     if not isinstance(subnetworks, (list, tuple)) or len(subnetworks) < minimum:
         count = (
             f"{len(subnetworks)}"
@@ -38,7 +41,7 @@ def check_subnetworks(subnetworks, minimum=1):
             f"{count}"
         )
     for k, network in enumerate(subnetworks, start=1):
-        _check_subnetwork(network, f"sub-network {k}")
+        _check_subnetwork(network, f"sub-network {k}", task)
     if len({id(n.output["logits"]) for n in subnetworks}) < len(subnetworks):
         raise InputError(
             "`subnetworks` must be different models, got one of them twice; "
@@ -46,7 +49,7 @@ def check_subnetworks(subnetworks, minimum=1):
         )
     for what, values in (
         ("input shape", [n.input_shape[1:] for n in subnetworks]),
-        ("class count", [n.output["logits"].shape[-1] for n in subnetworks]),
+        ("output shape", [n.output["logits"].shape[1:] for n in subnetworks]),
     ):
         if len(set(values)) > 1:
             raise InputError(
@@ -68,7 +71,7 @@ def _check_graphs(models):
         )
 
 
-def _check_subnetwork(network, label):
+def _check_subnetwork(network, label, task):
     outputs = getattr(network, "output", None)
     if not isinstance(outputs, dict) or set(outputs) != {"features", "logits"}:
         raise InputError(
@@ -81,14 +84,13 @@ def _check_subnetwork(network, label):
             f"`subnetworks`: {label} must take one image tensor, got the "
             f"inputs {network.input}"
         )
-    for key, rank in (("features", 4), ("logits", 2)):
-        shape = tuple(outputs[key].shape)
-        if len(shape) != rank:
-            raise InputError(
-                f"`subnetworks`: '{key}' of {label} must be {rank}-D, got "
-                f"shape {shape}"
-            )
-    check_classes(f"`subnetworks`: {label}", outputs["logits"])
+    shape = tuple(outputs["features"].shape)
+    if len(shape) != 4:
+        raise InputError(
+            f"`subnetworks`: 'features' of {label} must be 4-D, got shape "
+            f"{shape}"
+        )
+    task.check_output(f"`subnetworks`: {label}", tuple(outputs["logits"].shape))
     if outputs["features"].shape[-1] is None:
         raise InputError(
             f"`subnetworks`: 'features' of {label} must have known channels, "
@@ -96,7 +98,7 @@ def _check_subnetwork(network, label):
         )
     check_channels_last(f"`subnetworks`: {label}", network, outputs["features"])
     ending = find_ending(keras.Model(network.input, outputs["logits"]))
-    if ending.kind == PROBABILITIES:
+    if task.activation and ending.kind in (PROBABILITIES, SIGMOID):
         raise InputError(
             f"`subnetworks`: 'logits' of {label} must be logits, got "
             f"probabilities: at their end {ending.what}"

@@ -9,12 +9,13 @@ from keras_ffl.methods.subnetworks import check_subnetworks
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
 class VanillaModel(SingleNetworkMethod):
-    """Trains a single network with cross-entropy; its head is "vanilla".
+    """Trains a single network with labels only; its head is "vanilla".
 
     Args:
         network: Functional model from an image to
             `{"features": (batch, h, w, C), "logits": (batch, classes)}`.
         name: Name of the model.
+        task: As in `keras_ffl.FeatureFusionModel`.
 
     Raises:
         InputError: `network` is not such a model.
@@ -22,13 +23,14 @@ class VanillaModel(SingleNetworkMethod):
 
     primary_head = "vanilla"
 
-    def __init__(self, network, name="vanilla_model"):
-        check_subnetworks([network])
+    def __init__(self, network, name="vanilla_model", *, task=None):
+        check_subnetworks([network], task=task)
         super().__init__(
             network.input,
             {"vanilla": network.output["logits"]},
             {"vanilla": network.output},
             name=name,
+            task=task,
         )
 
 

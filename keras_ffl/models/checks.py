@@ -19,23 +19,6 @@ def check_depth(depth, step, offset):
     return (int(depth) - offset) // step
 
 
-def check_classes(what, logits):
-    """Raises `InputError` unless logits are for at least two classes.
-
-    The softmax of a single logit is always 1, so no loss could ever change.
-
-    Args:
-        what: Str, the source of the logits, which starts the message.
-        logits: `keras.KerasTensor` (batch, classes).
-    """
-    classes = logits.shape[-1]
-    if classes is None or classes < 2:
-        raise InputError(
-            f"{what} must give one logit for each of at least 2 classes, got "
-            f"logits of shape {tuple(logits.shape)}"
-        )
-
-
 def check_image_shape(input_shape):
     """Returns `input_shape` as a tuple of three int >= 1, or raises."""
     if (

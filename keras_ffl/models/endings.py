@@ -9,6 +9,7 @@ from keras_ffl.models.graph import unrolled
 
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
+SIGMOID = "sigmoid"
 
 # Layers that may follow the classifying one without changing its values. Keras
 # inserts a cast operation between layers of different dtypes.
@@ -51,7 +52,8 @@ class Ending:
     """The end of a classifier, as far as its graph reveals it.
 
     Attributes:
-        kind: `LOGITS`, `PROBABILITIES` or None if the graph doesn't tell.
+        kind: `LOGITS`, `PROBABILITIES` (of a softmax), `SIGMOID` or None if
+            the graph doesn't tell.
         what: Str that completes a message "at the end of ...".
         softmax: The layer or bare operation whose softmax can be removed to
             make the classifier end in logits, or None.
@@ -116,6 +118,8 @@ class _Graph:
         what = f"stands {_described(layer)}"
         if _is_softmax(call):
             return PROBABILITIES, what
+        if _is_sigmoid(call):
+            return SIGMOID, what
         if _is_operation(layer, "LogSoftmax"):
             return LOGITS, what
         if _is_operation(layer, "Log"):
@@ -155,6 +159,13 @@ def _is_softmax(call):
     ):
         return layer.axis in (-1, len(call.outputs[0].shape) - 1)
     return _activation_name(layer) == "softmax"
+
+
+def _is_sigmoid(call):
+    return (
+        _is_operation(call.layer, "Sigmoid")
+        or _activation_name(call.layer) == "sigmoid"
+    )
 
 
 def _activation_name(layer):

@@ -3,12 +3,12 @@
 import keras
 
 from keras_ffl.errors import InputError
-from keras_ffl.models.checks import check_classes
 from keras_ffl.models.copying import copy_model
 from keras_ffl.models.graph import calls, has_graph, layers_within
 from keras_ffl.models.layout import check_channels_last
 from keras_ffl.models.random_images import random_outputs
 from keras_ffl.models.to_logits import copy_to_logits
+from keras_ffl.tasks import checked_task
 
 
 def as_subnetwork(
@@ -18,8 +18,9 @@ def as_subnetwork(
     name=None,
     preprocessing=None,
     from_logits=None,
+    task=None,
 ):
-    """Copies a classifier so that it returns its feature map and its logits.
+    """Copies a network so that it returns its features and its logits.
 
     The copy has layers and weights of its own; `model` stays unchanged. A
     final softmax, whether an activation, a layer or an operation, is removed,
@@ -33,7 +34,7 @@ def as_subnetwork(
     Args:
         model: Functional or built Sequential `keras.Model` from one image
             tensor to one tensor (batch, m) of logits or softmax
-            probabilities, m >= 2.
+            probabilities, m >= 2, or to outputs of another `task`.
         feature_layer: Name of the layer of `model` whose output is the
             feature map, 4-D (batch, h, w, C), usually the last one before
             pooling. It may be a nested model, but not a layer inside one.
@@ -50,6 +51,10 @@ def as_subnetwork(
         from_logits: True if `model` returns logits, False for probabilities,
             None to infer it from its graph and its outputs for random
             images.
+        task: `keras_ffl.tasks.Task` that says what `model` returns: logits
+            where the task has an activation, otherwise outputs that are kept
+            as they are. None for `Classification()`, the only one for which
+            an activation, softmax, is removed.
 
     Returns:
         Functional `keras.Model` from the images that `model`, or the
@@ -58,10 +63,10 @@ def as_subnetwork(
 
     Raises:
         InputError: `model` is not such a model, has several inputs or
-            outputs, an output that is not 2-D, fewer than two classes, or a
-            layer that can't be copied, such as a `Lambda` of an anonymous
-            function; `from_logits` is missing or contradicts the outputs of
-            `model`; there is no such `feature_layer`, it is called several
+            outputs, an output that `task` doesn't take, such as one of fewer
+            than two classes, or a layer that can't be copied, such as a
+            `Lambda` of an anonymous function; `from_logits` is missing or
+            contradicts the outputs of `model`; there is no such `feature_layer`, it is called several
             times, or its output is not 4-D or is channels-first;
             `preprocessing` can't be called or doesn't fit `model`.
 
@@ -70,14 +75,14 @@ def as_subnetwork(
     >>> classifier = keras.applications.MobileNetV2(weights=None)
     >>> subnetwork = as_subnetwork(classifier, "out_relu")
     """
-    source = _functional(model)
+    source = _functional(model, task)
     _check_feature_layer(source, feature_layer)
     features = _outputs(source, feature_layer)[0][0]
     check_channels_last("`model`", source, features)
     source = keras.Model(
         source.input, [features, source.output], name=model.name
     )
-    image, (features, logits) = copy_to_logits(source, from_logits)
+    image, (features, logits) = copy_to_logits(source, from_logits, task=task)
     subnetwork = keras.Model(
         image, {"features": features, "logits": logits}, name=name or model.name
     )
@@ -155,7 +160,11 @@ def _fits(tensor, shape):
 
 
 def as_teacher(
-    model, name="teacher_network", from_logits=None, argument="model"
+    model,
+    name="teacher_network",
+    from_logits=None,
+    argument="model",
+    task=None,
 ):
     """Makes a frozen copy of a trained classifier that returns its logits.
 
@@ -167,6 +176,7 @@ def as_teacher(
         from_logits: As in `as_subnetwork`.
         argument: Name of the argument that held `model`, for messages, which
             call `from_logits` "from_logits" or "<argument>_from_logits".
+        task: As in `as_subnetwork`.
 
     Returns:
         Functional `keras.Model`, not trainable, from the images that `model`
@@ -177,12 +187,12 @@ def as_teacher(
             outputs, an output that is not 2-D, or a layer that can't be
             copied; `from_logits` is missing or contradicts its outputs.
     """
-    source = _functional(model, argument)
+    source = _functional(model, task, argument)
     if isinstance(model, FrozenClassifier):
         copy = copy_model(source, argument=argument)
         image, logits = copy.inputs[0], copy.outputs[0]
     else:
-        image, (logits,) = copy_to_logits(source, from_logits, argument)
+        image, (logits,) = copy_to_logits(source, from_logits, argument, task)
     teacher = FrozenClassifier(image, logits, name=name)
     # Keras passes `trainable` on only when it changes: a layer created frozen
     # may have created trainable layers inside.
@@ -203,7 +213,7 @@ class FrozenClassifier(keras.Model):
         return super().call(inputs, training=False, mask=mask)
 
 
-def _functional(model, argument="model"):
+def _functional(model, task, argument="model"):
     """Returns `model` as a plain functional model, uncompiled, no subclass.
 
     Cloning a compiled model compiles the clone, which fails for a loss that
@@ -220,13 +230,9 @@ def _functional(model, argument="model"):
                 f"`{argument}` must have one {kind}, '{model.name}' has "
                 f"{len(tensors)}"
             )
-    shape = model.outputs[0].shape
-    if len(shape) != 2:
-        raise InputError(
-            f"`{argument}` must give (batch, classes), the output of "
-            f"'{model.name}' has shape {shape}"
-        )
-    check_classes(f"`{argument}`", model.outputs[0])
+    checked_task(task).check_output(
+        f"`{argument}` '{model.name}'", tuple(model.outputs[0].shape)
+    )
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
 
 

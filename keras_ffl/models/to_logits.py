@@ -5,12 +5,18 @@ from keras import ops
 
 from keras_ffl.errors import InputError
 from keras_ffl.models.copying import copy_model
-from keras_ffl.models.endings import PROBABILITIES, Ending, find_ending
+from keras_ffl.models.endings import (
+    PROBABILITIES,
+    SIGMOID,
+    Ending,
+    find_ending,
+)
 from keras_ffl.models.random_images import random_outputs
 from keras_ffl.precision import at_least_float32
+from keras_ffl.tasks import checked_task
 
 
-def copy_to_logits(source, from_logits, argument="model"):
+def copy_to_logits(source, from_logits, argument="model", task=None):
     """Copies a model and turns its last output into logits.
 
     Args:
@@ -18,6 +24,8 @@ def copy_to_logits(source, from_logits, argument="model"):
             the last of which is a classifier's.
         from_logits: As in `as_subnetwork`.
         argument: Name of the argument that held the model.
+        task: `keras_ffl.tasks.Task` of the outputs, None for
+            `Classification()`. Without an activation they are kept.
 
     Returns:
         Tuple of the copy's image and the list of its outputs.
@@ -32,10 +40,17 @@ def copy_to_logits(source, from_logits, argument="model"):
             f"`{option}` must be True, False or None, got {from_logits!r}"
         )
     outputs = random_outputs(source)
+    activation = checked_task(task).activation
+    if activation != "softmax":
+        _check_no_activation(source, argument, option, from_logits, activation)
+        copy = copy_model(source, None, argument, outputs)
+        return copy.inputs[0], copy.outputs
     shown = None if outputs is None else _are_probabilities(outputs[-1])
     ending = find_ending(source)
-    if ending.kind == PROBABILITIES and shown is False:
-        # For example a multiple of probabilities, or separate parts of them.
+    if ending.kind == SIGMOID or (
+        ending.kind == PROBABILITIES and shown is False
+    ):
+        # No softmax, a multiple of probabilities, or separate parts of them.
         ending = Ending(None, ending.what)
     _check_ending(source.name, argument, option, ending, from_logits, shown)
     probabilities = ending.kind == PROBABILITIES or from_logits is False
@@ -44,6 +59,21 @@ def copy_to_logits(source, from_logits, argument="model"):
     if probabilities and ending.softmax is None:
         logits = _logarithm(logits)
     return copy.inputs[0], [*others, logits]
+
+
+def _check_no_activation(source, argument, option, from_logits, activation):
+    """Raises `InputError` unless a model can end as it does."""
+    if from_logits is False:
+        raise InputError(
+            f"`{option}` must be True or None for a task without softmax, got "
+            "False"
+        )
+    ending = find_ending(source)
+    if activation and ending.kind in (PROBABILITIES, SIGMOID):
+        raise InputError(
+            f"`{argument}` must end in logits for a task with {activation}: "
+            f"at the end of '{source.name}' {ending.what}"
+        )
 
 
 def _are_probabilities(rows):

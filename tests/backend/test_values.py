@@ -8,11 +8,15 @@ from keras_ffl.backend.tensorflow.values import (  # noqa: E402
     said_by,
     values_checked,
 )
+from keras_ffl.tasks import Classification  # noqa: E402
 
 
 def said(y, weights=None, classes=3, eager=False):
     def check(y, *weights):
-        return values_checked(y, y, *(weights or (None,)), classes)
+        task = Classification()
+        return values_checked(
+            y, y, *(weights or (None,)), task, (None, classes)
+        )
 
     if not eager:
         check = tf.function(check, autograph=False)

@@ -63,7 +63,7 @@ def test_the_same_subnetwork_twice():
 
 
 def test_class_counts():
-    with rejected("`subnetworks` must have one class count, got 3, 4"):
+    with rejected("`subnetworks` must have one output shape, got (3,), (4,)"):
         ffl([subnetwork(), subnetwork(classes=4, name="other")])
 
 

@@ -93,7 +93,7 @@ def test_whole_loss_against_finite_differences(make):
 
 
 def term(model, name):
-    return lambda logits: ops.sum(model.distillation_terms(logits)[name])
+    return lambda logits: ops.sum(model.distillation_terms(None, logits)[name])
 
 
 def test_the_ensemble_teaches_the_fused_classifier_only():

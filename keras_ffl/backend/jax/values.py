@@ -39,7 +39,7 @@ def check_values(model, batch):
     # With several processes, none of them has the whole batch.
     if all(getattr(each, "is_fully_addressable", True) for each in given):
         given = (each if each is None else np.asarray(each) for each in given)
-        checked_arrays(*given, model.num_classes, model.heads)
+        checked_arrays(*given, model.check_label_values, model.heads)
 
 
 def with_values_checked(model, function, groups):

@@ -75,7 +75,7 @@ class MethodModel(SteppedModel):
         batch = self.unpacked(normalized_batch(data))
         if self.jit_compile or has_accelerator():
             return batch
-        return values_checked(*batch, self.num_classes)
+        return values_checked(*batch, self.task, self.head_shape)
 
     def predict_step(self, data):
         """Logits of one batch, like `keras.Model.predict_step`."""

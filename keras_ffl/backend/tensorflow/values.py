@@ -7,14 +7,13 @@ steps on CPUs contain them.
 
 import re
 
-from keras_ffl.labels import is_sparse, tolerance
 from keras_ffl.optional import tensorflow as tf
 
 # Identifies errors raised by these checks.
 _MARK = "keras_ffl: "
 
 
-def values_checked(x, y, sample_weight, num_classes):
+def values_checked(x, y, sample_weight, task, shape):
     """A batch that can be used only after its values have been checked.
 
     The images wait as well, so that a bad batch doesn't reach a forward pass
@@ -24,14 +23,17 @@ def values_checked(x, y, sample_weight, num_classes):
         x: Tensor of images, or a structure of them.
         y: Tensor of labels.
         sample_weight: Tensor of weights, or None.
-        num_classes: Int, number of classes.
+        task: `keras_ffl.tasks.Task`, which says what labels are valid.
+        shape: Shape of a head's output.
 
     Returns:
         Tuple of images, labels and weights.
     """
     y = tf.convert_to_tensor(y)
-    check = _check_integers if is_sparse(y, num_classes) else _check_rows
-    checks = check(y, num_classes)
+    checks = [
+        _check(good, f"`y`: {message}", *data)
+        for good, message, *data in task.value_checks(y, shape)
+    ]
     if sample_weight is not None:
         sample_weight = tf.convert_to_tensor(sample_weight)
         checks += _check_weights(sample_weight)
@@ -40,8 +42,9 @@ def values_checked(x, y, sample_weight, num_classes):
         x, y = tf.nest.map_structure(tf.identity, (x, y))
         if sample_weight is not None:
             sample_weight = tf.identity(sample_weight)
-    if len(y.shape) == 2 and y.shape[1] is None:
-        y = tf.ensure_shape(y, (None, num_classes))
+    expected = task.label_shape(shape)
+    if len(y.shape) == len(expected) and None in y.shape[1:]:
+        y = tf.ensure_shape(y, expected)
     return x, y, sample_weight
 
 
@@ -53,49 +56,6 @@ def said_by(error):
     # In eager mode the operation's name follows.
     said, *_ = found.group(1).split(" [Op:")
     return re.sub(r"[\[\]]", "", said).strip()
-
-
-def _check_integers(y, num_classes):
-    # For a replica without samples these are the dtype's largest and smallest.
-    low, high = tf.reduce_min(y), tf.reduce_max(y)
-    good = (tf.cast(low, "float64") >= 0) & (
-        tf.cast(high, "float64") < num_classes
-    )
-    if y.dtype.is_floating:
-        good &= tf.reduce_all(tf.floor(y) == y)
-    expected = f"`y`: labels must be integers in 0..{num_classes - 1}"
-    return [
-        _check(good, f"{expected}, those of a batch go from", low, "to", high)
-    ]
-
-
-def _check_rows(y, num_classes):
-    checks = []
-    if y.shape[1] is None:
-        width = tf.shape(y)[1]
-        expected = f"`y` must be integers (n,) or rows (n, {num_classes})"
-        checks.append(
-            _check(
-                width == num_classes,
-                f"{expected}, the rows of a batch have the width",
-                width,
-            )
-        )
-    sums, low = tf.reduce_sum(tf.cast(y, "float32"), axis=1), tf.reduce_min(y)
-    good = tf.reduce_all(tf.abs(sums - 1) < tolerance(y.dtype)) & (low >= 0)
-    expected = "`y`: every row must be non-negative with sum 1"
-    checks.append(
-        _check(
-            good,
-            f"{expected}, those of a batch have sums from",
-            tf.reduce_min(sums),
-            "to",
-            tf.reduce_max(sums),
-            "and values from",
-            low,
-        )
-    )
-    return checks
 
 
 def _check_weights(sample_weight):
