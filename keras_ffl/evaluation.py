@@ -129,7 +129,12 @@ def evaluate_heads(model, batches, y, verbose=0, add_up=None):
         Dict from head to a dict of `top1_error`, `top5_error` (percent),
         `loss` (nats), `parameters` (including frozen ones) and `multiply_adds`
         (of one forward pass for one image).
+
+    Raises:
+        InputError: The model's task isn't classification, or a logit is NaN or
+            infinite.
     """
+    model.task.check_counts_classes("Top-1 and top-5 errors")
     results = {}
     for head, logits in head_logits(model, batches, verbose).items():
         classifier = model.classifier(head)

@@ -72,3 +72,13 @@ def few_digits(monkeypatch):
     )
     monkeypatch.setattr(data, "load", lambda *arguments: few)
     return few
+
+
+@pytest.fixture
+def float64():
+    """Models in double precision."""
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")

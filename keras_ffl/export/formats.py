@@ -90,9 +90,13 @@ def _write_onnx(model, head, info, path, calibration):
     _convert(_named(stock_head(model, head, info, "uint8")), path, "onnx")
 
 
-def _named(model):
-    """Names the model's output in the exported signature."""
-    return keras.Model(model.input, {"probabilities": model.output})
+def _named(model, name=None):
+    """Names the model's output in the exported signature.
+
+    By default it has the name of the layer that returns it.
+    """
+    name = name or model.output_names[0]
+    return keras.Model(model.input, {name: model.output})
 
 
 def _sized(model):
@@ -104,7 +108,8 @@ def _sized(model):
         return _named(model)
     given = model.input
     image = keras.Input(given.shape[1:], dtype=given.dtype, name="images")
-    return _named(keras.Model(image, model(_SameSize()(image))))
+    sized = keras.Model(image, model(_SameSize()(image)))
+    return _named(sized, model.output_names[0])
 
 
 class _SameSize(keras.layers.Layer):
@@ -224,7 +229,8 @@ def write_head(model, head, info, folder, name, calibration=None):
 
     All formats map images (batch, h, w, channels) in 0..255 of the data set's
     size (any size where `info.input_shape` has None) to float32
-    `probabilities` (batch, classes). Images are uint8; "keras" also takes
+    `probabilities` (batch, classes), or to the main output of the model's
+    task. Images are uint8; "keras" also takes
     float32. "saved_model" has more outputs and also takes encoded images (see
     `export_head`). `labels.txt`, with one class name per line, is written
     next to the file.

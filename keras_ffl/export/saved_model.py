@@ -13,9 +13,11 @@ from keras_ffl.export.stock import inference_classifier
 def export_head(model, head, info, path, fold=True):
     """Writes one head as a SavedModel, preprocessing included.
 
-    Two signatures return `probabilities` (batch, classes) float32,
-    `class_index` (batch,) int64 and `class_name` (batch,) string, a third only
-    `probabilities`:
+    Two signatures return what the model's task predicts
+    (`keras_ffl.tasks.Task.prediction`), for `Classification` `probabilities`
+    (batch, classes) float32 and `class_index` (batch,) int64, with
+    `class_name` (batch,) string. A third returns only the main output,
+    `probabilities` (`values` for `Regression`):
 
     * `serving_default` takes `images`, uint8 (batch, h, w, channels) of the
       data set's size, or of any size where `info.input_shape` has None.
@@ -73,13 +75,14 @@ def export_head(model, head, info, path, fold=True):
         logits = network(tf.cast(images, tf.float32))[:count]
         return tf.cast(logits, tf.float32)
 
-    def classes_of(logits):
-        index = tf.argmax(logits, axis=-1)
-        return {
-            "probabilities": tf.nn.softmax(logits),
-            "class_index": index,
-            "class_name": tf.gather(class_names, index),
-        }
+    task = model.task
+
+    def prediction(logits):
+        predicted = task.prediction(logits)
+        if task.counts_classes:
+            index = predicted["class_index"]
+            predicted["class_name"] = tf.gather(class_names, index)
+        return predicted
 
     def classify_encoded(encoded):
         encoded = tf.ensure_shape(encoded, (None,))
@@ -89,19 +92,20 @@ def export_head(model, head, info, path, fold=True):
                 encoded,
                 fn_output_signature=tf.TensorSpec(info.input_shape, tf.uint8),
             )
-            return classes_of(logits_of(images))
+            return prediction(logits_of(images))
         logits = tf.map_fn(
             lambda code: logits_of(decode_image(code, info)[tf.newaxis])[0],
             encoded,
-            fn_output_signature=tf.TensorSpec((info.num_classes,)),
+            fn_output_signature=tf.TensorSpec(model.head_shape[1:]),
         )
-        return classes_of(logits)
+        return prediction(logits)
 
     def classify(images):
-        return classes_of(logits_of(images))
+        return prediction(logits_of(images))
 
     def predict(images):
-        return {"probabilities": tf.nn.softmax(logits_of(images))}
+        name = task.output_name
+        return {name: task.prediction(logits_of(images))[name]}
 
     archive = keras.export.ExportArchive()
     archive.track(classifier)

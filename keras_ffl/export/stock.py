@@ -33,8 +33,9 @@ def stock_head(model, head, info, dtype="float32"):
 
     Returns:
         Functional `keras.Model` from unnormalised images (batch, h, w,
-        channels) in 0..255 to float32 probabilities (batch, classes). It takes
-        images of any size where `info.input_shape` has None.
+        channels) in 0..255 to float32 probabilities (batch, classes), or to
+        the main output of the model's task. It takes images of any size where
+        `info.input_shape` has None.
 
     Raises:
         InputError: There is no such head, `info` doesn't fit the model's
@@ -60,8 +61,14 @@ def stock_head(model, head, info, dtype="float32"):
         name="preprocessing",
     )(sized)
     logits = _rebuilt(classifier, prepared)
-    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")
-    stock = keras.Model(image, probabilities(logits), name=head)
+    task = model.task
+    if task.activation == "softmax":
+        output = keras.layers.Softmax(dtype="float32", name=task.output_name)
+    else:
+        output = keras.layers.Activation(
+            task.activation, dtype="float32", name=task.output_name
+        )
+    stock = keras.Model(image, output(logits), name=head)
     if '"keras_ffl' in stock.to_json():
         raise InputError(
             f"`head` {head} can't be rebuilt from Keras' own layers: a layer "

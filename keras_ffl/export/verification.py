@@ -95,6 +95,7 @@ def verify(model, info, written, images, labels, batches=()):
         InputError: `info` or `images` don't fit the model's data, or an
             exported head can't be run.
     """
+    model.task.check_counts_classes("Comparisons of exported classifiers")
     check_info(model, info)
     check_images(images, info, "images")
     expected = {

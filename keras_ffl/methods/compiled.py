@@ -46,7 +46,8 @@ class CompiledModel(CheckedModel):
                 or a dict from head to its metrics. A metric is a name, a
                 function of labels and logits, a `keras.metrics.Metric` (of
                 which every head gets a copy), its class, or a function
-                without arguments that makes one.
+                without arguments that makes one. Those that suit the task
+                are `model.task.metrics(model.head_shape)`.
             weighted_metrics: The same, weighted by `sample_weight`.
             jit_compile: Whether to compile with XLA; on TensorFlow "auto"
                 does so only on accelerators, because XLA's convolutions are
@@ -55,10 +56,11 @@ class CompiledModel(CheckedModel):
 
         Raises:
             InputError: A `loss` is given, metrics are given for an unknown
-                head or can't be copied, or the optimizer isn't supported:
-                gradient accumulation or overwriting weights with averages
-                within a strategy, gradient accumulation or a
-                `MultiOptimizer` for a method whose networks take turns.
+                head, belong to another task or can't be copied, or the
+                optimizer isn't supported: gradient accumulation or
+                overwriting weights with averages within a strategy, gradient
+                accumulation or a `MultiOptimizer` for a method whose networks
+                take turns.
         """
         for argument, value in (("loss", loss), ("loss_weights", loss_weights)):
             if value is not None:
@@ -67,6 +69,8 @@ class CompiledModel(CheckedModel):
                     f"which has its own loss, got {value!r}"
                 )
         self._check_optimizer(optimizer)
+        self._check_metric_names(metrics, "metrics")
+        self._check_metric_names(weighted_metrics, "weighted_metrics")
         if jit_compile == "auto" and not prefers_xla():
             jit_compile = False
         by_head = {
@@ -88,6 +92,19 @@ class CompiledModel(CheckedModel):
                 name: keras.metrics.Mean(name=name)
                 for name in self.logged_terms
             }
+
+    def _check_metric_names(self, metrics, argument):
+        if self.task.counts_classes:
+            return
+        # Keras would take the outputs of other tasks for those of classes.
+        for metric in keras.tree.flatten(metrics):
+            if metric in ("accuracy", "acc", "crossentropy", "ce"):
+                task = type(self.task).__name__
+                raise InputError(
+                    f"`{argument}`: {metric!r} is a metric of classified "
+                    f"images, not of {task}; its own are "
+                    "`model.task.metrics(model.head_shape)`"
+                )
 
     def _check_optimizer(self, optimizer):
         # With a loss scale, the inner optimizer accumulates.

@@ -118,13 +118,12 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
 
 def _check_fit(image, logits, teacher):
     for what, student, other in (
-        ("images", image.shape[1:], teacher.input_shape[1:]),
-        ("classes", logits.shape[1:], teacher.output_shape[1:]),
+        ("take the images", image.shape[1:], teacher.input_shape[1:]),
+        ("give the outputs", logits.shape[1:], teacher.output_shape[1:]),
     ):
         if student != other:
             raise InputError(
-                f"`teacher` must take the {what} of `network`, {student}, got "
-                f"{other}"
+                f"`teacher` must {what} of `network`, {student}, got {other}"
             )
 
 

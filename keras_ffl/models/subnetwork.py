@@ -66,9 +66,10 @@ def as_subnetwork(
             outputs, an output that `task` doesn't take, such as one of fewer
             than two classes, or a layer that can't be copied, such as a
             `Lambda` of an anonymous function; `from_logits` is missing or
-            contradicts the outputs of `model`; there is no such `feature_layer`, it is called several
-            times, or its output is not 4-D or is channels-first;
-            `preprocessing` can't be called or doesn't fit `model`.
+            contradicts the outputs of `model`; there is no such
+            `feature_layer`, it is called several times, or its output is not
+            4-D or is channels-first; `preprocessing` can't be called or
+            doesn't fit `model`.
 
     Example:
 

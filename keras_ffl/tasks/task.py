@@ -197,6 +197,18 @@ class Task:
                 )
                 raise InputError(f"`{argument}`: {' '.join(words)}")
 
+    def check_counts_classes(self, what):
+        """Raises `InputError` unless every image has one of several classes.
+
+        Args:
+            what: Str, a plural that starts the message: what needs this.
+        """
+        if not self.counts_classes:
+            raise InputError(
+                f"{what} need a model whose task is Classification, got one "
+                f"for {type(self).__name__}"
+            )
+
     # ----- serialisation -----------------------------------------------------
 
     def get_config(self):

@@ -127,7 +127,7 @@ def test_shared_weights_are_refused(method, make):
         (lambda: separate(1), "list of at least 2 models, got 1"),
         (
             lambda: [subnetwork(), subnetwork(classes=4, name="other")],
-            "must have one class count, got 3, 4",
+            "must have one output shape, got .3,., .4,.",
         ),
     ],
     ids=["one", "classes"],

@@ -284,7 +284,7 @@ def test_the_student_s_feature_map():
         ),
         (
             lambda: teacher(classes=4),
-            "`teacher` must take the classes of `network`, 3, got 4",
+            r"`teacher` must give the outputs of `network`, \(3,\), got \(4,\)",
         ),
     ],
     ids=["none", "path", "several outputs", "relu", "images", "classes"],

@@ -134,6 +134,7 @@ class _Explainer:
     """A head, cut at the feature map of interest."""
 
     def __init__(self, model, head, layer):
+        model.task.check_counts_classes("Grad-CAM's maps of a class")
         head = model.primary_head if head is None else head
         classifier = model.classifier(head)
         maps = None if layer else _own_maps(model, head)
