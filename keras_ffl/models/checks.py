@@ -36,6 +36,28 @@ def check_classes(what, logits):
         )
 
 
+def are_features(shape):
+    """Whether a shape is (batch, h, w, C), (batch, tokens, C) or (batch, C).
+
+    The number of channels must be known.
+    """
+    return 2 <= len(shape) <= 4 and shape[-1] is not None
+
+
+def check_features(what, shape):
+    """Raises `InputError` unless `are_features(shape)`.
+
+    Args:
+        what: Str, the source of the features, which starts the message.
+        shape: Tuple.
+    """
+    if not are_features(shape):
+        raise InputError(
+            f"{what} must give features (batch, h, w, C), (batch, tokens, C) "
+            f"or (batch, C) with known channels, got shape {tuple(shape)}"
+        )
+
+
 def check_image_shape(input_shape):
     """Returns `input_shape` as a tuple of three int >= 1, or raises."""
     if (

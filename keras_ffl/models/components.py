@@ -101,13 +101,14 @@ def basic_block(x, filters, strides, name):
 
 
 def pooled_logits(features, num_classes, prefix=""):
-    """Global average pooling and a dense layer to logits.
+    """Global average pooling over positions and a dense layer to logits.
 
     Kernel and bias are drawn from uniform(-b, b), b = 1 / sqrt(channels).
     Under a half-precision policy both layers compute in float32.
 
     Args:
-        features: KerasTensor (batch, height, width, channels).
+        features: KerasTensor (batch, height, width, channels), (batch, tokens,
+            channels) or (batch, channels), which isn't pooled.
         num_classes: Int, m.
         prefix: Prefix of the layer names `pooling` and `classifier`.
 
@@ -118,13 +119,18 @@ def pooled_logits(features, num_classes, prefix=""):
     half = compute_dtype in ("float16", "bfloat16")
     dtype = "float32" if half else None
     bound = 1.0 / math.sqrt(features.shape[-1])
-    pooled = keras.layers.GlobalAveragePooling2D(
-        data_format="channels_last", dtype=dtype, name=f"{prefix}pooling"
-    )(features)
+    pooling = {
+        3: keras.layers.GlobalAveragePooling1D,
+        4: keras.layers.GlobalAveragePooling2D,
+    }.get(len(features.shape))
+    if pooling is not None:
+        features = pooling(
+            data_format="channels_last", dtype=dtype, name=f"{prefix}pooling"
+        )(features)
     return keras.layers.Dense(
         num_classes,
         kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
         bias_initializer=keras.initializers.RandomUniform(-bound, bound),
         dtype=dtype,
         name=f"{prefix}classifier",
-    )(pooled)
+    )(features)

@@ -3,6 +3,7 @@
 import keras
 
 from keras_ffl.errors import InputError
+from keras_ffl.models.feature_layers import find_call
 from keras_ffl.models.graph import unrolled
 
 
@@ -66,30 +67,14 @@ class CutClassifier:
     # ----- finding a map -------------------------------------------------
 
     def _output_of(self, layer):
-        found = [
-            call
-            for call in self._calls
-            if isinstance(call.layer, keras.Layer)
-            and (call.path == layer or call.path.endswith(f"/{layer}"))
-        ]
-        if not found:
-            problem = f"there is no layer {layer!r}"
-        elif len(found) > 1:
-            paths = list(dict.fromkeys(call.path for call in found))
-            problem = f"{layer!r} is " + (
-                f"one of {', '.join(paths)}"
-                if len(paths) > 1
-                else f"called {len(found)} times"
-            )
-        elif not _is_map(found[0]):
-            problem = f"{layer!r} gives no feature map (batch, h, w, C)"
-        else:
-            return found[0].outputs[0]
-        raise InputError(
-            f"`layer` must name a layer with one 4-D output: {problem} in "
-            f"'{self._model.name}'; the last suitable layers are "
-            f"{self._candidates()}"
+        call = find_call(
+            self._model,
+            self._calls,
+            layer,
+            lambda call: None if _is_map(call) else "gives no feature map",
+            "`layer` must name a layer with one output (batch, h, w, C)",
         )
+        return call.outputs[0]
 
     def _candidates(self, most=5):
         paths = [call.path for call in self._calls if _is_map(call)]

@@ -17,7 +17,7 @@ def check_channels_last(what, model, features):
     Args:
         what: Str, the source of the map, which starts the message.
         model: Functional `keras.Model`.
-        features: 4-D `keras.KerasTensor` of its graph.
+        features: `keras.KerasTensor` of its graph.
     """
     layer = _channels_first_layer(model, features)
     if layer is not None:
@@ -36,7 +36,7 @@ def _channels_first_layer(model, features):
     while pending:
         tensor = pending.pop()
         call = producers.get(id(tensor))
-        if call is None or id(call) in seen or len(tensor.shape) != 4:
+        if call is None or id(call) in seen or len(tensor.shape) < 3:
             continue
         seen.add(id(call))
         formats = _formats(call.layer)

@@ -10,17 +10,18 @@ from keras_ffl.models.random_images import random_outputs
 from keras_ffl.precision import at_least_float32
 
 
-def copy_to_logits(source, from_logits, argument="model"):
-    """Copies a model and turns its last output into logits.
+def copy_to_logits(source, from_logits, argument="model", features=None):
+    """Copies a classifier and turns its output into logits.
 
     Args:
-        source: Functional `keras.Model` of one input and a list of outputs,
-            the last of which is a classifier's.
+        source: Functional `keras.Model` of one input and one output.
         from_logits: As in `as_subnetwork`.
         argument: Name of the argument that held the model.
+        features: `Features` of `source` that the copy gives too, or None.
 
     Returns:
-        Tuple of the copy's image and the list of its outputs.
+        Tuple of the copy's image and the list of its outputs, the features if
+        there are any and the logits.
 
     Raises:
         InputError: `from_logits` is missing or contradicts the model's
@@ -39,7 +40,7 @@ def copy_to_logits(source, from_logits, argument="model"):
         ending = Ending(None, ending.what)
     _check_ending(source.name, argument, option, ending, from_logits, shown)
     probabilities = ending.kind == PROBABILITIES or from_logits is False
-    copy = copy_model(source, ending.softmax, argument, outputs)
+    copy = copy_model(source, ending.softmax, argument, outputs, features)
     *others, logits = copy.outputs
     if probabilities and ending.softmax is None:
         logits = _logarithm(logits)
