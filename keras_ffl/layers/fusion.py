@@ -223,7 +223,7 @@ class FusionModule(keras.layers.Layer):
                 x = normalization(convolution(x), training=training)
                 x = ops.relu(x)
             maps.append(x)
-        maps = of_one_size(maps, "FusionModule")
+        maps = of_one_size(maps, "FusionModule", len(self.common_shapes[0]))
         x = ops.concatenate(maps, axis=-1)
         x = self.depthwise_bn(self.depthwise(x), training=training)
         x = self.pointwise(ops.relu(x))

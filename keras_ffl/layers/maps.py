@@ -42,8 +42,8 @@ def common_shapes(input_shape, layer):
     networks that cut an image into patches write them row by row, so the map
     has each patch at its place, and neighbours in both directions stay
     neighbours. Otherwise, as with a class token, all maps become tokens, row
-    by row. A vector has no positions and maps have no single vector (their
-    mean is one of many), so the user has to choose how to join these.
+    by row. There is no rule for vectors beside others: a vector has no
+    positions, and a map can be pooled in several ways.
 
     Args:
         input_shape: The argument of `build` from Keras.
@@ -126,7 +126,7 @@ def _reshaped(x, sizes):
     return ops.reshape(x, (batch, *sizes))
 
 
-def of_one_size(maps, layer):
+def of_one_size(maps, layer, rank=None):
     """Checks heights and widths when the maps are computed.
 
     A layer built for images of any size doesn't know them earlier. Checking
@@ -137,6 +137,7 @@ def of_one_size(maps, layer):
         maps: List of tensors of one rank: (batch, h, w, C_k), (batch, tokens,
             C_k) or (batch, C_k).
         layer: Name of the layer, which starts the message.
+        rank: Rank of the layer's features; None for that of the maps.
 
     Returns:
         List of the maps; anything computed from these runs after the check.
@@ -145,11 +146,12 @@ def of_one_size(maps, layer):
         InputError: Known sizes differ. Unknown ones raise
             `tf.errors.InvalidArgumentError` in the step.
     """
-    what = "feature maps of one height and width"
-    if len(maps[0].shape) == 3:
-        what = "one number of tokens"
+    rank = rank or len(maps[0].shape)
+    what = {3: "one number of tokens"}.get(
+        rank, "feature maps of one height and width"
+    )
     message = f"{layer}: networks for images of any size must give {what}"
-    sizes = [tuple(x.shape[1:-1]) for x in maps]
+    sizes = [tuple(x.shape[1 : rank - 1]) for x in maps]
     if any(len(set(known) - {None}) > 1 for known in zip(*sizes)):
         raise InputError(f"{message}, got {', '.join(map(str, sizes))}")
     unknown = any(None in size for size in sizes)

@@ -17,7 +17,6 @@ def same_size_in_step(maps, message):
     """
     shapes = [tf.shape(x) for x in maps]
     size = shapes[0][1:-1]
-    axes = range(len(maps[0].shape) - 2)
     checks = [
         tf.debugging.assert_equal(shape[1:-1], size, message)
         for shape in shapes[1:]
@@ -25,6 +24,14 @@ def same_size_in_step(maps, message):
     with tf.control_dependencies(checks):
         # XLA drops the checks, but can't compile this for maps that differ.
         return [
-            tf.reshape(x, [shape[0], *(size[i] for i in axes), x.shape[-1]])
+            tf.reshape(x, [shape[0], *_known(x, size), x.shape[-1]])
             for x, shape in zip(maps, shapes)
         ]
+
+
+def _known(x, size):
+    """`size`, as numbers where the map knows it."""
+    return [
+        size[axis] if known is None else known
+        for axis, known in enumerate(x.shape[1:-1])
+    ]
