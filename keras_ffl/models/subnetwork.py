@@ -3,6 +3,7 @@
 import keras
 
 from keras_ffl.errors import InputError
+from keras_ffl.layers.maps import FEATURES, is_features
 from keras_ffl.models.checks import check_classes
 from keras_ffl.models.copying import copy_model
 from keras_ffl.models.graph import calls, has_graph, layers_within
@@ -35,8 +36,9 @@ def as_subnetwork(
             tensor to one tensor (batch, m) of logits or softmax
             probabilities, m >= 2.
         feature_layer: Name of the layer of `model` whose output is the
-            feature map, 4-D (batch, h, w, C), usually the last one before
-            pooling. It may be a nested model, but not a layer inside one.
+            features, usually the last ones before pooling: a map (batch, h,
+            w, C), tokens (batch, tokens, C) or a vector (batch, C). It may be
+            a nested model, but not a layer inside one.
         trainable: Bool. False freezes the copy: no weight is updated and
             batch normalisation uses its moving statistics. True leaves each
             layer trainable or frozen as in `model`.
@@ -53,7 +55,7 @@ def as_subnetwork(
 
     Returns:
         Functional `keras.Model` from the images that `model`, or the
-        preprocessing, takes to `{"features": (batch, h, w, C), "logits":
+        preprocessing, takes to `{"features": (batch, ..., C), "logits":
         (batch, m)}`, in the dtypes of the layers that they come from.
 
     Raises:
@@ -62,7 +64,8 @@ def as_subnetwork(
             layer that can't be copied, such as a `Lambda` of an anonymous
             function; `from_logits` is missing or contradicts the outputs of
             `model`; there is no such `feature_layer`, it is called several
-            times, or its output is not 4-D or is channels-first;
+            times, it is the output of `model`, or its output has another
+            shape or is channels-first;
             `preprocessing` can't be called or doesn't fit `model`.
 
     Example:
@@ -255,25 +258,28 @@ def _check_feature_layer(model, feature_layer):
         problem = f"{feature_layer!r} is called {len(outputs)} times"
     elif len(outputs[0]) != 1:
         problem = f"{feature_layer!r} has {len(outputs[0])} outputs"
-    elif len(outputs[0][0].shape) != 4:
+    elif outputs[0][0] is model.outputs[0]:
+        problem = f"{feature_layer!r} gives the output"
+    elif not is_features(outputs[0][0].shape):
         problem = f"{feature_layer!r} gives shape {outputs[0][0].shape}"
     else:
         return
     raise InputError(
-        "`feature_layer` must name a layer with one 4-D output: "
-        f"{problem} in '{model.name}'; layers with a 4-D output, from the "
-        f"last: {_candidates(model)}"
+        f"`feature_layer` must name a layer with one output {FEATURES}: "
+        f"{problem} in '{model.name}'; such layers, from the last: "
+        f"{_candidates(model)}"
     )
 
 
 def _candidates(model, most=10):
-    """The names of the last layers with a 4-D output, as one string."""
+    """The names of the last layers that give features, as one string."""
     names = [
         call.layer.name
         for call in reversed(calls(model))
         if isinstance(call.layer, keras.Layer)
         and len(call.outputs) == 1
-        and len(call.outputs[0].shape) == 4
+        and call.outputs[0] is not model.outputs[0]
+        and is_features(call.outputs[0].shape)
     ]
     more = ", ..." if len(names) > most else ""
     return ", ".join(names[:most]) + more if names else "none"
