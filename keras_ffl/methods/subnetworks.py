@@ -3,7 +3,7 @@
 import keras
 
 from keras_ffl.errors import InputError
-from keras_ffl.models.checks import check_classes
+from keras_ffl.models.checks import check_classes, check_features
 from keras_ffl.models.endings import PROBABILITIES, find_ending
 from keras_ffl.models.graph import calls, layer_of_two_graphs
 from keras_ffl.models.layout import check_channels_last
@@ -23,9 +23,10 @@ def check_subnetworks(subnetworks, minimum=1):
 
     Raises:
         InputError: There are too few, one appears twice, one is not a
-            functional model with the outputs "features" (4-D) and "logits"
-            (2-D) of at least two classes, a feature map is channels-first, or
-            input shapes or class counts differ.
+            functional model with the outputs "features" (`check_features`
+            names their shapes) and "logits" (2-D) of at least two classes,
+            features are channels-first, or input shapes or class counts
+            differ.
     """
     if not isinstance(subnetworks, (list, tuple)) or len(subnetworks) < minimum:
         count = (
@@ -81,19 +82,14 @@ def _check_subnetwork(network, label):
             f"`subnetworks`: {label} must take one image tensor, got the "
             f"inputs {network.input}"
         )
-    for key, rank in (("features", 4), ("logits", 2)):
-        shape = tuple(outputs[key].shape)
-        if len(shape) != rank:
-            raise InputError(
-                f"`subnetworks`: '{key}' of {label} must be {rank}-D, got "
-                f"shape {shape}"
-            )
-    check_classes(f"`subnetworks`: {label}", outputs["logits"])
-    if outputs["features"].shape[-1] is None:
+    shape = tuple(outputs["logits"].shape)
+    if len(shape) != 2:
         raise InputError(
-            f"`subnetworks`: 'features' of {label} must have known channels, "
-            f"got shape {tuple(outputs['features'].shape)}"
+            f"`subnetworks`: 'logits' of {label} must be 2-D, got shape {shape}"
         )
+    check_classes(f"`subnetworks`: {label}", outputs["logits"])
+    what = f"`subnetworks`: 'features' of {label}"
+    check_features(what, outputs["features"].shape)
     check_channels_last(f"`subnetworks`: {label}", network, outputs["features"])
     ending = find_ending(keras.Model(network.input, outputs["logits"]))
     if ending.kind == PROBABILITIES:

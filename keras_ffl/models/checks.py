@@ -1,6 +1,7 @@
 """Checks of the arguments that all builders share."""
 
 from keras_ffl.errors import InputError
+from keras_ffl.layers.maps import FEATURES, is_features
 from keras_ffl.number_checks import is_int
 
 
@@ -36,25 +37,18 @@ def check_classes(what, logits):
         )
 
 
-def are_features(shape):
-    """Whether a shape is (batch, h, w, C), (batch, tokens, C) or (batch, C).
-
-    The number of channels must be known.
-    """
-    return 2 <= len(shape) <= 4 and shape[-1] is not None
-
-
 def check_features(what, shape):
-    """Raises `InputError` unless `are_features(shape)`.
+    """Raises `InputError` unless features have a shape that can be fused.
 
     Args:
         what: Str, the source of the features, which starts the message.
-        shape: Tuple.
+        shape: Their shape: (batch, h, w, C), (batch, tokens, C) or (batch, C)
+            with known channels.
     """
-    if not are_features(shape):
+    if not is_features(shape):
         raise InputError(
-            f"{what} must give features (batch, h, w, C), (batch, tokens, C) "
-            f"or (batch, C) with known channels, got shape {tuple(shape)}"
+            f"{what} must be {FEATURES} with known channels, got shape "
+            f"{tuple(shape)}"
         )
 
 

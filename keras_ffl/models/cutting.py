@@ -3,6 +3,7 @@
 import keras
 
 from keras_ffl.errors import InputError
+from keras_ffl.layers.maps import map_shape
 from keras_ffl.models.feature_layers import find_call
 from keras_ffl.models.graph import unrolled
 
@@ -18,14 +19,15 @@ class CutClassifier:
             logits.
         maps: List of KerasTensors of the graph of `model`, or None for the
             map of `layer`.
-        layer: Name of the layer whose output is the map, 4-D (batch, h, w,
-            C). A layer inside a nested model goes by its own name, optionally
-            preceded by the model's name and a slash. If both are None, the
-            map is the last one that all later layers depend on.
+        layer: Name of the layer whose output is the map, (batch, h, w, C) or
+            (batch, tokens, C) with a square number of tokens. A layer inside
+            a nested model goes by its path, names separated by slashes, or
+            the last parts of that. If both are None, the map is the last one
+            that all later layers depend on.
 
     Raises:
         InputError: There is no such layer or several of that name, it is
-            called several times, its output is not 4-D, or no map lies on
+            called several times, its output is no map, or no map lies on
             every path to the logits.
     """
 
@@ -42,7 +44,7 @@ class CutClassifier:
             self._maps = [self._last_common_map()]
 
     def maps(self, images):
-        """Computes the feature maps, a list of tensors (batch, h, w, C_k).
+        """Computes the feature maps, a list of tensors.
 
         Args:
             images: Float array or tensor (batch, h, w, c).
@@ -72,7 +74,8 @@ class CutClassifier:
             self._calls,
             layer,
             lambda call: None if _is_map(call) else "gives no feature map",
-            "`layer` must name a layer with one output (batch, h, w, C)",
+            "`layer` must name a layer with a feature map (batch, h, w, C) or "
+            "(batch, tokens, C) with a square number of tokens",
         )
         return call.outputs[0]
 
@@ -120,4 +123,4 @@ class CutClassifier:
 
 
 def _is_map(call):
-    return len(call.outputs) == 1 and len(call.outputs[0].shape) == 4
+    return len(call.outputs) == 1 and map_shape(call.outputs[0].shape)

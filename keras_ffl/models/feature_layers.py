@@ -8,7 +8,7 @@ import keras
 from absl import logging
 
 from keras_ffl.errors import InputError
-from keras_ffl.models.checks import are_features
+from keras_ffl.layers.maps import FEATURES, is_features
 from keras_ffl.models.graph import calls, runs_its_graph, unrolled
 
 _GLOBAL_POOLING = (
@@ -60,7 +60,7 @@ def find_features(model, feature_layer):
             return f"has {len(shapes)} outputs"
         if call.outputs[0] is model.outputs[0]:
             return "gives the model's output"
-        if not are_features(shapes[0]):
+        if not is_features(shapes[0]):
             return f"gives shape {shapes[0]}"
         return None
 
@@ -71,8 +71,7 @@ def find_features(model, feature_layer):
         every,
         feature_layer,
         problem,
-        "`feature_layer` must be a layer that gives features (batch, ..., C), "
-        "its name or its path",
+        f"`feature_layer` must name a layer with one output {FEATURES}",
         "; names that Keras makes differ between networks: pass the layer "
         "instead, or None for what the last pooling or flattening takes",
     )
@@ -160,7 +159,7 @@ def _pooled_features(model, every, problem_of):
     pooled = [_pooled(call, producers) for call in flat]
     found = []
     for pooling, taken in zip(reversed(flat), reversed(pooled)):
-        if id(taken) not in producers or not are_features(taken.shape):
+        if id(taken) not in producers or not is_features(taken.shape):
             continue
         same = [call for call, x in zip(flat, pooled) if x is taken]
         after, needed = _leading_to(output, flat, same)

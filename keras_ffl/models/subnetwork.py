@@ -133,7 +133,7 @@ def _with_classifier(backbone, feature_layer, num_classes):
     # and because some backbones can only be copied as a whole.
     source = keras.Model(image, backbone(image), name=backbone.name)
     if feature_layer is None:
-        check_features("`model`", source.output.shape)
+        check_features("the output of `model`", source.output.shape)
         features = Features(backbone.name, source.output)
     else:
         features = find_features(source, feature_layer)

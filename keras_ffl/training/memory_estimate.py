@@ -106,7 +106,7 @@ def least_bytes(config, info, images, processes=1):
     if filters := values.get("fusion_filters"):
         channels = sum(each[-1] for each in maps) + info.num_classes
         weights += channels * filters
-        results += min(h * w for h, w, _ in maps) * filters
+        results += min(math.prod(each[:-1]) for each in maps) * filters
     of_weight, of_result = _BYTES[config.dtype_policy]
     batch = 0
     if not backend.has_accelerator():

@@ -116,7 +116,7 @@ def test_bad_arguments_of_a_new_classifier(arguments, message):
 
 def test_a_backbone_without_features():
     model = chain(layers.Reshape((2, 2, 2, 24)))
-    with pytest.raises(InputError, match="`model` must give features .batch"):
+    with pytest.raises(InputError, match="the output of `model` must be .b"):
         as_subnetwork(model, num_classes=3)
     model = keras.Model(model.input, [model.output, model.output])
     with pytest.raises(InputError, match="`model` must have one output"):
