@@ -221,9 +221,7 @@ def test_bad_feature_layer(given):
     with pytest.raises(InputError) as caught:
         as_subnetwork(model, given)
     assert "\n" not in str(caught.value)
-    caught.match(
-        "^`feature_layer` must name a layer with one output"
-    )
+    caught.match("^`feature_layer` must name a layer with one output")
     caught.match(f"{BAD[given]} in 'mine'; candidates, from the last: ")
     caught.match("from the last: pool, again, map, bn, conv; names that Keras")
     caught.match("pass the layer instead, or None for what the last pooling")
