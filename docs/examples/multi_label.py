@@ -1,6 +1,6 @@
 """Several labels for each of scikit-learn's digits: even, large, prime, looped.
 
-    python docs/examples/multi_label.py --seed=0 --epochs=30
+python docs/examples/multi_label.py --seed=0 --epochs=30
 """
 
 import keras

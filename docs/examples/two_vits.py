@@ -1,6 +1,6 @@
 """Two vision transformers that teach each other, on scikit-learn's digits.
 
-    python docs/examples/two_vits.py --seed=0 --epochs=30
+python docs/examples/two_vits.py --seed=0 --epochs=30
 """
 
 import keras
@@ -20,9 +20,7 @@ def main(seed=0, epochs=30):
 
     def network():
         # 16 patches of 4 x 4 pixels: the features are 16 tokens.
-        return vit(
-            info.num_classes, info.input_shape, 3, width=48, mlp_ratio=2
-        )
+        return vit(info.num_classes, info.input_shape, 3, width=48, mlp_ratio=2)
 
     alone = keras_ffl.VanillaModel(network())
     together = keras_ffl.FeatureFusionModel(

@@ -8,9 +8,11 @@ import numpy as np
 from keras_ffl.models.flattening import Rebuilder
 from keras_ffl.models.graph import calls
 
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 _LINEAR = (
+    keras.layers.Conv1D,
     keras.layers.Conv2D,
-    keras.layers.DepthwiseConv2D,
+    *_DEPTHWISE,
     keras.layers.Dense,
 )
 
@@ -97,7 +99,9 @@ def _with_bias(old, normalization, name, x):
         else 0.0
     )
     # A depthwise kernel has its channels on two axes.
-    channels = kernel.shape[-2:] if _is_depthwise(old) else kernel.shape[-1:]
+    channels = (
+        kernel.shape[-2:] if type(old) in _DEPTHWISE else kernel.shape[-1:]
+    )
     new.set_weights(
         [
             kernel * factor.reshape(channels),
@@ -105,10 +109,6 @@ def _with_bias(old, normalization, name, x):
         ]
     )
     return outputs
-
-
-def _is_depthwise(layer):
-    return isinstance(layer, keras.layers.DepthwiseConv2D)
 
 
 def _affine(layer):

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_ffl.errors import InputError, first_line, named_first_line
 from keras_ffl.export.exportable import check_backend, check_images, check_info
+from keras_ffl.export.onnx_operations import add_to_tf2onnx
 from keras_ffl.export.saved_model import export_head
 from keras_ffl.export.stock import stock_head
 from keras_ffl.whole_files import replacing
@@ -87,7 +88,17 @@ def _write_litert_int8(model, head, info, path, calibration):
 
 
 def _write_onnx(model, head, info, path, calibration):
+    import onnx
+
+    add_to_tf2onnx()
     _convert(_named(stock_head(model, head, info, "uint8")), path, "onnx")
+    try:
+        onnx.checker.check_model(str(path))
+    # tf2onnx only logs what it leaves in TensorFlow's form.
+    except onnx.checker.ValidationError as error:
+        raise InputError(
+            f"the network can't be converted to onnx ({first_line(error)})"
+        ) from error
 
 
 def _named(model, name=None):

@@ -14,6 +14,7 @@ from keras_ffl.layers import (
     FusionModule,
     Gate,
 )
+from keras_ffl.models.components import global_average
 from keras_ffl.models.flattening import Rebuilder, full_precision
 from keras_ffl.models.graph import unrolled
 
@@ -126,8 +127,38 @@ def _batch_normalization(rebuilder, old, name, x):
     return rebuilder.layer(old, name, kind)(x)
 
 
+def _reshaped(x, sizes, dtype, name):
+    """Features of other sizes, one of which may be unknown."""
+    if tuple(x.shape[1:]) == tuple(sizes):
+        return x
+    sizes = [-1 if size is None else size for size in sizes]
+    return keras.layers.Reshape(sizes, dtype=dtype, name=name)(x)
+
+
+def _of_common_shapes(old, name, maps):
+    """What a layer over several features makes of them before all else."""
+    dtype = full_precision(old)
+    return [
+        _reshaped(x, shape[1:], dtype, f"{name}_reshape_{k}")
+        if len(x.shape) != len(shape)
+        else x
+        for k, (x, shape) in enumerate(zip(maps, old.common_shapes), start=1)
+    ]
+
+
 def _fusion_module(rebuilder, old, name, maps):
     dtype = full_precision(old)
+    maps = _of_common_shapes(old, name, maps)
+    ones = (1,) * (4 - len(maps[0].shape))
+    maps = [
+        _reshaped(
+            x,
+            (*x.shape[1:-1], *ones, x.shape[-1]),
+            dtype,
+            f"{name}_as_map_{k}",
+        )
+        for k, x in enumerate(maps, start=1)
+    ]
 
     def block(x, convolution, normalization):
         start = f"{name}_{convolution.name}"
@@ -141,22 +172,24 @@ def _fusion_module(rebuilder, old, name, maps):
     ]
     x = keras.layers.Concatenate(dtype=dtype, name=f"{name}_concatenate")(maps)
     x = block(x, old.depthwise, old.depthwise_bn)
-    return block(x, old.pointwise, old.pointwise_bn)
+    x = block(x, old.pointwise, old.pointwise_bn)
+    kept = x.shape[1 : 3 - len(ones)]
+    return _reshaped(x, (*kept, x.shape[-1]), dtype, f"{name}_as_features")
 
 
 def _feature_sum(rebuilder, old, name, maps):
+    maps = _of_common_shapes(old, name, maps)
     return keras.layers.Add(dtype=full_precision(old), name=name)(maps)
 
 
 def _feature_average(rebuilder, old, name, maps):
+    maps = _of_common_shapes(old, name, maps)
     return keras.layers.Average(dtype=full_precision(old), name=name)(maps)
 
 
 def _gate(rebuilder, old, name, x):
     dtype = full_precision(old)
-    x = keras.layers.GlobalAveragePooling2D(
-        data_format="channels_last", dtype=dtype, name=f"{name}_pooling"
-    )(x)
+    x = global_average(x, f"{name}_pooling", dtype)
     x = rebuilder.layer(old.dense, f"{name}_dense")(x)
     x = _batch_normalization(
         rebuilder, old.normalization, f"{name}_normalization", x

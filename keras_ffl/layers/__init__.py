@@ -1,11 +1,8 @@
 """Layers: the fusion module, its ablation, ONE's gate, fast batch norm."""
 
 from keras_ffl.layers.batch_normalization import BatchNormalization
-from keras_ffl.layers.fusion import (
-    FeatureAverage,
-    FeatureSum,
-    FusionModule,
-)
+from keras_ffl.layers.feature_sum import FeatureAverage, FeatureSum
+from keras_ffl.layers.fusion import FusionModule
 from keras_ffl.layers.gate import Gate
 
 __all__ = [

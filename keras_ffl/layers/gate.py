@@ -8,6 +8,7 @@ from keras_ffl.layers.batch_normalization import (
     BatchNormalization,
     is_synchronized,
 )
+from keras_ffl.layers.maps import FEATURES, is_features
 from keras_ffl.number_checks import check_int
 from keras_ffl.precision import at_least_float32
 
@@ -17,6 +18,8 @@ class Gate(keras.layers.Layer):
     """Computes weights of branches from the features of their shared trunk.
 
         softmax(relu(batch_normalization(dense(mean over positions))))
+
+    A vector has no positions and goes to the dense layer as it is.
 
     Kernel and bias of the dense layer are drawn from uniform(-b, b),
     b = 1 / sqrt(channels), PyTorch's default.
@@ -28,14 +31,14 @@ class Gate(keras.layers.Layer):
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape:
-        (batch, h, w, C).
+        (batch, h, w, C), (batch, tokens, C) or (batch, C).
 
     Output shape:
         (batch, branches): weights >= 0 with sum 1, at least float32.
 
     Raises:
-        InputError: `branches` is not an int >= 2, or the input is not 4-D with
-            known channels.
+        InputError: `branches` is not an int >= 2, or the input has another
+            shape or unknown channels.
 
     Example:
 
@@ -53,10 +56,10 @@ class Gate(keras.layers.Layer):
         self.synchronized = is_synchronized(synchronized)
 
     def build(self, input_shape):
-        if len(input_shape) != 4 or input_shape[-1] is None:
+        if not is_features(input_shape):
             raise InputError(
-                "Gate takes one feature map (batch, h, w, C), got shape "
-                f"{tuple(input_shape)}"
+                f"Gate takes one feature map, {FEATURES} with known channels, "
+                f"got shape {tuple(input_shape)}"
             )
         channels = input_shape[-1]
         bound = channels**-0.5
@@ -76,7 +79,10 @@ class Gate(keras.layers.Layer):
         self.normalization.build((input_shape[0], self.branches))
 
     def call(self, inputs, training=None):
-        x = self.dense(ops.mean(inputs, axis=(1, 2)))
+        positions = tuple(range(1, len(inputs.shape) - 1))
+        if positions:
+            inputs = ops.mean(inputs, axis=positions)
+        x = self.dense(inputs)
         x = ops.relu(self.normalization(x, training=training))
         dtype = at_least_float32(x.dtype)
         return ops.softmax(ops.cast(x, dtype))

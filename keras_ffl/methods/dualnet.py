@@ -1,6 +1,7 @@
 """DualNet (Hou et al., 2017)."""
 
 import dataclasses
+import functools
 
 import keras
 
@@ -8,10 +9,14 @@ from keras_ffl.errors import InputError
 from keras_ffl.fields import field
 from keras_ffl.layers import FeatureSum
 from keras_ffl.methods.frozen import keep_state
+from keras_ffl.methods.fused_head import (
+    FusedHead,
+    check_head,
+    fused_output,
+)
 from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Method, SeveralNetworks, check_one_name
 from keras_ffl.methods.subnetworks import check_subnetworks
-from keras_ffl.models.components import pooled_logits
 from keras_ffl.number_checks import check_int, check_number
 
 JOINT = "joint"
@@ -19,7 +24,7 @@ FEATURE_SUM = "feature_sum"
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
-class DualNetModel(ParallelMethod):
+class DualNetModel(FusedHead, ParallelMethod):
     """Trains two networks and a classifier on the sum of their features.
 
         L = CE(y, z_f) + λ CE(y, z_1) + λ CE(y, z_2)
@@ -47,7 +52,8 @@ class DualNetModel(ParallelMethod):
     Args:
         subnetworks: Two functional models of the same architecture from one
             image shape to `{"features": (batch, h, w, C), "logits":
-            (batch, classes)}` without shared weights.
+            (batch, classes)}` without shared weights. Features may also be
+            tokens (batch, tokens, C) or vectors (batch, C).
         iterative_epochs: Int >= 0, epochs of iterative training.
         classifier_weight: Float >= 0, λ.
         joint_extractors: Bool, whether joint training updates the extractors
@@ -57,11 +63,16 @@ class DualNetModel(ParallelMethod):
             all sub-networks, or None. It runs once, see
             `keras_ffl.methods.parallel.ParallelMethod`.
         task: As in `keras_ffl.FeatureFusionModel`.
+        head: Keras layer, model or function from the summed features to the
+            fused output, which has the shape of a sub-network's logits; None
+            for global average pooling and a dense layer. It must belong to
+            this model alone. A function becomes a nested model and is saved
+            as such, with the layers that it made or used.
 
     Raises:
         InputError: There are not two sub-networks, they don't fit together,
-            differ in architecture or share weights, or an option is out of
-            range.
+            differ in architecture or share weights, an option is out of
+            range, or `head` is no layer or function or gives another shape.
 
     Reference:
         Hou et al., 2017, "DualNet: Learn Complementary Features for Image
@@ -84,8 +95,10 @@ class DualNetModel(ParallelMethod):
         name="dualnet_model",
         *,
         preprocessing=None,
+        head=None,
         task=None,
     ):
+        head_name = check_head(head)
         _check_pair(subnetworks, task)
         iterative_epochs = check_int("iterative_epochs", iterative_epochs, 0)
         check_number("classifier_weight", classifier_weight)
@@ -94,8 +107,9 @@ class DualNetModel(ParallelMethod):
             name=name,
             preprocessing=preprocessing,
             task=task,
-            more_logits=_fused_logits,
+            more_logits=functools.partial(_fused_logits, head),
         )
+        self._fused_head_name = head_name
         # Ids instead of variables, which Keras would count twice.
         self._extractor_ids = frozenset().union(
             *(_extractor_ids(network) for network in subnetworks)
@@ -175,7 +189,7 @@ class DualNetModel(ParallelMethod):
             turn: "sub_1", "sub_2" or "joint".
         """
         if turn != JOINT:
-            fused = self.get_layer("fused_classifier").trainable_variables
+            fused = self.fused_head.trainable_variables
             return self.classifier(turn).trainable_variables + fused
         return [
             variable
@@ -209,12 +223,11 @@ def _extractor_ids(network):
     return ids
 
 
-def _fused_logits(image, networks):
-    """The logits of the pooled sum of the feature maps."""
+def _fused_logits(head, image, networks):
+    """The output of a head for the sum of the feature maps."""
     maps = [network["features"] for network in networks]
     total = FeatureSum(name=FEATURE_SUM)(maps)
-    classes = networks[0]["logits"].shape[-1]
-    return {"fused": pooled_logits(total, classes, prefix="fused_")}
+    return {"fused": fused_output(total, head, networks[0]["logits"])}
 
 
 def _check_pair(subnetworks, task):

@@ -8,19 +8,24 @@ import keras
 from keras_ffl.errors import InputError
 from keras_ffl.fields import field
 from keras_ffl.layers import FeatureAverage, FusionModule
+from keras_ffl.methods.fused_head import (
+    FusedHead,
+    check_head,
+    fused_output,
+)
 from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Branches, Method
-from keras_ffl.models.components import pooled_logits
 from keras_ffl.number_checks import check_temperature
 from keras_ffl.optimizers import set_decay_group
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
-class FeatureFusionModel(ParallelMethod):
+class FeatureFusionModel(FusedHead, ParallelMethod):
     """Trains parallel sub-networks and a fused classifier with each other.
 
     All sub-networks see the same image. A fusion module combines their last
-    feature maps into one, which a fused classifier classifies. The
+    features into one map, one sequence of tokens or one vector, which a fused
+    classifier classifies. The
     ensemble of the sub-networks (mean logits) teaches the fused classifier
     (EKD), and the fused classifier teaches every sub-network (FKD):
 
@@ -37,26 +42,36 @@ class FeatureFusionModel(ParallelMethod):
         subnetworks: List of n >= 2 functional models from one image shape to
             `{"features": (batch, h, w, C_k), "logits": (batch, classes)}`:
             from `keras_ffl.models.build`, `build_branches` or
-            `as_subnetwork`. Networks and channel counts may differ.
+            `as_subnetwork`. Features may also be tokens (batch, tokens, C_k)
+            or vectors (batch, C_k). Networks and channel counts may differ,
+            and maps and tokens may be mixed, see `FusionModule`.
         rampup_epochs: Number >= 0, length R of the ramp-up of the
             distillation's weight w in epochs (80 in the paper on CIFAR); 0
             for w = 1 throughout.
         temperature: Float > 0, T.
         use_ekd: Bool, whether the ensemble teaches the fused classifier.
         use_fkd: Bool, whether the fused classifier teaches the sub-networks.
-        fusion: Layer from the list of feature maps to one (batch, h, w, N);
-            by default `FusionModule()`. It must belong to this model alone.
+        fusion: Layer from the list of features to one (batch, h, w, N),
+            (batch, tokens, N) or (batch, N); by default `FusionModule()`. It
+            must belong to this model alone.
         name: Name of the model.
         preprocessing: Keras layer, model or function between the images and
             all sub-networks, or None. It runs once, see
             `keras_ffl.methods.parallel.ParallelMethod`.
+        head: Keras layer, model or function from the fused features to the
+            fused output, which has the shape of a sub-network's logits; None
+            for global average pooling and a dense layer. It must belong to
+            this model alone. A function becomes a nested model and is saved
+            as such, with the layers that it made or used.
         task: `keras_ffl.tasks.Task`, None for `Classification()`: what the
             networks learn, that is the loss against the labels, the divergence
             between outputs and their average.
 
     Raises:
         InputError: The sub-networks don't fit together, an option is out of
-            range, or `fusion` doesn't return a 4-D map.
+            range, `fusion` doesn't return such features, or `head` is neither
+            a layer nor a function, can't be called on them or gives another
+            shape.
 
     Example:
 
@@ -87,8 +102,10 @@ class FeatureFusionModel(ParallelMethod):
         name="feature_fusion_model",
         *,
         preprocessing=None,
+        head=None,
         task=None,
     ):
+        head_name = check_head(head)
         if fusion is None:
             fusion = FusionModule(name="fusion_module")
         if not isinstance(fusion, keras.layers.Layer):
@@ -102,13 +119,14 @@ class FeatureFusionModel(ParallelMethod):
             name,
             preprocessing=preprocessing,
             task=task,
-            more_logits=functools.partial(_fused_logits, fusion),
+            more_logits=functools.partial(_fused_logits, fusion, head),
         )
         self.temperature = check_temperature(temperature)
         self.use_ekd = bool(use_ekd)
         self.use_fkd = bool(use_fkd)
         self._fusion_name = fusion.name
-        for layer in (fusion, self.get_layer("fused_classifier")):
+        self._fused_head_name = head_name
+        for layer in (fusion, self.fused_head):
             set_decay_group(layer.variables, "fusion")
 
     # ----- parts ---------------------------------------------------------
@@ -151,16 +169,10 @@ class FeatureFusionModel(ParallelMethod):
         }
 
 
-def _fused_logits(fusion, image, networks):
-    """The logits of the pooled feature map from a fusion layer."""
-    fused_map = fusion([network["features"] for network in networks])
-    if len(fused_map.shape) != 4:
-        raise InputError(
-            "`fusion` must give a 4-D feature map, got shape "
-            f"{tuple(fused_map.shape)}"
-        )
-    classes = networks[0]["logits"].shape[-1]
-    return {"fused": pooled_logits(fused_map, classes, prefix="fused_")}
+def _fused_logits(fusion, head, image, networks):
+    """The output of a head for the features from a fusion layer."""
+    fused = fusion([network["features"] for network in networks])
+    return {"fused": fused_output(fused, head, networks[0]["logits"])}
 
 
 # ----- the row ---------------------------------------------------------------

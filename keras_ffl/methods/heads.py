@@ -20,8 +20,8 @@ class HeadedModel(MethodModel):
         logits: Dict from head to `keras.KerasTensor` (batch, classes), or of
             the shape that `task` takes.
         networks: Dict from head to its sub-network's outputs for the image, a
-            dict of "features" (batch, h, w, C) and "logits"; None if there
-            are no sub-networks.
+            dict of "features", (batch, h, w, C), (batch, tokens, C) or
+            (batch, C), and "logits"; None if there are no sub-networks.
         name: Name of the model.
         task: `keras_ffl.tasks.Task`, None for `Classification()`.
 
@@ -101,7 +101,7 @@ class HeadedModel(MethodModel):
         return keras.Model(self.input, logits, name=f"{head}_classifier")
 
     def feature_maps(self):
-        """The last feature maps, a dict from head to `keras.KerasTensor`.
+        """The last features, a dict from head to `keras.KerasTensor`.
 
         Heads without a feature map of their own are not included.
         """
@@ -111,17 +111,18 @@ class HeadedModel(MethodModel):
         }
 
     def feature_extractor(self, head):
-        """A plain functional model of one feature map, with shared weights.
+        """A plain functional model of a head's features, shared weights.
 
         Args:
             head: A key of `feature_maps`.
 
         Returns:
-            `keras.Model` from the image to the feature map (batch, h, w, C)
-            that the head's classifier pools.
+            `keras.Model` from the image to the features that the head's
+            classifier pools: a map (batch, h, w, C), tokens (batch, tokens,
+            C) or a vector (batch, C).
 
         Raises:
-            InputError: The head has no feature map.
+            InputError: The head has no features of its own.
         """
         maps = self.feature_maps()
         self.check_head(head, tuple(maps))

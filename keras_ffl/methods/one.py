@@ -36,7 +36,8 @@ class OneModel(ParallelMethod):
             `keras_ffl.models.build_branches`, or other functional models from
             one image tensor to `{"features": (batch, h, w, C), "logits":
             (batch, classes)}` that share their first layers. The gate takes
-            their last common feature map.
+            their last common feature map. Features may also be tokens (batch,
+            tokens, C) or vectors (batch, C).
         rampup_epochs: Number >= 0, length R of the ramp-up of w in epochs
             (80 on CIFAR); 0 for w = 1 throughout.
         temperature: Float > 0, T.

@@ -3,7 +3,8 @@
 import keras
 
 from keras_ffl.errors import InputError
-from keras_ffl.models.endings import PROBABILITIES, SIGMOID, find_ending
+from keras_ffl.models.checks import check_features
+from keras_ffl.models.endings import find_ending
 from keras_ffl.models.graph import calls, layer_of_two_graphs
 from keras_ffl.models.layout import check_channels_last
 from keras_ffl.models.subnetwork import preprocessing_model
@@ -25,8 +26,9 @@ def check_subnetworks(subnetworks, minimum=1, task=None):
     Raises:
         InputError: `task` is no task, there are too few models, one appears
             twice, one is not a functional model with the outputs "features"
-            (4-D) and "logits" (that the task takes, before its activation), a
-            feature map is channels-first, or the shapes of inputs or outputs
+            (`check_features` names their shapes) and "logits" (that the task
+            takes, before its activation), features are channels-first, or the
+            shapes of inputs or outputs
             differ.
     """
     task = checked_task(task)
@@ -84,21 +86,12 @@ def _check_subnetwork(network, label, task):
             f"`subnetworks`: {label} must take one image tensor, got the "
             f"inputs {network.input}"
         )
-    shape = tuple(outputs["features"].shape)
-    if len(shape) != 4:
-        raise InputError(
-            f"`subnetworks`: 'features' of {label} must be 4-D, got shape "
-            f"{shape}"
-        )
     task.check_output(f"`subnetworks`: {label}", tuple(outputs["logits"].shape))
-    if outputs["features"].shape[-1] is None:
-        raise InputError(
-            f"`subnetworks`: 'features' of {label} must have known channels, "
-            f"got shape {tuple(outputs['features'].shape)}"
-        )
+    what = f"`subnetworks`: 'features' of {label}"
+    check_features(what, outputs["features"].shape)
     check_channels_last(f"`subnetworks`: {label}", network, outputs["features"])
     ending = find_ending(keras.Model(network.input, outputs["logits"]))
-    if task.activation and ending.kind in (PROBABILITIES, SIGMOID):
+    if task.activation and ending.activation:
         raise InputError(
             f"`subnetworks`: 'logits' of {label} must be logits, got "
             f"probabilities: at their end {ending.what}"

@@ -10,6 +10,7 @@ from keras_ffl.models.imagenet_resnet import imagenet_resnet
 from keras_ffl.models.networks import NETWORKS, build
 from keras_ffl.models.resnet import resnet
 from keras_ffl.models.subnetwork import as_subnetwork
+from keras_ffl.models.vit import vit
 from keras_ffl.models.wide_resnet import wide_resnet
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "count_parameters",
     "imagenet_resnet",
     "resnet",
+    "vit",
     "wide_resnet",
 ]

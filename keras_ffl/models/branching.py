@@ -1,6 +1,7 @@
 """Sub-networks of one architecture that share their first stages."""
 
 from keras_ffl.errors import InputError
+from keras_ffl.layers.maps import is_features
 from keras_ffl.models.graph import calls
 from keras_ffl.models.networks import find_architecture
 from keras_ffl.number_checks import check_int
@@ -61,15 +62,16 @@ def build_branches(
 
 
 def shared_feature_map(subnetworks):
-    """The feature map at the end of the branches' trunk.
+    """The features at the end of the branches' trunk.
 
     Args:
         subnetworks: List of functional models that begin with the same
             layers on the same image.
 
     Returns:
-        `keras.KerasTensor` (batch, h, w, C), the last feature map that all
-        models compute.
+        `keras.KerasTensor` (batch, h, w, C) or (batch, tokens, C), the last
+        features that all models compute; (batch, C) if none of those have
+        positions.
 
     Raises:
         InputError: The models have no common feature map.
@@ -85,8 +87,10 @@ def shared_feature_map(subnetworks):
     shared = [
         tensor
         for key, tensor in first.items()
-        if len(tensor.shape) == 4 and all(key in other for other in others)
+        if is_features(tensor.shape) and all(key in other for other in others)
     ]
+    # Vectors may also come from the side, as in squeeze and excitation.
+    shared = [each for each in shared if len(each.shape) > 2] or shared
     if not shared:
         raise InputError(
             "`subnetworks` must be branches on a shared trunk, as "

@@ -100,14 +100,40 @@ def basic_block(x, filters, strides, name):
     return relu(x, f"{name}_relu2")
 
 
+def global_average(features, name, dtype=None):
+    """The mean of features over their positions, as a layer.
+
+    Args:
+        features: KerasTensor (batch, height, width, channels), (batch,
+            tokens, channels) or (batch, channels).
+        name: Name of the layer.
+        dtype: Its dtype policy, None for the global one.
+
+    Returns:
+        KerasTensor (batch, channels), `features` themselves if they have no
+        positions.
+    """
+    rank = len(features.shape)
+    if rank == 2:
+        return features
+    kind = {
+        3: keras.layers.GlobalAveragePooling1D,
+        4: keras.layers.GlobalAveragePooling2D,
+    }[rank]
+    return kind(data_format="channels_last", dtype=dtype, name=name)(features)
+
+
 def pooled_logits(features, num_classes, prefix=""):
     """Global average pooling and a dense layer to logits.
+
+    Tokens are averaged like the positions of a map; a vector is not pooled.
 
     Kernel and bias are drawn from uniform(-b, b), b = 1 / sqrt(channels).
     Under a half-precision policy both layers compute in float32.
 
     Args:
-        features: KerasTensor (batch, height, width, channels).
+        features: KerasTensor (batch, height, width, channels), (batch,
+            tokens, channels) or (batch, channels).
         num_classes: Int, m.
         prefix: Prefix of the layer names `pooling` and `classifier`.
 
@@ -118,9 +144,7 @@ def pooled_logits(features, num_classes, prefix=""):
     half = compute_dtype in ("float16", "bfloat16")
     dtype = "float32" if half else None
     bound = 1.0 / math.sqrt(features.shape[-1])
-    pooled = keras.layers.GlobalAveragePooling2D(
-        data_format="channels_last", dtype=dtype, name=f"{prefix}pooling"
-    )(features)
+    pooled = global_average(features, f"{prefix}pooling", dtype)
     return keras.layers.Dense(
         num_classes,
         kernel_initializer=keras.initializers.RandomUniform(-bound, bound),

@@ -17,10 +17,12 @@ from keras_ffl.models.layer_copies import (
     make_anew,
     no_copy,
 )
-from keras_ffl.models.random_images import alike, random_outputs, softmax_of
+from keras_ffl.models.random_images import activated, alike, random_outputs
 
 
-def copy_model(source, softmax=None, argument="model", expected=None):
+def copy_model(
+    source, ending=None, argument="model", expected=None, features=None
+):
     """Copies a model, with layers and weights of its own.
 
     The copy has the same graph and values: all variables, including those of
@@ -31,33 +33,45 @@ def copy_model(source, softmax=None, argument="model", expected=None):
 
     Args:
         source: Functional `keras.Model`.
-        softmax: Layer of `source`, or of a nested model, whose softmax the
-            copy omits, or a bare softmax operation to omit. It is called once
-            and makes the last output.
+        ending: `Ending` of `source` whose `layer` loses its activation in the
+            copy, or None to keep all.
         argument: Name of the argument that held the model, for messages.
         expected: The `random_outputs` of `source` to compare with those of
             the copy, or None.
+        features: `Features` of `source` that the copy gives besides its
+            output, or None. Models that are nested in `source` and contain
+            them become part of one graph.
 
     Returns:
-        Functional `keras.Model`.
+        Functional `keras.Model` to the outputs of `source`; with `features`
+        to the list of these and its one output.
 
     Raises:
         InputError: A layer or its values can't be copied, or the copy's
             outputs differ. The message names the layer and the reason.
     """
-    copier = _Copier(source, softmax, argument)
-    copy = copier.model(source)
+    omitted = None if ending is None else ending.layer
+    copier = _Copier(source, omitted, argument, features)
+    copy = copier.model(source, path="")
+    if features is not None and copier.features is None:
+        raise InputError(
+            f"`feature_layer` can't be {features.path!r}: it is inside a "
+            "frozen classifier, which is copied as one layer"
+        )
     unseeded = copy_values(copier.pairs, argument)
     if expected is not None:
         outputs = random_outputs(copy, unseeded)
-        if softmax is not None:
-            outputs[-1] = softmax_of(outputs[-1])
+        if omitted is not None:
+            outputs[-1] = activated(outputs[-1], ending.activation)
         if not all(map(alike, outputs, expected)):
             raise InputError(
                 f"`{argument}` can't be copied: the copy of '{source.name}' "
                 "gives different outputs for the same images; some layer's "
                 "`get_config` is incomplete"
             )
+    if features is not None:
+        outputs = [copier.features, copy.output]
+        copy = keras.Model(copy.input, outputs, name=copy.name)
     return copy
 
 
@@ -71,75 +85,129 @@ class _Copier:
 
     Attributes:
         pairs: List of (layer, its copy), each after those inside it.
+        features: The copy's KerasTensor of the features, or None.
     """
 
-    def __init__(self, source, softmax, argument):
-        self._softmax, self._argument = softmax, argument
+    def __init__(self, source, omitted, argument, features):
+        self._omitted, self._argument = omitted, argument
+        self._wanted = features
         self._flat = layer_of_two_graphs([source]) is not None
         self._made = {}
+        self._activation_left_out = False
         self.pairs = []
+        self.features = None
 
-    def model(self, source):
-        """Copies a model's graph without its values."""
+    def model(self, source, path=None, name=None):
+        """Copies a model's graph without its values.
+
+        Args:
+            source: Functional or built Sequential `keras.Model`.
+            path: "" for the model that everything else is nested in.
+            name: Name of the copy, by default that of `source`.
+        """
         if isinstance(source, keras.Sequential):
             old_inputs, old_outputs = source.inputs[0], source.outputs[0]
         else:
             old_inputs, old_outputs = source.input, source.output
         inputs = keras.tree.map_structure(_input_like, old_inputs)
-        outputs = self._run(source, keras.tree.flatten(inputs))
+        outputs = self._run(source, keras.tree.flatten(inputs), path)
         return graph_class(source)(
             inputs,
             keras.tree.pack_sequence_as(old_outputs, outputs),
-            name=source.name,
+            name=name or source.name,
         )
 
-    def _run(self, model, inputs, prefix=""):
+    def _run(self, model, inputs, path, prefix=""):
+        """Runs a graph again.
+
+        Args:
+            model: Functional or built Sequential `keras.Model`.
+            inputs: List of KerasTensors.
+            path: Start of the paths of its calls, None in a model that stays
+                nested.
+            prefix: Start of the names of the copies.
+
+        Returns:
+            List of KerasTensors.
+        """
+
         def run(call, args, kwargs):
-            old = call.layer
-            name = f"{prefix}{old.name}"
-            nested = runs_its_graph(old)
-            if nested and self._flat and graph_class(old) is keras.Model:
-                return self._run(old, nested_inputs(args, kwargs), f"{name}_")
-            if old is self._softmax:
-                if not isinstance(old, keras.Layer):
-                    return args[0]
-                # A softmax layer takes a mask, an activation does not.
-                kwargs.pop("mask", None)
-            if id(old) not in self._made:
-                new = self._nested(old) if nested else self._layer(old, name)
-                self._made[id(old)] = new
-                self.pairs.append((old, new))
-            try:
-                return self._made[id(old)](*args, **kwargs)
-            # Users' layers may raise anything.
-            except Exception as error:
-                reason = f"its copy can't be called ({first_line(error)})"
-                raise no_copy(old, reason, self._argument) from error
+            outputs = self._call(call, args, kwargs, path, prefix)
+            if self._wanted is not None and path is not None:
+                new = keras.tree.flatten(outputs)
+                for old, tensor in zip(call.outputs, new, strict=True):
+                    if old is self._wanted.tensor:
+                        self._found(tensor)
+            return outputs
 
         return run_again(model, inputs, run)
 
-    def _nested(self, old):
+    def _found(self, tensor):
+        if self._activation_left_out:
+            raise InputError(
+                "`feature_layer` must come before the activation that is "
+                f"removed, got {self._wanted.path!r}"
+            )
+        self.features = tensor
+
+    def _call(self, call, args, kwargs, path, prefix):
+        old = call.layer
+        name = f"{prefix}{old.name}"
+        nested = runs_its_graph(old)
+        if nested and self._opens(old, path):
+            inside = path if path is None else f"{path}{old.name}/"
+            taken = nested_inputs(args, kwargs)
+            return self._run(old, taken, inside, f"{name}_")
+        if old is self._omitted:
+            self._activation_left_out = True
+            if not isinstance(old, keras.Layer):
+                return args[0]
+            # A softmax layer takes a mask, an activation does not.
+            kwargs.pop("mask", None)
+        if id(old) not in self._made:
+            new = (self._nested if nested else self._layer)(old, name)
+            self._made[id(old)] = new
+            self.pairs.append((old, new))
+        try:
+            return self._made[id(old)](*args, **kwargs)
+        # Users' layers may raise anything.
+        except Exception as error:
+            reason = f"its copy can't be called ({first_line(error)})"
+            raise no_copy(old, reason, self._argument) from error
+
+    def _opens(self, model, path):
+        """Whether a nested model becomes part of the graph that calls it."""
+        holds_features = (
+            self._wanted is not None
+            and path is not None
+            and self._wanted.path.startswith(f"{path}{model.name}/")
+        )
+        return (self._flat or holds_features) and (
+            graph_class(model) is keras.Model
+        )
+
+    def _nested(self, old, name):
         made, pairs = dict(self._made), list(self.pairs)
         try:
-            return self.model(old)
+            return self.model(old, name=name)
         except InputError:
             self._made, self.pairs = made, pairs
-            new = self._of_its_class(old)
+            new = self._of_its_class(old, name)
             if new is None:
                 raise
             return new
 
-    def _of_its_class(self, old):
+    def _of_its_class(self, old, name):
         """Copies a model through its own class' configuration, or returns None.
 
         This serves models whose layers can't be copied one by one.
         """
         layers = [call.layer for call in unrolled(old)[0]]
         is_plain = type(old).__module__.split(".")[0] == "keras"
-        if is_plain or self._softmax in layers:
+        if is_plain or self._omitted in layers:
             return None
         try:
-            new = make_anew(old, argument=self._argument)
+            new = make_anew(old, {"name": name}, self._argument)
         except InputError:
             return None
         return new if self._pair_graphs(old, new) else None
@@ -158,7 +226,7 @@ class _Copier:
 
     def _layer(self, old, name):
         changes = {"name": name}
-        if old is self._softmax:
+        if old is self._omitted:
             if isinstance(old, keras.layers.Softmax):
                 # A linear activation keeps the output's dtype.
                 return keras.layers.Activation(

@@ -21,7 +21,9 @@ CONVOLUTIONS = (
 )
 DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
-COUNTED = (*CONVOLUTIONS, *DEPTHWISE, *SEPARABLE, keras.layers.Dense)
+DENSE = (keras.layers.Dense, keras.layers.EinsumDense)
+ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+COUNTED = (*CONVOLUTIONS, *DEPTHWISE, *SEPARABLE, *DENSE)
 
 
 def count_parameters(model, frozen=False):
@@ -68,10 +70,11 @@ def _idle_weights(model, weights_of):
 def count_multiply_adds(model):
     """Counts the multiply-adds of one forward pass for one image.
 
-    Counts the products in convolutions (plain, depthwise, separable) and
-    dense layers, padding included, but none for biases, normalisation,
-    activations, pooling and transposed convolutions. A layer counts once per
-    call, including calls in nested models and composite layers.
+    Counts the products in convolutions (plain, depthwise, separable), dense
+    layers and Keras' attention layers (projections, scores, weighted sums),
+    padding included, but none for biases, normalisation, activations, pooling,
+    transposed convolutions and bare operations. A layer counts once per call,
+    including calls in nested models and composite layers.
 
     Args:
         model: Functional or built Sequential `keras.Model` whose images have
@@ -98,6 +101,10 @@ def _total(some_calls):
 
 def _multiply_adds(call):
     layer = call.layer
+    if isinstance(layer, ATTENTION):
+        return _products_of_attention(call)
+    if isinstance(layer, keras.layers.EinsumDense):
+        return _products_of_einsum(layer, call.inputs[0].shape[1:])
     if isinstance(layer, COUNTED):
         return _products(layer, call.outputs[0].shape[1:])
     if any(isinstance(inner, COUNTED) for inner in layers_within(layer)):
@@ -105,14 +112,51 @@ def _multiply_adds(call):
     return 0
 
 
+def _size(layer, shape, what):
+    """The number of a tensor's values, given its shape without the batch."""
+    if None in shape:
+        raise InputError(
+            f"`model` must have images of known size: the {what} of layer "
+            f"'{layer.name}' is {(None, *shape)}"
+        )
+    return math.prod(shape)
+
+
+def _products_of_attention(call):
+    """Products of projections, scores and weighted sums."""
+    layer = call.layer
+    given = [*call.args, *(call.kwargs.get(x) for x in ("query", "value"))]
+    query, value = [x for x in given if x is not None][:2]
+    queries = _size(layer, query.shape[1:-1], "query")
+    values = _size(layer, value.shape[1:-1], "value")
+    kernels = {
+        each.name: each.kernel.shape
+        for each in layers_within(layer)
+        if isinstance(each, keras.layers.EinsumDense)
+    }
+    projections = sum(
+        math.prod(shape)
+        * (queries if name in ("query", "attention_output") else values)
+        for name, shape in kernels.items()
+    )
+    scores = math.prod(kernels["query"][1:])
+    sums = math.prod(kernels["attention_output"][:-1])
+    return projections + queries * values * (scores + sums)
+
+
+def _products_of_einsum(layer, input_shape):
+    taken, kernel = layer.equation.partition("->")[0].split(",")
+    added = [
+        size
+        for label, size in zip(kernel, layer.kernel.shape)
+        if label not in taken
+    ]
+    return _size(layer, input_shape, "input") * math.prod(added)
+
+
 def _products(layer, output_shape):
     """Products of a counted layer, given its output shape without the batch."""
-    if None in output_shape:
-        raise InputError(
-            f"`model` must have images of known size: the output of layer "
-            f"'{layer.name}' is {(None, *output_shape)}"
-        )
-    outputs = math.prod(output_shape)
+    outputs = _size(layer, output_shape, "output")
     if isinstance(layer, SEPARABLE):
         positions = outputs // layer.filters
         return positions * (

@@ -3,6 +3,8 @@
 import keras
 
 from keras_ffl.errors import InputError
+from keras_ffl.layers.maps import map_shape
+from keras_ffl.models.feature_layers import find_call
 from keras_ffl.models.graph import unrolled
 
 
@@ -17,14 +19,15 @@ class CutClassifier:
             logits.
         maps: List of KerasTensors of the graph of `model`, or None for the
             map of `layer`.
-        layer: Name of the layer whose output is the map, 4-D (batch, h, w,
-            C). A layer inside a nested model goes by its own name, optionally
-            preceded by the model's name and a slash. If both are None, the
-            map is the last one that all later layers depend on.
+        layer: Name of the layer whose output is the map, (batch, h, w, C) or
+            (batch, tokens, C) with a square number of tokens. A layer inside
+            a nested model goes by its path, names separated by slashes, or
+            the last parts of that. If both are None, the map is the last one
+            that all later layers depend on.
 
     Raises:
         InputError: There is no such layer or several of that name, it is
-            called several times, its output is not 4-D, or no map lies on
+            called several times, its output is no map, or no map lies on
             every path to the logits.
     """
 
@@ -41,7 +44,7 @@ class CutClassifier:
             self._maps = [self._last_common_map()]
 
     def maps(self, images):
-        """Computes the feature maps, a list of tensors (batch, h, w, C_k).
+        """Computes the feature maps, a list of tensors.
 
         Args:
             images: Float array or tensor (batch, h, w, c).
@@ -66,30 +69,15 @@ class CutClassifier:
     # ----- finding a map -------------------------------------------------
 
     def _output_of(self, layer):
-        found = [
-            call
-            for call in self._calls
-            if isinstance(call.layer, keras.Layer)
-            and (call.path == layer or call.path.endswith(f"/{layer}"))
-        ]
-        if not found:
-            problem = f"there is no layer {layer!r}"
-        elif len(found) > 1:
-            paths = list(dict.fromkeys(call.path for call in found))
-            problem = f"{layer!r} is " + (
-                f"one of {', '.join(paths)}"
-                if len(paths) > 1
-                else f"called {len(found)} times"
-            )
-        elif not _is_map(found[0]):
-            problem = f"{layer!r} gives no feature map (batch, h, w, C)"
-        else:
-            return found[0].outputs[0]
-        raise InputError(
-            f"`layer` must name a layer with one 4-D output: {problem} in "
-            f"'{self._model.name}'; the last suitable layers are "
-            f"{self._candidates()}"
+        call = find_call(
+            self._model,
+            self._calls,
+            layer,
+            lambda call: None if _is_map(call) else "gives no feature map",
+            "`layer` must name a layer with a feature map (batch, h, w, C) or "
+            "(batch, tokens, C) with a square number of tokens",
         )
+        return call.outputs[0]
 
     def _candidates(self, most=5):
         paths = [call.path for call in self._calls if _is_map(call)]
@@ -135,4 +123,4 @@ class CutClassifier:
 
 
 def _is_map(call):
-    return len(call.outputs) == 1 and len(call.outputs[0].shape) == 4
+    return len(call.outputs) == 1 and map_shape(call.outputs[0].shape)

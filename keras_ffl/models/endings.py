@@ -8,7 +8,7 @@ import keras
 from keras_ffl.models.graph import unrolled
 
 LOGITS = "logits"
-PROBABILITIES = "probabilities"
+SOFTMAX = "softmax"
 SIGMOID = "sigmoid"
 
 # Layers that may follow the classifying one without changing its values. Keras
@@ -52,16 +52,21 @@ class Ending:
     """The end of a classifier, as far as its graph reveals it.
 
     Attributes:
-        kind: `LOGITS`, `PROBABILITIES` (of a softmax), `SIGMOID` or None if
-            the graph doesn't tell.
+        kind: `LOGITS`, `SOFTMAX` or `SIGMOID` (probabilities), or None if the
+            graph doesn't tell.
         what: Str that completes a message "at the end of ...".
-        softmax: The layer or bare operation whose softmax can be removed to
+        layer: The layer or bare operation whose activation can be removed to
             make the classifier end in logits, or None.
     """
 
     kind: str | None
     what: str
-    softmax: keras.Operation | None = None
+    layer: keras.Operation | None = None
+
+    @property
+    def activation(self):
+        """ "softmax" or "sigmoid" if the classifier ends in it, else None."""
+        return self.kind if self.kind in (SOFTMAX, SIGMOID) else None
 
 
 def find_ending(model):
@@ -101,7 +106,7 @@ class _Graph:
         kind, what = self._kind(tensor)
         removable = (
             call is not None
-            and _is_softmax(call)
+            and (_is_softmax(call) or _is_sigmoid(call))
             and used_once
             and self._times_called[id(call.layer)] == 1
         )
@@ -117,14 +122,14 @@ class _Graph:
             return self._kind(call.inputs[0])
         what = f"stands {_described(layer)}"
         if _is_softmax(call):
-            return PROBABILITIES, what
+            return SOFTMAX, what
         if _is_sigmoid(call):
             return SIGMOID, what
         if _is_operation(layer, "LogSoftmax"):
             return LOGITS, what
         if _is_operation(layer, "Log"):
             of_what, _ = self._kind(call.inputs[0])
-            return (LOGITS if of_what == PROBABILITIES else None), what
+            return (LOGITS if of_what == SOFTMAX else None), what
         if isinstance(layer, _COMBINING) or _is_operation(
             layer, *_COMBINING_OPERATIONS
         ):

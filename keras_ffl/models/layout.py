@@ -12,17 +12,20 @@ def check_channels_last(what, model, features):
 
     Convolutions, pooling and the like declare their channel axis, and other
     Keras layers leave it in place. After a third-party layer or one that moves
-    axes, nothing is known.
+    axes, nothing is known. A vector has one axis only.
 
     Args:
         what: Str, the source of the map, which starts the message.
         model: Functional `keras.Model`.
-        features: 4-D `keras.KerasTensor` of its graph.
+        features: `keras.KerasTensor` of its graph: a map, tokens or a vector.
     """
     layer = _channels_first_layer(model, features)
     if layer is not None:
+        shape = "(batch, h, w, C)"
+        if len(features.shape) == 3:
+            shape = "(batch, tokens, C)"
         raise InputError(
-            f"{what} must give a feature map (batch, h, w, C), but its layer "
+            f"{what} must give a feature map {shape}, but its layer "
             f"'{layer}' puts the channels first; build it with "
             "data_format='channels_last'"
         )
@@ -33,13 +36,16 @@ def _channels_first_layer(model, features):
     calls, tensors = unrolled(model)
     producers = {id(tensor): call for call in calls for tensor in call.outputs}
     pending, seen = [tensors[id(features)]], set()
+    rank = len(features.shape)
+    if rank == 2:
+        return None
     while pending:
         tensor = pending.pop()
         call = producers.get(id(tensor))
-        if call is None or id(call) in seen or len(tensor.shape) != 4:
+        if call is None or id(call) in seen or len(tensor.shape) != rank:
             continue
         seen.add(id(call))
-        formats = _formats(call.layer)
+        formats = _formats(call.layer, rank)
         if formats == {"channels_first"}:
             return call.path
         if not formats and _leaves_axes(call.layer):
@@ -47,8 +53,11 @@ def _channels_first_layer(model, features):
     return None
 
 
-def _formats(layer):
+def _formats(layer, rank):
     layers = (layer, *layers_within(layer))
+    if rank == 3:
+        # A layer that makes tokens of an image has the image's format.
+        layers = [layer] if type(layer).__module__.startswith("keras.") else []
     return {getattr(each, "data_format", None) for each in layers} - {None}
 
 

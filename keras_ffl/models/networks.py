@@ -5,6 +5,7 @@ import dataclasses
 from keras_ffl.errors import InputError
 from keras_ffl.models.imagenet_resnet import imagenet_resnet_architecture
 from keras_ffl.models.resnet import resnet_architecture
+from keras_ffl.models.vit import vit_architecture
 from keras_ffl.models.wide_resnet import wide_resnet_architecture
 
 
@@ -35,6 +36,9 @@ NETWORKS = {
     "wrn_16_2": wide_resnet_architecture(16, 2),
     "wrn_40_2": wide_resnet_architecture(40, 2),
     "wrn_28_10": wide_resnet_architecture(28, 10),
+    "vit_tiny": vit_architecture(name="vit_tiny"),
+    "vit_lite_4": vit_architecture(4, 128, 2, 1, name="vit_lite_4"),
+    "vit_lite_6": vit_architecture(6, 256, 4, 2, name="vit_lite_6"),
     "imagenet_resnet18": imagenet_resnet_architecture(18),
     "imagenet_resnet34": imagenet_resnet_architecture(34),
     "imagenet_resnet50": imagenet_resnet_architecture(50),
@@ -45,6 +49,8 @@ NETWORKS = {
 blocks: one in the stage of 16 channels, two in that of 32. For Table VI the
 paper adds unspecified blocks to the independent networks until they are as
 large as FFL's; these fit both of its pairs within 0.01 M (assumed).
+
+Those of `vit` are ViT-Ti and ViT-Lite-4/4 and -6/4, with patches of 4 pixels.
 """
 
 
@@ -55,12 +61,12 @@ def build(name, num_classes, input_shape=(32, 32, 3)):
         name: A key of `NETWORKS`, such as `"resnet32"` or `"wrn_16_2"`.
         num_classes: Int >= 2, m.
         input_shape: (height, width, channels), ints >= 1; (224, 224, 3) for
-            ImageNet.
+            ImageNet; multiples of 4 for a vision transformer.
 
     Returns:
         Functional `keras.Model` from float images (batch, height, width,
-        channels) to `{"features": (batch, h, w, C), "logits": (batch, m)}`,
-        see `resnet`, `wide_resnet` and `imagenet_resnet`.
+        channels) to `{"features": (batch, ..., C), "logits": (batch, m)}`,
+        see `resnet`, `wide_resnet`, `imagenet_resnet` and `vit`.
 
     Raises:
         InputError: The name is unknown or an argument is out of range.

@@ -44,7 +44,9 @@ def alike(ours, theirs):
     return np.allclose(ours, theirs, rtol=0, atol=tolerance, equal_nan=True)
 
 
-def softmax_of(logits):
-    """Softmax of a float64 array along its last axis."""
+def activated(logits, activation):
+    """Softmax along the last axis, or the sigmoid, of a float64 array."""
+    if activation == "sigmoid":
+        return 1 / (1 + np.exp(-logits))
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return exponentials / exponentials.sum(axis=-1, keepdims=True)

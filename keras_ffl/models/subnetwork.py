@@ -3,21 +3,26 @@
 import keras
 
 from keras_ffl.errors import InputError
+from keras_ffl.models.checks import check_features
+from keras_ffl.models.components import pooled_logits
 from keras_ffl.models.copying import copy_model
-from keras_ffl.models.graph import calls, has_graph, layers_within
+from keras_ffl.models.feature_layers import Features, find_features
+from keras_ffl.models.graph import has_graph, layers_within
 from keras_ffl.models.layout import check_channels_last
 from keras_ffl.models.random_images import random_outputs
 from keras_ffl.models.to_logits import copy_to_logits
+from keras_ffl.number_checks import check_int
 from keras_ffl.tasks import checked_task
 
 
 def as_subnetwork(
     model,
-    feature_layer,
+    feature_layer=None,
     trainable=True,
     name=None,
     preprocessing=None,
     from_logits=None,
+    num_classes=None,
     task=None,
 ):
     """Copies a network so that it returns its features and its logits.
@@ -26,7 +31,8 @@ def as_subnetwork(
     final softmax, whether an activation, a layer or an operation, is removed,
     so that the copy ends in logits. If the probabilities don't come from a
     single softmax, for example as the mean of several, the copy returns their
-    logarithm, whose softmax is the same probabilities.
+    logarithm, whose softmax is the same probabilities. A backbone, which gives
+    features instead of classes, gets a new classifier: `num_classes`.
 
     The outputs of `model` and of the copy for random images are compared, to
     detect layers whose configuration is incomplete.
@@ -34,13 +40,22 @@ def as_subnetwork(
     Args:
         model: Functional or built Sequential `keras.Model` from one image
             tensor to one tensor (batch, m) of logits or softmax
-            probabilities, m >= 2, or to outputs of another `task`.
-        feature_layer: Name of the layer of `model` whose output is the
-            feature map, 4-D (batch, h, w, C), usually the last one before
-            pooling. It may be a nested model, but not a layer inside one.
+            probabilities, m >= 2, or of the outputs of another `task`; with
+            `num_classes` to one tensor of features, for example a backbone
+            of keras-hub or a Keras application without its top.
+        feature_layer: The layer whose output is the features, (batch, h, w,
+            C), (batch, tokens, C) or (batch, C): the layer itself, its name,
+            or a path into nested models, `"backbone/top_activation"`; its
+            last parts suffice if they are unique. The nested models on the
+            path become part of the copy's one graph. None takes the input of
+            the last global pooling (or mean over all positions) or flattening
+            layer that all paths to the output pass, and logs its layer;
+            average pooling right before flattening belongs to it. With
+            `num_classes`, None takes the output of `model`.
         trainable: Bool. False freezes the copy: no weight is updated and
             batch normalisation uses its moving statistics. True leaves each
-            layer trainable or frozen as in `model`.
+            layer trainable or frozen as in `model`. A new classifier is
+            trained in either case.
         name: Name of the copy, by default that of `model`.
         preprocessing: None, or a Keras layer or model (which is copied too)
             or a function of these and `keras.ops`, from images to the inputs
@@ -51,14 +66,17 @@ def as_subnetwork(
         from_logits: True if `model` returns logits, False for probabilities,
             None to infer it from its graph and its outputs for random
             images.
+        num_classes: Int >= 2 (or >= 1 where the task takes it) for a new
+            classifier on the features, global average pooling and a dense
+            layer. None keeps that of `model`.
         task: `keras_ffl.tasks.Task` that says what `model` returns: logits
-            where the task has an activation, otherwise outputs that are kept
-            as they are. None for `Classification()`, the only one for which
-            an activation, softmax, is removed.
+            (or what its activation makes of them, which is then removed), or
+            outputs that are kept as they are if the task has no activation.
+            None for `Classification()`.
 
     Returns:
         Functional `keras.Model` from the images that `model`, or the
-        preprocessing, takes to `{"features": (batch, h, w, C), "logits":
+        preprocessing, takes to `{"features": (batch, ..., C), "logits":
         (batch, m)}`, in the dtypes of the layers that they come from.
 
     Raises:
@@ -67,31 +85,73 @@ def as_subnetwork(
             than two classes, or a layer that can't be copied, such as a
             `Lambda` of an anonymous function; `from_logits` is missing or
             contradicts the outputs of `model`; there is no such
-            `feature_layer`, it is called several times, or its output is not
-            4-D or is channels-first; `preprocessing` can't be called or
-            doesn't fit `model`.
+            `feature_layer`, it is called several times, or its output has
+            another rank, unknown channels or is channels-first;
+            `preprocessing` can't be called or doesn't fit `model`.
 
     Example:
 
     >>> classifier = keras.applications.MobileNetV2(weights=None)
     >>> subnetwork = as_subnetwork(classifier, "out_relu")
+    >>> backbone = keras_hub.models.Backbone.from_preset("resnet_18_imagenet")
+    >>> subnetwork = as_subnetwork(backbone, num_classes=100)
     """
-    source = _functional(model, task)
-    _check_feature_layer(source, feature_layer)
-    features = _outputs(source, feature_layer)[0][0]
-    check_channels_last("`model`", source, features)
-    source = keras.Model(
-        source.input, [features, source.output], name=model.name
-    )
-    image, (features, logits) = copy_to_logits(source, from_logits, task=task)
-    subnetwork = keras.Model(
-        image, {"features": features, "logits": logits}, name=name or model.name
-    )
+    task = checked_task(task)
+    if num_classes is None:
+        source = _functional(model, task)
+        features = find_features(source, feature_layer)
+        image, outputs = copy_to_logits(
+            source, from_logits, features=features, task=task
+        )
+    else:
+        least = 2 if task.counts_classes else 1
+        _check_new_classifier(num_classes, least, trainable, from_logits)
+        image, outputs = _with_classifier(model, feature_layer, num_classes)
+    outputs = dict(zip(("features", "logits"), outputs))
+    subnetwork = keras.Model(image, outputs, name=name or model.name)
+    check_channels_last("`model`", subnetwork, outputs["features"])
     if preprocessing is not None:
         subnetwork = preprocessed(subnetwork, preprocessing)
     if not trainable:
         subnetwork.trainable = False
     return subnetwork
+
+
+def _check_new_classifier(num_classes, least, trainable, from_logits):
+    check_int("num_classes", num_classes, least)
+    if not trainable:
+        raise InputError(
+            "`trainable` must be True with `num_classes`, whose classifier is "
+            "new; set `model.trainable` to False to freeze the backbone"
+        )
+    if from_logits is not None:
+        raise InputError(
+            "`from_logits` must be None with `num_classes`, whose classifier "
+            f"gives logits, got {from_logits!r}"
+        )
+
+
+def _with_classifier(backbone, feature_layer, num_classes):
+    """Copies a backbone and adds a classifier.
+
+    Returns:
+        Tuple of the copy's image and the list of its features and logits.
+    """
+    _check_one_to_one(backbone, "model")
+    taken = backbone.inputs[0]
+    image = keras.Input(batch_shape=taken.shape, dtype=taken.dtype)
+    # Nested, so that its layers' names and those of the classifier don't meet,
+    # and because some backbones can only be copied as a whole.
+    source = keras.Model(image, backbone(image), name=backbone.name)
+    if feature_layer is None:
+        check_features("the output of `model`", source.output.shape)
+        features = Features(backbone.name, source.output)
+    else:
+        features = find_features(source, feature_layer)
+    expected = random_outputs(source)
+    copy = copy_model(source, expected=expected, features=features)
+    features = copy.outputs[0]
+    return copy.inputs[0], [features, pooled_logits(features, num_classes)]
 
 
 def preprocessed(network, preprocessing):
@@ -193,7 +253,9 @@ def as_teacher(
         copy = copy_model(source, argument=argument)
         image, logits = copy.inputs[0], copy.outputs[0]
     else:
-        image, (logits,) = copy_to_logits(source, from_logits, argument, task)
+        image, (logits,) = copy_to_logits(
+            source, from_logits, argument, task=task
+        )
     teacher = FrozenClassifier(image, logits, name=name)
     # Keras passes `trainable` on only when it changes: a layer created frozen
     # may have created trainable layers inside.
@@ -220,6 +282,14 @@ def _functional(model, task, argument="model"):
     Cloning a compiled model compiles the clone, which fails for a loss that
     Keras can't serialize.
     """
+    _check_one_to_one(model, argument)
+    checked_task(task).check_output(
+        f"`{argument}` '{model.name}'", tuple(model.outputs[0].shape)
+    )
+    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+
+
+def _check_one_to_one(model, argument):
     if not has_graph(model):
         raise InputError(
             f"`{argument}` must be a functional or a built Sequential "
@@ -231,56 +301,3 @@ def _functional(model, task, argument="model"):
                 f"`{argument}` must have one {kind}, '{model.name}' has "
                 f"{len(tensors)}"
             )
-    checked_task(task).check_output(
-        f"`{argument}` '{model.name}'", tuple(model.outputs[0].shape)
-    )
-    return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-
-
-def _outputs(model, layer_name):
-    """The outputs of each call of the layer with that name."""
-    return [
-        call.outputs
-        for call in calls(model)
-        if isinstance(call.layer, keras.Layer) and call.layer.name == layer_name
-    ]
-
-
-def _check_feature_layer(model, feature_layer):
-    """Raises `InputError` unless the layer returns a single feature map."""
-    outputs = _outputs(model, feature_layer)
-    if not outputs:
-        problem = f"there is no layer {feature_layer!r}"
-        for layer in model.layers:
-            inner = {each.name for each in layers_within(layer)}
-            if feature_layer in inner:
-                problem = (
-                    f"{feature_layer!r} is inside '{layer.name}', but must be "
-                    "one of the model's own layers"
-                )
-    elif len(outputs) > 1:
-        problem = f"{feature_layer!r} is called {len(outputs)} times"
-    elif len(outputs[0]) != 1:
-        problem = f"{feature_layer!r} has {len(outputs[0])} outputs"
-    elif len(outputs[0][0].shape) != 4:
-        problem = f"{feature_layer!r} gives shape {outputs[0][0].shape}"
-    else:
-        return
-    raise InputError(
-        "`feature_layer` must name a layer with one 4-D output: "
-        f"{problem} in '{model.name}'; layers with a 4-D output, from the "
-        f"last: {_candidates(model)}"
-    )
-
-
-def _candidates(model, most=10):
-    """The names of the last layers with a 4-D output, as one string."""
-    names = [
-        call.layer.name
-        for call in reversed(calls(model))
-        if isinstance(call.layer, keras.Layer)
-        and len(call.outputs) == 1
-        and len(call.outputs[0].shape) == 4
-    ]
-    more = ", ..." if len(names) > most else ""
-    return ", ".join(names[:most]) + more if names else "none"

@@ -9,7 +9,7 @@ import random
 
 from keras_ffl import backend
 from keras_ffl.errors import InputError
-from keras_ffl.models.costs import CONVOLUTIONS
+from keras_ffl.models.costs import ATTENTION, CONVOLUTIONS, DENSE
 from keras_ffl.models.networks import find_architecture
 from keras_ffl.optional import psutil
 
@@ -21,6 +21,7 @@ _ORDINARY = {
     "batch_size": 1024,
     "image_size": 512,
 }
+_LARGE = (*CONVOLUTIONS, *DENSE, *ATTENTION)
 # Bytes per weight and per layer output by dtype policy.
 _BYTES = {
     "float64": (8, 8),
@@ -74,7 +75,8 @@ def least_bytes(config, info, images, processes=1):
     Each weight counts three times: itself, its gradient and its momentum. If
     networks teach each other, the outputs of all convolutions and of the
     activations after them are kept for the backward pass (measurements on a
-    CPU showed 1.2 to 1.7 times as much). Otherwise only those of one network
+    CPU showed 1.2 to 1.7 times as much), and so are those of the dense and
+    attention layers of a transformer. Otherwise only those of one network
     count, since networks may be trained one after the other. Accelerators have
     their own memory for outputs.
 
@@ -106,7 +108,7 @@ def least_bytes(config, info, images, processes=1):
     if filters := values.get("fusion_filters"):
         channels = sum(each[-1] for each in maps) + info.num_classes
         weights += channels * filters
-        results += min(h * w for h, w, _ in maps) * filters
+        results += min(math.prod(each[:-1]) for each in maps) * filters
     of_weight, of_result = _BYTES[config.dtype_policy]
     batch = 0
     if not backend.has_accelerator():
@@ -120,7 +122,7 @@ def _looked_at(config):
 
 
 def _sizes(name, num_classes, input_shape, separate_stages):
-    """Numbers of a network's weights and of its convolutions' output values.
+    """Numbers of a network's weights and of its large layers' output values.
 
     Returns:
         Tuple of a pair of int for a branch's own layers, one for the trunk
@@ -138,6 +140,7 @@ def _sizes(name, num_classes, input_shape, separate_stages):
     for layer in network.layers:
         count = counts[layer.name.startswith("own_")]
         count[0] += sum(math.prod(w.shape) for w in layer.trainable_weights)
-        if isinstance(layer, CONVOLUTIONS):
-            count[1] += math.prod(layer.output.shape[1:])
+        shape = layer.output.shape
+        if isinstance(layer, _LARGE) and len(shape) > 2:
+            count[1] += math.prod(shape[1:])
     return counts[True], counts[False], network.output["features"].shape[1:]

@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 from support.builders import METHODS, moved
 
-from keras_ffl import InputError, data, export
+from keras_ffl import (
+    InputError,
+    VanillaModel,
+    as_subnetwork,
+    data,
+    export,
+)
 from keras_ffl.export import FORMATS, verify, write_head
+from keras_ffl.models import vit
 
 INFO = data.DatasetInfo(
     "toy", 3, (4, 4, 2), ("cat", "dog", "emu"), (120.0, 110), (60.0, 61), True
@@ -59,6 +66,28 @@ def test_exact_formats(name, model, labels, tmp_path):
     assert row["largest_difference"] < 1e-5
     assert row["top1_error"] == row["predict_error"] == 0.0
     assert path.name == "fused" + FORMATS[name].suffix
+
+
+@pytest.mark.parametrize("name", ["keras", "litert", "onnx"])
+def test_vision_transformer(name, tmp_path):
+    """With operations that no converter meets in the other networks."""
+    network = vit(3, INFO.input_shape, 3, 8, 2, 2, patch_size=2)
+    model = moved(VanillaModel(network))
+    x = data.normalize(IMAGES, INFO)
+    labels = model.predict(x, verbose=0)["vanilla"].argmax(axis=1)
+    row, _ = check(model, labels, name, "vanilla", tmp_path)
+    assert row["largest_difference"] < 1e-5
+
+
+def test_operation_that_onnx_lacks(tmp_path):
+    image = keras.Input(INFO.input_shape)
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    x = keras.layers.Dense(4, name="features")(pooled)
+    logits = keras.layers.Dense(3)(keras.ops.erfinv(keras.ops.tanh(x)))
+    network = as_subnetwork(keras.Model(image, logits), "features")
+    pytest.importorskip("tf2onnx")
+    with pytest.raises(InputError, match="^the network can't be .* to onnx"):
+        write_head(VanillaModel(network), "vanilla", INFO, tmp_path, "onnx")
 
 
 def test_int8(model, labels, tmp_path):

@@ -26,15 +26,32 @@ def test_against_numpy(count, kind, expected):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_contract(kind, tmp_path):
-    check_layer(kind, tmp_path, [(8, 4, 3)] * 2, (8, 4, 3))
+@pytest.mark.parametrize("shape", [(8, 4, 3), (5, 3), (3,)])
+def test_contract(kind, shape, tmp_path):
+    check_layer(kind, tmp_path, [shape] * 2, shape)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_contract_of_maps_and_tokens(kind, tmp_path):
+    check_layer(kind, tmp_path, [(9, 2), (3, 3, 2)], (3, 3, 2))
+    check_layer(kind, tmp_path, [(2, 4, 3), (8, 3)], (8, 3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_maps_and_tokens_row_by_row(kind):
+    rng = np.random.default_rng(0)
+    for shape in ((3, 3, 2), (2, 4, 2)):
+        one, other = rng.normal(size=(2, 5, *shape)).astype("float32")
+        expected = kind()([one, other])
+        got = kind()([one, other.reshape(5, -1, 2)])
+        np.testing.assert_array_equal(np.reshape(got, expected.shape), expected)
 
 
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
         ([(None, 8, 8, 3)], "two feature maps, got .* 8, 8, 3"),
-        ([(None, 8, 3)] * 2, "feature map 1 must be 4-D"),
+        ([(None,)] * 2, "feature map 1 must be .batch, h, w, C., .*, got"),
         (
             [(None, 8, 8, 3), (None, 8, 8, 4)],
             r"of one shape, got \[\(8, 8, 3\), \(8, 8, 4\)\]; FusionModule",

@@ -75,6 +75,18 @@ def test_training_against_numpy():
     )
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_tokens_and_vectors(training):
+    layer, x = built(), maps()
+    expected = layer(x, training=training)
+    tokens = x.reshape(6, 6, 5)
+    for other in (tokens, x.mean(axis=(1, 2))):
+        again = built()
+        np.testing.assert_allclose(
+            again(other, training=training), expected, rtol=1e-5, atol=1e-6
+        )
+
+
 def test_initial_weights():
     layer = Gate(100)
     layer.build((None, 4, 4, 25))
@@ -87,11 +99,12 @@ def test_initial_weights():
     assert len(layer.non_trainable_weights) == 2
 
 
-def test_contract(tmp_path):
+@pytest.mark.parametrize("shape", [(3, 2, 5), (6, 5), (5,)])
+def test_contract(shape, tmp_path):
     check_layer(
         Gate,
         tmp_path,
-        (3, 2, 5),
+        shape,
         (3,),
         trainable=4,
         non_trainable=2,
@@ -122,8 +135,8 @@ def test_bad_branches(branches):
 
 
 @pytest.mark.parametrize(
-    "shape", [(None, 5), (None, 4, 4, 4, 5), (None, 4, 4, None)]
+    "shape", [(None,), (None, 4, 4, 4, 5), (None, 4, 4, None)]
 )
 def test_bad_input(shape):
-    with pytest.raises(InputError, match=r"\(batch, h, w, C\), got shape"):
+    with pytest.raises(InputError, match=r"\(batch, C\) with .*, got shape"):
         Gate(2)(keras.KerasTensor(shape))

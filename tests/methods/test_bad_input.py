@@ -144,8 +144,12 @@ def test_a_model_of_several_inputs():
 
 
 def test_feature_map_of_another_rank():
-    flat = functional(lambda x: keras.layers.Reshape((16, 3))(x))
-    message = r"'features' of sub-network 2 must be 4-D, got .*None, 16, 3\)"
+    flat = functional(lambda x: keras.layers.Reshape((2, 2, 4, 3))(x))
+    message = (
+        r"'features' of sub-network 2 must be \(batch, h, w, C\), \(batch, "
+        r"tokens, C\) or \(batch, C\) with known channels, got shape "
+        r"\(None, 2, 2, 4, 3\)"
+    )
     with rejected(message):
         ffl([subnetwork(), flat])
 
@@ -191,9 +195,10 @@ def test_fusion_that_is_no_layer(fusion):
 def test_fusion_of_another_rank():
     class Pooled(keras.layers.Layer):
         def call(self, inputs):
-            return keras.ops.mean(inputs[0] + inputs[1], axis=(1, 2))
+            return keras.ops.mean(inputs[0] + inputs[1], axis=(1, 2, 3))
 
-    with rejected(r"`fusion` must give a 4-D feature map, got .*\(None, 3\)"):
+    message = r"features from `fusion` must be .*h, w, C.*, got .*\(None,\)"
+    with rejected(message):
         ffl(fusion=Pooled())
 
 

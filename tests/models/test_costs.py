@@ -52,6 +52,14 @@ def test_each_kind_of_layer():
     assert _count(_image(4, 5, 7), keras.layers.Dense(3)) == 4 * 5 * 21
     assert _count(_image(9, 2), keras.layers.Conv1D(3, 3)) == 7 * 3 * 6
 
+    einsum = keras.layers.EinsumDense("abc,cde->abde", (None, 4, 5))
+    assert _count(_image(9, 2), einsum) == 9 * 2 * 4 * 5
+    einsum = keras.layers.EinsumDense("...c,cd->...d", 7)
+    assert _count(_image(3, 9, 2), einsum) == 3 * 9 * 2 * 7
+    # Elementwise along d, a sum over c.
+    einsum = keras.layers.EinsumDense("acd,cd->ad", (5,))
+    assert _count(_image(3, 5), einsum) == 3 * 5
+
     free = [
         keras.layers.Conv2DTranspose(3, 3),
         keras.layers.BatchNormalization(),
@@ -59,6 +67,48 @@ def test_each_kind_of_layer():
         keras.layers.GlobalAveragePooling2D(),
     ]
     assert _count(_image(8, 8, 4), *free) == 0
+
+
+def _attention(query, value, layer):
+    query, value = _image(*query), _image(*value)
+    outputs = layer(query, value=value)
+    model = keras.Model([query, value], outputs)
+    return count_multiply_adds(model)
+
+
+def test_attention():
+    layer = keras.layers.MultiHeadAttention(2, 4, value_dim=5)
+    projections = 6 * 8 * 2 * 4 + 9 * 3 * 2 * (4 + 5) + 6 * 2 * 5 * 8
+    products = 6 * 9 * 2 * (4 + 5)
+    assert _attention((6, 8), (9, 3), layer) == projections + products
+
+    layer = keras.layers.GroupQueryAttention(4, 6, 2)
+    projections = 6 * 8 * 24 + 2 * (9 * 8 * 8) + 6 * 24 * 8
+    products = 6 * 9 * 6 * (4 + 4)
+    assert _attention((6, 8), (9, 8), layer) == projections + products
+
+
+def test_attention_to_an_unknown_number_of_tokens():
+    layer = keras.layers.MultiHeadAttention(2, 4, name="heads")
+    with pytest.raises(InputError, match="the value of layer 'heads' is"):
+        _attention((6, 8), (None, 8), layer)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "expected"),
+    [
+        # Adaptation, depthwise and pointwise convolution.
+        ([(8, 3), (4, 2)], 4 * 3 * 3 * 3 + 4 * 3 * 5 + 4 * 5 * 2),
+        ([(3,), (2,)], 5 + 5 * 2),
+        # 16 tokens become 5 by a kernel of 12.
+        ([(4, 4, 3), (5, 2)], 5 * 12 * 9 + 5 * 3 * 5 + 5 * 5 * 2),
+        ([(4, 4, 3), (16, 2)], 16 * 9 * 5 + 16 * 5 * 2),
+    ],
+)
+def test_fusion_of_any_rank(shapes, expected):
+    features = [_image(*shape) for shape in shapes]
+    model = keras.Model(features, FusionModule()(features))
+    assert count_multiply_adds(model) == expected
 
 
 def test_channels_first_counts_alike():

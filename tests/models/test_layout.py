@@ -128,6 +128,6 @@ def test_unknown_channels():
     x = LAYERS.Activation("relu")(image)
     mean = keras.ops.mean(x, axis=(1, 2, 3))
     logits = LAYERS.Dense(CLASSES)(mean[:, None])
-    message = "sub-network 1 must have known channels, got .*, 4, 4, None"
+    message = "sub-network 1 must be .* with known channels, got .*, 4, 4, None"
     with pytest.raises(InputError, match=message):
         VanillaModel(keras.Model(image, {"features": x, "logits": logits}))

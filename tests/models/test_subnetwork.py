@@ -388,36 +388,6 @@ def test_bad_preprocessing(preprocessing, message):
         as_subnetwork(_chain(_layers()), "map", preprocessing=preprocessing)
 
 
-@pytest.mark.parametrize(
-    "feature_layer, problem",
-    [
-        ("nothing", "there is no layer 'nothing' in 'mine'"),
-        (None, "there is no layer None"),
-        ("pool", r"'pool' gives shape \(None, 6\)"),
-        ("image", "there is no layer 'image'"),
-    ],
-)
-def test_bad_feature_layer(feature_layer, problem):
-    with pytest.raises(InputError) as caught:
-        as_subnetwork(_chain(_layers()), feature_layer)
-    caught.match("`feature_layer` must name a layer with one 4-D output")
-    caught.match(problem)
-    caught.match("from the last: map, bn, conv$")
-
-
-def test_feature_layer_inside_a_nested_model():
-    model, _ = _nested()
-    with pytest.raises(InputError, match="'map' is inside 'backbone', but"):
-        as_subnetwork(model, "map")
-
-
-def test_feature_layer_that_is_called_twice():
-    conv = keras.layers.Conv2D(3, 1, name="map")
-    layers = [conv, conv, *_layers()[3:]]
-    with pytest.raises(InputError, match="'map' is called 2 times"):
-        as_subnetwork(_chain(layers), "map")
-
-
 def test_bad_model():
     with pytest.raises(InputError, match="functional or a built Sequential"):
         as_subnetwork(keras.Sequential(_layers()), "map")

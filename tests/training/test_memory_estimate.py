@@ -41,6 +41,8 @@ def free(monkeypatch):
         config(fusion_filters=4096),
         config(fusion_filters=4096, separate_stages=0),
         config(fusion_filters=4096, networks=("resnet8", "wrn_10_1")),
+        config("one", networks=("vit_lite_4",)),
+        config(fusion_filters=4096, networks=("resnet8", "vit_lite_4")),
     ],
     ids=lambda s: f"{s.method} {'-'.join(s.networks)} {s.options}",
 )
@@ -71,6 +73,10 @@ def test_results_by_hand():
     assert values(apart) == 7 * 2 * 4 * 3 * (trunk + own)
     # Networks that don't teach each other may take turns.
     assert values(config("ensemble", branches=3)) == 7 * 2 * 4 * (trunk + own)
+    # Four tokens: the embedding, and in each of four blocks attention and two
+    # dense layers.
+    tokens = config(networks=("vit_lite_4",), separate_stages=0, branches=2)
+    assert values(tokens) == 7 * 2 * 4 * 2 * (4 * 128 * (1 + 4 * 3))
     fused = config(fusion_filters=100)
     assert values(fused) - values(config()) == 7 * 2 * 4 * 100 * 2 * 2
 

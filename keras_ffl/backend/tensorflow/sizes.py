@@ -4,25 +4,34 @@ from keras_ffl.optional import tensorflow as tf
 
 
 def same_size_in_step(maps, message):
-    """Adds a check that maps of unknown heights and widths agree to the step.
+    """Adds a check that maps of unknown sizes agree to the step.
 
     Args:
-        maps: List of symbolic tensors (batch, h, w, C_k).
+        maps: List of symbolic tensors (batch, h, w, C_k) or (batch, tokens,
+            C_k).
         message: Message of the `tf.errors.InvalidArgumentError` that the step
-            raises if heights or widths differ.
+            raises if these sizes differ.
 
     Returns:
         List of the maps; anything computed from these runs after the check.
     """
     shapes = [tf.shape(x) for x in maps]
-    size = shapes[0][1:3]
+    size = shapes[0][1:-1]
     checks = [
-        tf.debugging.assert_equal(shape[1:3], size, message)
+        tf.debugging.assert_equal(shape[1:-1], size, message)
         for shape in shapes[1:]
     ]
     with tf.control_dependencies(checks):
         # XLA drops the checks, but can't compile this for maps that differ.
         return [
-            tf.reshape(x, [shape[0], size[0], size[1], x.shape[-1]])
+            tf.reshape(x, [shape[0], *_known(x, size), x.shape[-1]])
             for x, shape in zip(maps, shapes)
         ]
+
+
+def _known(x, size):
+    """`size`, as numbers where the map knows it."""
+    return [
+        size[axis] if known is None else known
+        for axis, known in enumerate(x.shape[1:-1])
+    ]

@@ -55,7 +55,8 @@ def linear_cka(features, others):
     Args:
         features: Float array (n, ...), n >= 2. All axes but the first are
             flattened, so each position and channel of feature maps
-            (n, h, w, C) is a feature.
+            (n, h, w, C) or tokens (n, tokens, C) is a feature, and each
+            number of a vector (n, C).
         others: Float array (n, ...) for the same images.
 
     Returns:

@@ -6,6 +6,7 @@ from keras import ops
 
 from keras_ffl import backend
 from keras_ffl.errors import InputError
+from keras_ffl.layers.maps import map_shape
 from keras_ffl.models.cutting import CutClassifier
 from keras_ffl.number_checks import check_int
 
@@ -17,7 +18,8 @@ def grad_cam(
 
         α_k = 1/(h w) sum_ij ∂z_c/∂A_ijk,   map = ReLU(sum_k α_k A_k)
 
-    with the feature map A and the logit z_c of the class. For a head without a
+    with the feature map A and the logit z_c of the class. Tokens whose number
+    is a square are a map, row by row. For a head without a
     map of its own (an ensemble, a gated teacher), A is the concatenation of
     the last maps of all its sub-networks.
 
@@ -38,8 +40,9 @@ def grad_cam(
         normalised.
 
     Raises:
-        InputError: There is no such head, class or layer, the layer has no
-            feature map, the sub-networks' maps differ in size although all
+        InputError: There is no such head, class or layer, the head or layer
+            has no feature map (but a vector, or tokens whose number is no
+            square), the sub-networks' maps differ in size although all
             are needed, or the images have another shape.
 
     Reference:
@@ -196,11 +199,11 @@ def _own_maps(model, head):
     """The last feature maps that a head is computed from, or None."""
     maps = model.feature_maps()
     if head in maps:
-        return [maps[head]]
+        return [_checked_map(maps[head], head)]
     subs = [
         maps[f"sub_{k}"] for k in range(1, len(maps) + 1) if f"sub_{k}" in maps
     ]
-    sizes = {tuple(tensor.shape[1:3]) for tensor in subs}
+    sizes = {map_shape(_checked_map(x, head).shape)[1:3] for x in subs}
     if len(sizes) > 1:
         raise InputError(
             f"`head` {head!r} joins feature maps of different sizes, "
@@ -210,9 +213,20 @@ def _own_maps(model, head):
     return subs or None
 
 
+def _checked_map(features, head):
+    if map_shape(features.shape) is None:
+        raise InputError(
+            f"`head` {head!r} must have a feature map, (batch, h, w, C) or "
+            "(batch, tokens, C) with a square number of tokens; it has "
+            f"{features.shape}, so name a `layer` that has one"
+        )
+    return features
+
+
 def _as_one(maps):
     """Concatenates the channels of maps of one size, in float32."""
     arrays = [np.asarray(ops.convert_to_numpy(each)) for each in maps]
+    arrays = [each.reshape(map_shape(each.shape)) for each in arrays]
     return np.concatenate(arrays, axis=-1).astype("float32")
 
 

@@ -44,7 +44,8 @@ def fine_tune(extractor, dataset, options=FineTuning()):
 
     Args:
         extractor: Functional `keras.Model` from images to a feature map
-            (batch, h, w, C). It stays unchanged.
+            (batch, h, w, C), tokens (batch, tokens, C) or a vector (batch,
+            C). It stays unchanged.
         dataset: `keras_ffl.data.Dataset` with its image shape.
         options: `FineTuning`.
 

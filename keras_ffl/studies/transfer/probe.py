@@ -13,11 +13,12 @@ _ITERATIONS = 5000
 
 
 def pooled_features(extractor, images, info):
-    """Averages feature maps over their positions.
+    """Averages feature maps and tokens over their positions.
 
     Args:
-        extractor: `keras.Model` from images to a map (batch, h, w, C), run
-            in inference mode.
+        extractor: `keras.Model` from images to a map (batch, h, w, C),
+            tokens (batch, tokens, C) or a vector (batch, C), run in inference
+            mode.
         images: uint8 images (n, height, width, channels).
         info: `keras_ffl.data.DatasetInfo` that normalises them.
 
@@ -26,7 +27,8 @@ def pooled_features(extractor, images, info):
     """
     x = data.normalize(images, info)
     maps = extractor.predict(x, batch_size=100, verbose=0)
-    return np.asarray(maps, "float32").mean(axis=(1, 2))
+    maps = np.asarray(maps, "float32")
+    return maps.mean(axis=tuple(range(1, maps.ndim - 1)))
 
 
 def linear_probe(x_train, y_train, x_test, y_test, seed=0):

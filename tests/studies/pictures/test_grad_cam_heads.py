@@ -160,8 +160,8 @@ def test_layers_of_one_name_are_told_apart(images):
         ({"head": "sub_3"}, "`head` must be one of fused, .* got 'sub_3'"),
         (
             {"layer": "no"},
-            "there is no layer 'no' in 'fused_classifier'; the last suitable "
-            "layers are fusion_module, net_",
+            "there is no layer 'no' in 'fused_classifier'; candidates, from "
+            "the last: fusion_module, net_",
         ),
         ({"layer": "net_1_pool"}, "there is no layer 'net_1_pool' in"),
         ({"layer": "fused_classifier"}, "gives no feature map"),
