@@ -19,9 +19,10 @@ class CutClassifier:
         maps: List of KerasTensors of the graph of `model`, or None for the
             map of `layer`.
         layer: Name of the layer whose output is the map, (batch, h, w, C) or
-            (batch, tokens, C) with a square number of tokens. A layer inside a nested model goes by its own name, optionally
-            preceded by the model's name and a slash. If both are None, the
-            map is the last one that all later layers depend on.
+            (batch, tokens, C) with a square number of tokens. A layer inside
+            a nested model goes by its own name, optionally preceded by the
+            model's name and a slash. If both are None, the map is the last
+            one that all later layers depend on.
 
     Raises:
         InputError: There is no such layer or several of that name, it is
