@@ -13,13 +13,20 @@ from support.builders import (
     moved,
 )
 
-from keras_ffl import FeatureFusionModel, InputError, as_subnetwork
+from keras_ffl import (
+    FeatureFusionModel,
+    InputError,
+    VanillaModel,
+    as_subnetwork,
+)
 from keras_ffl.data import DatasetInfo
 from keras_ffl.export import stock_head
 from keras_ffl.export.stock import inference_classifier
 from keras_ffl.layers import FeatureAverage
 from keras_ffl.methods import DualNetModel
 from keras_ffl.optimizers import SGD
+from keras_ffl.studies.pictures import grad_cam, grad_cam_plus_plus
+from keras_ffl.studies.transfer import pooled_features
 
 LAYERS = keras.layers
 X, Y = data(8, image=ranks.IMAGE)
@@ -159,6 +166,58 @@ def test_as_subnetwork(layer):
     np.testing.assert_array_equal(copy(X)["features"], inner(X))
 
 
+# ----- what is made of the features -------------------------------------------
+
+
+def test_grad_cam_of_tokens_is_that_of_their_map():
+    image = keras.Input(ranks.IMAGE)
+    features = LAYERS.Conv2D(3, 3, padding="same", name="conv")(image)
+    tokens = LAYERS.Reshape((64, 3), name="tokens")(features)
+    classify = LAYERS.Dense(CLASSES)
+    models = [
+        VanillaModel(
+            keras.Model(image, {"features": x, "logits": classify(pool(x))})
+        )
+        for x, pool in (
+            (features, LAYERS.GlobalAveragePooling2D()),
+            (tokens, LAYERS.GlobalAveragePooling1D()),
+        )
+    ]
+    for method in (grad_cam, grad_cam_plus_plus):
+        expected, found = (method(model, X) for model in models)
+        assert found.shape == (8, 8, 8) and found.max() > 0
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+        named = method(models[1], X, layer="tokens")
+        np.testing.assert_array_equal(named, found)
+
+
+def test_grad_cam_needs_a_map():
+    mixed = ranks.METHODS["ffl_class_token_maps"]()
+    assert grad_cam(mixed, X).shape == (8, 4, 4)
+    message = (
+        r"^`head` 'sub_1' must have a feature map, .* a square number of "
+        r"tokens; it has \(None, 17, 4\), so name a `layer` that has one$"
+    )
+    with pytest.raises(InputError, match=message):
+        grad_cam(mixed, X, "sub_1")
+    vectors = ranks.METHODS["ensemble_vectors"]()
+    for head in ("sub_1", "ensemble"):
+        with pytest.raises(InputError, match=rf"{head}.*it has \(None, 4\)"):
+            grad_cam(vectors, X, head)
+    with pytest.raises(InputError, match="'net_1_hidden' gives no feature map"):
+        grad_cam(vectors, X, "sub_1", layer="net_1_hidden")
+
+
+@pytest.mark.parametrize("kind", ["tokens", "vectors"])
+def test_pooled_features(kind):
+    extractor = ranks.METHODS[f"vanilla_{kind}"]().feature_extractor()
+    images = np.random.default_rng(1).integers(0, 256, (5, *ranks.IMAGE))
+    features = extractor((images - INFO.mean) / INFO.std).numpy()
+    expected = features.mean(axis=1) if kind == "tokens" else features
+    found = pooled_features(extractor, images.astype("uint8"), INFO)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 # ----- another head -------------------------------------------------------
 
 
@@ -187,7 +246,11 @@ FUSED = {
 @pytest.mark.parametrize("kind", HEADS)
 @pytest.mark.parametrize("method", FUSED)
 def test_head(method, kind, tmp_path):
-    model = compiled(FUSED[method](head=HEADS[kind]()), SGD(0.05))
+    model = compiled(
+        FUSED[method](head=HEADS[kind]()),
+        SGD(0.05),
+        run_eagerly=kind != "function",
+    )
     assert model.fused_head.name == (
         "fused_head" if kind == "function" else "mine"
     )
