@@ -121,7 +121,7 @@ def test_fused_classifiers_by_hand(kind):
 def test_the_gate_takes_the_end_of_the_trunk(kind):
     model = moved(ranks.METHODS[f"one_{kind}"]())
     trunk = keras.Model(model.input, model.gate.input)
-    end = {"tokens": "trunk_mlp", "vectors": "trunk_hidden"}[kind]
+    end = {"tokens": "trunk_tokens", "vectors": "trunk_hidden"}[kind]
     assert trunk.layers[-1].name == end
     outputs = model(X)
     weights = model.gate(trunk(X)).numpy()
@@ -157,7 +157,7 @@ def test_averaged_tokens_train():
     )
 
 
-@pytest.mark.parametrize("layer", ["net_mlp", "net_pool"])
+@pytest.mark.parametrize("layer", ["net_end", "net_pool"])
 def test_as_subnetwork(layer):
     network = ranks.network("tokens")
     classifier = keras.Model(network.input, network.output["logits"])

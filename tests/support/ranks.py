@@ -36,7 +36,8 @@ def _tokens(x, channels, name):
     y = LAYERS.LayerNormalization(name=f"{name}_norm")(x)
     y = LAYERS.MultiHeadAttention(2, 3, name=f"{name}_attention")(y, y)
     x = LAYERS.Add(name=f"{name}_add")([x, y])
-    return LAYERS.Dense(channels, "relu", name=f"{name}_mlp")(x)
+    x = LAYERS.Dense(channels, "relu", name=f"{name}_mlp")(x)
+    return LAYERS.LayerNormalization(name=f"{name}_end")(x)
 
 
 def _class_token(x, channels, name):
@@ -57,6 +58,7 @@ FEATURES = {
     "class_token": _class_token,
     "vectors": _vectors,
 }
+TRUNKS = {"maps": _maps, "tokens": _patches, "vectors": _vectors}
 POOLING = {
     4: LAYERS.GlobalAveragePooling2D,
     3: LAYERS.GlobalAveragePooling1D,
@@ -90,7 +92,7 @@ def pair(kind):
 def branches(kind):
     """Two on a trunk that ends with features of the same kind."""
     image = keras.Input(IMAGE)
-    trunk = image, FEATURES[kind](image, 4, "trunk")
+    trunk = image, TRUNKS[kind](image, 4, "trunk")
     return [network(kind, f"net_{k}", trunk=trunk) for k in (1, 2)]
 
 
