@@ -54,6 +54,12 @@ def fused_output(features, head, like, source="`fusion`"):
     """
     shape = getattr(features, "shape", ())
     check_features(f"the features from {source}", shape)
+    if head is None and len(like.shape) != 2:
+        raise InputError(
+            "`head` must map the fused features to the shape of the "
+            f"sub-networks' outputs, {like.shape}, got None, which gives "
+            "(batch, classes)"
+        )
     if head is None:
         return pooled_logits(features, like.shape[-1], prefix="fused_")
     try:

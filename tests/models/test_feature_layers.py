@@ -275,7 +275,7 @@ def test_the_softmax_that_is_removed():
         layers.Identity(name="end"),
     )
     for given in ("dense", "linear"):
-        with pytest.raises(InputError, match="before the activation that is rem"):
+        with pytest.raises(InputError, match="before the activation"):
             as_subnetwork(model, given)
 
 

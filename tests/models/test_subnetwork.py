@@ -401,7 +401,7 @@ def test_bad_model():
         as_subnetwork(two, "map")
 
     maps = _chain(_layers()[:3])
-    with pytest.raises(InputError, match=r"one logit for each .*\(None, 6, 6, 6\)"):
+    with pytest.raises(InputError, match=r"one logit for .*\(None, 6, 6, 6\)"):
         as_subnetwork(maps, "map")
 
 

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_ffl import InputError, VanillaModel, as_subnetwork
 from keras_ffl.methods import EnsembleModel
+from keras_ffl.tasks import MultiLabel, Regression
 
 SHAPE = (4, 4, 2)
 layers = keras.layers
@@ -255,3 +256,67 @@ def test_a_method_refuses_probabilities(end):
     with pytest.raises(InputError, match="'logits' of sub-network 2 must be"):
         EnsembleModel([outputs(scores, "a"), outputs(ends[end], "b")])
     VanillaModel(outputs(scores, "mine"))
+
+
+# ----- ends of other tasks ----------------------------------------------------
+
+SIGMOID_ENDS = {
+    "activation": lambda x: scores(x, "sigmoid"),
+    "layer": lambda x: layers.Activation("sigmoid")(scores(x)),
+    "operation": lambda x: ops.sigmoid(scores(x)),
+    "behind a cast": lambda x: ops.cast(scores(x, "sigmoid"), "float32"),
+}
+
+
+@pytest.mark.parametrize("end", SIGMOID_ENDS)
+def test_a_sigmoid_of_labels_is_removed(end):
+    model = network(SIGMOID_ENDS[end])
+    copy = as_subnetwork(model, "map", task=MultiLabel())
+    logits = ops.convert_to_numpy(copy(images())["logits"])
+    assert logits.max() > 1
+    np.testing.assert_allclose(
+        1 / (1 + np.exp(-logits)), model(images()), rtol=1e-5
+    )
+
+
+def test_probabilities_of_labels_become_logits():
+    model = network(lambda x: ops.average([scores(x, "sigmoid")] * 2, axis=0))
+    with pytest.raises(InputError, match="whose logit is then taken|logit of"):
+        as_subnetwork(model, "map", task=MultiLabel())
+    copy = as_subnetwork(model, "map", from_logits=False, task=MultiLabel())
+    logits = ops.convert_to_numpy(copy(images())["logits"])
+    np.testing.assert_allclose(
+        1 / (1 + np.exp(-logits)), model(images()), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("end", SIGMOID_ENDS)
+def test_a_sigmoid_is_no_end_of_classes(end):
+    with pytest.raises(InputError, match="must end in logits or in a softmax"):
+        as_subnetwork(network(SIGMOID_ENDS[end]), "map")
+
+
+def test_a_softmax_is_no_end_of_labels():
+    with pytest.raises(InputError, match="must end in logits or in a sigmoid"):
+        as_subnetwork(
+            network(lambda x: scores(x, "softmax")), "map", task=MultiLabel()
+        )
+
+
+@pytest.mark.parametrize("end", ["linear", "sigmoid", "softmax"])
+def test_numbers_keep_their_end(end):
+    model = network(lambda x: scores(x, end))
+    copy = as_subnetwork(model, "map", task=Regression())
+    np.testing.assert_allclose(copy(images())["logits"], model(images()))
+    with pytest.raises(InputError, match="`from_logits` must be None"):
+        as_subnetwork(model, "map", from_logits=True, task=Regression())
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("task", [None, MultiLabel()])
+def test_networks_by_hand_give_logits(activation, task):
+    image = keras.Input(SHAPE)
+    x = layers.Conv2D(5, 3)(image)
+    outputs = {"features": x, "logits": scores(x, activation)}
+    with pytest.raises(InputError, match="must be logits, got probabilities"):
+        VanillaModel(keras.Model(image, outputs), task=task)

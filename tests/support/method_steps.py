@@ -14,22 +14,33 @@ import numpy as np
 from keras import ops
 
 from keras_ffl.optimizers import SGD
-from support import builders, ranks
+from support import builders, combinations, ranks
+from support.task_references import TASKS
 
 BATCH, STEPS = 4, 3
 
 
 def model_of(method):
     """The compiled model of a method."""
-    model = {**builders.METHODS, **ranks.METHODS}[method]()
+    known = builders.METHODS | ranks.METHODS | combinations.METHODS
+    model = known[method]()
     model.compile(
         SGD(0.05, weight_decay=1e-2),
-        metrics=["accuracy"],
+        metrics=model.task.metrics(model.head_shape),
         run_eagerly=False,
         jit_compile="auto",
     )
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def data_of(model):
+    """Images and labels of the model's task."""
+    x, y = builders.data(BATCH * STEPS, image=model.input_shape[1:])
+    for task, _, labels, *_ in TASKS.values():
+        if type(task) is type(model.task) and not task.counts_classes:
+            y = labels(np.random.default_rng(0), BATCH * STEPS)
+    return x, y
 
 
 def take_steps(model):
@@ -39,7 +50,7 @@ def take_steps(model):
         Dict of float arrays: logs by step, weights, the optimizer's slots,
         logs of the evaluation and the logits of all heads.
     """
-    x, y = builders.data(BATCH * STEPS, image=model.input_shape[1:])
+    x, y = data_of(model)
     found = {}
     for step in range(STEPS):
         rows = slice(step * BATCH, (step + 1) * BATCH)
@@ -58,7 +69,7 @@ def take_steps(model):
 
 def evaluated(model):
     """Logs of an evaluation, and the logits of all heads."""
-    x, y = builders.data(BATCH * STEPS, image=model.input_shape[1:])
+    x, y = data_of(model)
     logs = model.evaluate(x, y, BATCH, verbose=0, return_dict=True)
     found = {f"evaluation: {name}": v for name, v in logs.items()}
     logits = model.predict(x, batch_size=BATCH, verbose=0)
