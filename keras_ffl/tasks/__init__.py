@@ -4,7 +4,7 @@ import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.tasks.classification import Classification
-from keras_ffl.tasks.multi_label import MultiLabel
+from keras_ffl.tasks.multi_label import MultiLabel, binary_accuracy
 from keras_ffl.tasks.regression import Regression
 from keras_ffl.tasks.segmentation import Segmentation
 from keras_ffl.tasks.task import Task
@@ -42,6 +42,7 @@ __all__ = [
     "Regression",
     "Segmentation",
     "Task",
+    "binary_accuracy",
     "checked_task",
     "task_config",
 ]

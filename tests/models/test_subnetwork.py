@@ -408,7 +408,7 @@ def test_bad_model():
 @pytest.mark.parametrize("activation", [None, "softmax"])
 def test_one_logit(activation):
     model = _chain([*_layers()[:-1], keras.layers.Dense(1, activation)])
-    message = r"`model` must give .* at least 2 classes, .* \(None, 1\)"
+    message = r"`model` .* must give .* at least 2 classes, .* \(None, 1\)"
     with pytest.raises(InputError, match=message):
         as_subnetwork(model, "map")
 
