@@ -99,7 +99,9 @@ def _with_bias(old, normalization, name, x):
         else 0.0
     )
     # A depthwise kernel has its channels on two axes.
-    channels = kernel.shape[-2:] if type(old) in _DEPTHWISE else kernel.shape[-1:]
+    channels = (
+        kernel.shape[-2:] if type(old) in _DEPTHWISE else kernel.shape[-1:]
+    )
     new.set_weights(
         [
             kernel * factor.reshape(channels),

@@ -105,7 +105,9 @@ def full_precision(layer):
     """
     policy = layer.dtype_policy
     if layer.compute_dtype not in ("float16", "bfloat16"):
-        return policy
+        # The name, because layers without a `get_config` of their own (such
+        # as `Identity`) can't serialize arguments that are objects.
+        return policy.name if type(policy) is keras.DTypePolicy else policy
     if layer.quantization_mode:
         return f"{policy.name.partition('_from_')[0]}_from_float32"
     return "float32"

@@ -33,6 +33,12 @@ TESTS_OF_COPIES = (
     "models/test_to_logits.py::test_several_softmaxes_become_a_logarithm",
     "methods/test_adapters.py::test_a_file_keeps_adapters[kd]",
 )
+# With float64.
+TESTS_OF_LAYERS = (
+    "layers/test_feature_average.py",
+    "layers/test_fusion_of_ranks.py",
+    "layers/test_gate.py",
+)
 SLOW_TESTS = (
     "studies/pictures",
     "studies/report",
@@ -47,11 +53,13 @@ SLOW_TESTS = (
         (TESTS, BY_TENSORFLOW),
         # A large network takes long, operation by operation.
         (TESTS_OF_COPIES, "not application"),
+        (TESTS_OF_LAYERS, BY_TENSORFLOW),
         pytest.param(SLOW_TESTS, BY_TENSORFLOW, marks=pytest.mark.slow),
     ],
 )
-def test_on_jax(tests, left_out):
+def test_on_jax(tests, left_out, monkeypatch):
     """One process, since each takes seconds to start."""
+    monkeypatch.setenv("JAX_ENABLE_X64", str(int(tests is TESTS_OF_LAYERS)))
     result = run_on_jax(
         "pytest",
         "-q",

@@ -6,16 +6,16 @@ JAX runs in processes of its own: Keras has one backend in a process.
 import keras
 import numpy as np
 import pytest
-from support import builders, method_steps
+from support import builders, method_steps, ranks
 from support.processes import run_on_jax
 
 pytestmark = pytest.mark.jax
 
 # Those of the other methods take a minute.
-QUICK = ("ffl", "dml")
+QUICK = ("ffl", "dml", "ffl_maps_tokens")
 METHODS = [
     method if method in QUICK else pytest.param(method, marks=pytest.mark.slow)
-    for method in builders.METHODS
+    for method in (*builders.METHODS, *ranks.METHODS)
 ]
 
 

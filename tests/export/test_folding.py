@@ -67,6 +67,23 @@ def test_is_part_of_the_layer_before_it(before, options):
     assert len(folded.layers) == len(model.layers) - 1
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        LAYERS.Conv1D(4, 3, groups=2),
+        LAYERS.Conv1D(4, 3, use_bias=False, strides=2, padding="same"),
+        LAYERS.DepthwiseConv1D(3, depth_multiplier=2),
+        LAYERS.Dense(3),
+    ],
+    ids=["groups", "strides", "depthwise", "dense"],
+)
+def test_tokens(before):
+    tokens = keras.Input((9, 4))
+    before = type(before).from_config(before.get_config())
+    x = normalization()(before(tokens))
+    check(tokens, LAYERS.ReLU()(x), left=0, shape=(9, 4))
+
+
 def test_what_can_not_be_folded():
     image = keras.Input((6, 6, 4))
     # Nothing before it, an activation between, another use of the output, a

@@ -110,6 +110,26 @@ def test_channels_last(kind):
     assert VanillaModel(network(CHANNELS_LAST[kind])).heads == ("vanilla",)
 
 
+def test_tokens_and_vectors():
+    def of(features):
+        image = keras.Input((4, 4, 4))
+        x = features(image)
+        logits = LAYERS.Dense(CLASSES)(LAYERS.Flatten()(x))
+        return keras.Model(image, {"features": x, "logits": logits})
+
+    tokens = LAYERS.Reshape((16, 4))
+    first = LAYERS.Conv1D(3, 1, data_format="channels_first", name="first")
+    message = r"feature map .batch, tokens, C., but its layer 'first' puts"
+    with pytest.raises(InputError, match=message):
+        VanillaModel(of(lambda x: LAYERS.ReLU()(first(tokens(x)))))
+    for features in (
+        lambda x: LAYERS.Conv1D(3, 1)(LAYERS.Permute((2, 1))(first(tokens(x)))),
+        lambda x: tokens(LAYERS.Conv2D(4, 1, **FIRST)(x)),
+        LAYERS.GlobalAveragePooling2D(data_format="channels_first"),
+    ):
+        VanillaModel(of(features))
+
+
 def test_as_subnetwork():
     image = keras.Input((3, 8, 8))
     x = LAYERS.Conv2D(4, 3, **FIRST)(image)

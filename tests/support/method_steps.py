@@ -14,14 +14,14 @@ import numpy as np
 from keras import ops
 
 from keras_ffl.optimizers import SGD
-from support import builders
+from support import builders, ranks
 
 BATCH, STEPS = 4, 3
 
 
 def model_of(method):
     """The compiled model of a method."""
-    model = builders.METHODS[method]()
+    model = {**builders.METHODS, **ranks.METHODS}[method]()
     model.compile(
         SGD(0.05, weight_decay=1e-2),
         metrics=["accuracy"],
@@ -39,7 +39,7 @@ def take_steps(model):
         Dict of float arrays: logs by step, weights, the optimizer's slots,
         logs of the evaluation and the logits of all heads.
     """
-    x, y = builders.data(BATCH * STEPS)
+    x, y = builders.data(BATCH * STEPS, image=model.input_shape[1:])
     found = {}
     for step in range(STEPS):
         rows = slice(step * BATCH, (step + 1) * BATCH)
@@ -58,7 +58,7 @@ def take_steps(model):
 
 def evaluated(model):
     """Logs of an evaluation, and the logits of all heads."""
-    x, y = builders.data(BATCH * STEPS)
+    x, y = builders.data(BATCH * STEPS, image=model.input_shape[1:])
     logs = model.evaluate(x, y, BATCH, verbose=0, return_dict=True)
     found = {f"evaluation: {name}": v for name, v in logs.items()}
     logits = model.predict(x, batch_size=BATCH, verbose=0)
