@@ -56,7 +56,13 @@ ONNX = ["tf2onnx~=1.17.0", "onnx>=1.19,<2", "onnxruntime>=1.23,<2"]
 # The minor version, since Keras' trainer is overridden for it.
 JAX = "jax~=0.10.2"
 
+# Pretrained backbones, which `as_subnetwork` takes. The minor version, since a
+# network must be copied layer by layer. It brings tensorflow-text, of
+# TensorFlow's minor version, and the tokenizers of text models.
+HUB = ["keras-hub~=0.32.0"]
+
 EXTRAS = {
+    "hub": HUB,
     "jax": [JAX],
     "litert": LITERT,
     "onnx": ONNX,

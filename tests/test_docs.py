@@ -68,6 +68,14 @@ def test_branches():
     assert names["model"].heads == ("fused", "sub_1", "sub_2", "ensemble")
 
 
+def test_networks():
+    names = {}
+    for code in blocks("docs/networks.md"):
+        exec(code, names)
+    channels = [n.output["features"].shape[-1] for n in names["networks"]]
+    assert channels == [1280, 32, 1280, 32, 1280]
+
+
 def test_own_method(tmp_path, monkeypatch):
     # The row is taken out of the table again.
     monkeypatch.setitem(METHODS, "ensemble_teacher", None)

@@ -22,7 +22,7 @@ class Architecture:
         stem: Function of a KerasTensor and a prefix for the names of the
             layers that it adds; returns its output, a KerasTensor.
         stages: The stages after the stem, similar functions, in order. The
-            last one returns the feature map before pooling.
+            last one returns the features before pooling.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Architecture:
         Returns:
             List of functional `keras.Model`s that share their first layers
             and their input, each from images (batch, height, width, channels)
-            to `{"features": (batch, h, w, C), "logits": (batch, m)}`.
+            to `{"features": (batch, ..., C), "logits": (batch, m)}`.
         """
         num_classes = check_int("num_classes", num_classes, least=2)
         image = keras.Input(

@@ -39,7 +39,7 @@ def build_branches(
     Returns:
         List of n functional `keras.Model`s, named `<name>_branch<k>`, from
         float images (batch, height, width, channels) to `{"features":
-        (batch, h, w, C), "logits": (batch, m)}`.
+        (batch, ..., C), "logits": (batch, m)}`.
 
     Raises:
         InputError: The name is unknown or an argument is out of range.

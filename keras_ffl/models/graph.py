@@ -228,9 +228,12 @@ def calls_within(call):
             nested model, or a layer written with layers and `keras.ops`.
 
     Returns:
-        List of `Call`s for the sizes of this call.
+        List of `Call`s for the sizes of this call, for one example.
     """
-    args, kwargs = keras.tree.map_structure(_detached, (call.args, call.kwargs))
+    # Some layers compute with the size of the batch, which must be known then.
+    args, kwargs = keras.tree.map_structure(
+        lambda leaf: _detached(leaf, batch=1), (call.args, call.kwargs)
+    )
     inputs = [
         leaf
         for leaf in keras.tree.flatten((args, kwargs))
@@ -289,8 +292,9 @@ def seed_generators(layer):
     return list(layer._seed_generators)
 
 
-def _detached(leaf):
+def _detached(leaf, batch=None):
     """A KerasTensor without its graph's history; other values unchanged."""
     if isinstance(leaf, keras.KerasTensor):
-        return keras.KerasTensor(leaf.shape, leaf.dtype)
+        shape = leaf.shape if batch is None else (batch, *leaf.shape[1:])
+        return keras.KerasTensor(shape, leaf.dtype)
     return leaf

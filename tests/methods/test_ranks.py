@@ -20,7 +20,7 @@ from keras_ffl import (
     as_subnetwork,
 )
 from keras_ffl.data import DatasetInfo
-from keras_ffl.export import stock_head
+from keras_ffl.export import export_head, stock_head
 from keras_ffl.export.stock import inference_classifier
 from keras_ffl.layers import FeatureAverage
 from keras_ffl.methods import DualNetModel
@@ -31,11 +31,27 @@ from keras_ffl.studies.transfer import pooled_features
 LAYERS = keras.layers
 X, Y = data(8, image=ranks.IMAGE)
 INFO = DatasetInfo(
-    "toy", CLASSES, ranks.IMAGE, ("a", "b", "c"), (127, 120), (64, 60), False
+    "toy",
+    CLASSES,
+    ranks.IMAGE,
+    ("a", "b", "c"),
+    (127, 120, 110),
+    (64, 60, 61),
+    False,
 )
 
 
-@pytest.fixture(scope="module", params=ranks.METHODS)
+# Methods that don't look at the features take a minute more.
+QUICK = ("ffl", "dualnet", "one")
+PARAMS = [
+    method
+    if method.startswith(QUICK)
+    else pytest.param(method, marks=pytest.mark.slow)
+    for method in ranks.METHODS
+]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def trained(request, tmp_path_factory):
     """Name, model, weights before training, and a file of the model."""
     keras.utils.set_random_seed(0)
@@ -95,6 +111,22 @@ def test_stock_and_folded_copies(trained):
         stock = stock_head(model, head, INFO)
         expected = keras.ops.softmax(logits)
         np.testing.assert_allclose(stock(images), expected, atol=5e-6)
+
+
+def test_saved_model(trained, tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    model, head = trained[1], trained[1].primary_head
+    export_head(model, head, INFO, tmp_path / "exported")
+    served = tf.saved_model.load(str(tmp_path / "exported"))
+    images = np.random.default_rng(1).integers(0, 256, (5, *ranks.IMAGE))
+    result = served.signatures["serving_default"](
+        images=tf.constant(images, "uint8")
+    )
+    x = ((images - INFO.mean) / INFO.std).astype("float32")
+    logits = model.classifier(head)(x)
+    np.testing.assert_allclose(
+        result["probabilities"], keras.ops.softmax(logits), atol=1e-5
+    )
 
 
 # ----- by hand ------------------------------------------------------------

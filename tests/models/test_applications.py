@@ -68,6 +68,60 @@ def test_logits_are_those_of_the_application_on_its_own_images(mode, run):
     assert np.abs(bare - expected).max() > 0.01 * scale
 
 
+# The layer of each family that takes the features, with its top.
+POOLING = {
+    "MobileNetV2": "global_average_pooling2d",
+    "MobileNetV3Small": "global_average_pooling2d",
+    "EfficientNetB0": "avg_pool",
+}
+SLOW_POOLING = {
+    "ConvNeXtTiny": "convnext_tiny_head_gap",
+    "DenseNet121": "avg_pool",
+    "EfficientNetV2B0": "avg_pool",
+    "InceptionResNetV2": "avg_pool",
+    "InceptionV3": "avg_pool",
+    "MobileNet": "global_average_pooling2d",
+    "NASNetMobile": "global_average_pooling2d",
+    "ResNet50": "avg_pool",
+    "ResNet50V2": "avg_pool",
+    "VGG16": "flatten",
+    "Xception": "avg_pool",
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *POOLING,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW_POOLING),
+    ],
+)
+def test_whole_application_without_naming_a_layer(name, run):
+    shape = (75, 75, 3) if "ception" in name else SHAPE
+    model = getattr(applications, name)(
+        input_shape=shape, weights=None, classes=5
+    )
+    subnetwork = as_subnetwork(model)
+    taken = model.get_layer({**POOLING, **SLOW_POOLING}[name]).input
+    whole = keras.Model(model.input, [taken, model.output])
+    images = np.random.default_rng(0).uniform(0, 255, (2, *shape))
+    features, probabilities = run(whole, images)
+    outputs = run(subnetwork, images)
+    scale = np.abs(features).max()
+    np.testing.assert_allclose(
+        outputs["features"], features, rtol=1e-4, atol=1e-5 * scale
+    )
+    assert np.ptp(features) > 0
+    logits = outputs["logits"]
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    np.testing.assert_allclose(
+        exponentials / exponentials.sum(axis=-1, keepdims=True),
+        probabilities,
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
 def _head(network):
     """Pooling and dense layer in NumPy, with the network's weights."""
     kernel, bias = (

@@ -12,7 +12,7 @@ from keras_ffl.methods import (
 )
 from support.builders import CLASSES, moved
 
-IMAGE = (8, 8, 2)
+IMAGE = (8, 8, 3)
 LAYERS = keras.layers
 
 
