@@ -179,7 +179,8 @@ class DualNetModel(FusedHead, ParallelMethod):
                 self, x, variables, training=self.joint_extractors
             )
         # Restores the partner's state; its weights get no update.
-        with keep_state(self.classifier(_partner(turn))):
+        partner = "sub_2" if turn == "sub_1" else "sub_1"
+        with keep_state(self.classifier(partner)):
             return self.forward_pass(self, x, variables)
 
     def variables_of(self, turn):
@@ -206,10 +207,6 @@ class DualNetModel(FusedHead, ParallelMethod):
             "classifier_weight": self.classifier_weight,
             "joint_extractors": self.joint_extractors,
         }
-
-
-def _partner(turn):
-    return "sub_2" if turn == "sub_1" else "sub_1"
 
 
 def _extractor_ids(network):

@@ -281,9 +281,7 @@ def test_a_sigmoid_of_labels_is_removed(end):
 
 def test_probabilities_of_labels_become_logits():
     model = network(
-        lambda x: layers.Average()(
-            [scores(x, "sigmoid"), scores(x, "sigmoid")]
-        )
+        lambda x: layers.Average()([scores(x, "sigmoid"), scores(x, "sigmoid")])
     )
     with pytest.raises(InputError, match="whose logit is then taken|logit of"):
         as_subnetwork(model, "map", task=MultiLabel())
