@@ -76,6 +76,18 @@ def test_networks():
     assert channels == [1280, 32, 1280, 32, 1280]
 
 
+def test_own_task():
+    names = {}
+    for code in blocks("docs/tasks.md"):
+        exec(code, names)
+    model = names["model"]
+    model.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
+    x = np.zeros((2, *model.input_shape[1:]))
+    losses = model.train_on_batch(x, np.array([0, 3]), return_dict=True)
+    # At first each of the four logits is about 0.
+    assert losses["ordinal_fused"] == pytest.approx(4 * np.log(2), abs=1)
+
+
 def test_own_method(tmp_path, monkeypatch):
     # The row is taken out of the table again.
     monkeypatch.setitem(METHODS, "ensemble_teacher", None)

@@ -38,6 +38,7 @@ TESTS_OF_LAYERS = (
     "layers/test_feature_average.py",
     "layers/test_fusion_of_ranks.py",
     "layers/test_gate.py",
+    "layers/test_rank_errors.py",
 )
 SLOW_TESTS = (
     "studies/pictures",

@@ -3,6 +3,7 @@
 import keras
 
 from keras_ffl import FeatureFusionModel, VanillaModel
+from keras_ffl.data import DatasetInfo
 from keras_ffl.methods import (
     DualNetModel,
     EnsembleModel,
@@ -13,6 +14,15 @@ from keras_ffl.methods import (
 from support.builders import CLASSES, moved
 
 IMAGE = (8, 8, 3)
+INFO = DatasetInfo(
+    "toy",
+    CLASSES,
+    IMAGE,
+    ("a", "b", "c"),
+    (127, 120, 110),
+    (64, 60, 61),
+    False,
+)
 LAYERS = keras.layers
 
 
