@@ -58,8 +58,8 @@ def info_of(model):
         len(names),
         model.input_shape[1:],
         names,
-        (0, 0),
-        (1, 1),
+        (0, 0, 0),
+        (1, 1, 1),
         False,
     )
 
