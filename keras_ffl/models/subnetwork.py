@@ -230,23 +230,17 @@ def as_teacher(
     """Makes a frozen copy of a trained classifier that returns its logits.
 
     Args:
-        model: Functional or built Sequential `keras.Model` from one image
-            tensor to one tensor (batch, m) of logits or softmax
-            probabilities.
+        model, from_logits, task: As in `as_subnetwork`, without `num_classes`.
         name: Name of the copy.
-        from_logits: As in `as_subnetwork`.
         argument: Name of the argument that held `model`, for messages, which
             call `from_logits` "from_logits" or "<argument>_from_logits".
-        task: As in `as_subnetwork`.
 
     Returns:
         Functional `keras.Model`, not trainable, from the images that `model`
         takes to logits (batch, m).
 
     Raises:
-        InputError: `model` is not such a model, has several inputs or
-            outputs, an output that is not 2-D, or a layer that can't be
-            copied; `from_logits` is missing or contradicts its outputs.
+        InputError: As in `as_subnetwork`.
     """
     source = _functional(model, task, argument)
     if isinstance(model, FrozenClassifier):

@@ -1,7 +1,6 @@
 """The tables of the paper: the runs for each number.
 
-Reference:
-    Kim et al., 2019, https://arxiv.org/abs/1904.09058, Tables I to VI.
+Tables I to VI of Kim et al., 2019, https://arxiv.org/abs/1904.09058.
 """
 
 import functools
