@@ -6,10 +6,20 @@ from keras_ffl.losses.distillation import (
     distillation_kl,
     distillation_term,
 )
+from keras_ffl.losses.divergences import (
+    DISTILLATIONS,
+    DecoupledKL,
+    SoftmaxKL,
+    StandardizedKL,
+)
 from keras_ffl.losses.supervised import cross_entropy
 
 __all__ = [
+    "DISTILLATIONS",
+    "DecoupledKL",
     "DistillationKL",
+    "SoftmaxKL",
+    "StandardizedKL",
     "binary_distillation_kl",
     "cross_entropy",
     "distillation_kl",

@@ -8,7 +8,7 @@ from keras_ffl.number_checks import check_temperature
 from keras_ffl.precision import at_least_float32
 
 
-def _full_precision(logits):
+def full_precision(logits):
     """Converts half-precision logits to float32; others stay unchanged."""
     logits = ops.convert_to_tensor(logits)
     return ops.cast(logits, at_least_float32(logits.dtype))
@@ -56,7 +56,7 @@ def distillation_kl(teacher_logits, student_logits, temperature=3.0):
         (4) and (5) of Kim et al., 2019, https://arxiv.org/abs/1904.09058.
     """
     temperature = check_temperature(temperature)
-    teacher, student = map(_full_precision, (teacher_logits, student_logits))
+    teacher, student = map(full_precision, (teacher_logits, student_logits))
     _check_classes(teacher, student)
     teacher = ops.log_softmax(ops.stop_gradient(teacher) / temperature)
     student = ops.log_softmax(student / temperature)
@@ -89,7 +89,7 @@ def binary_distillation_kl(teacher_logits, student_logits, temperature=3.0):
         InputError: `temperature` is not a number > 0.
     """
     temperature = check_temperature(temperature)
-    teacher, student = map(_full_precision, (teacher_logits, student_logits))
+    teacher, student = map(full_precision, (teacher_logits, student_logits))
     teacher = ops.stop_gradient(teacher) / temperature
     student = student / temperature
     return sum(

@@ -6,11 +6,13 @@ import keras
 from keras import ops
 
 from keras_ffl.callbacks import counting_epochs
+from keras_ffl.errors import InputError
+from keras_ffl.losses import SoftmaxKL
 from keras_ffl.methods.adapters import Adapters
 from keras_ffl.methods.cautions import no_cautions
 from keras_ffl.methods.compiled import CompiledModel
 from keras_ffl.methods.terms import weighted_mean, with_regularization
-from keras_ffl.number_checks import check_number
+from keras_ffl.number_checks import check_number, check_temperature
 from keras_ffl.schedules import rampup_weight
 
 
@@ -28,7 +30,7 @@ class TrainingMethod(CompiledModel):
       every trained head.
     * `distillation_terms(y, logits)`: dict of the terms that are multiplied
       by the ramp-up's weight in training; none by default. `divergence`
-      computes them with the task and the method's `temperature`.
+      computes them as the constructor told `set_distillation`.
     * `derived_heads(logits)` and `derived_head_names`, as in `HeadedModel`.
     * `supervised_weights`: dict from name to the factor of a supervised term
       in the loss; 1 for terms that are not listed.
@@ -130,9 +132,43 @@ class TrainingMethod(CompiledModel):
         """Loss terms under the ramp-up, dict from name to (batch,) tensor."""
         return {}
 
+    def set_distillation(self, temperature, distillation=None):
+        """Sets how predictions teach.
+
+        Args:
+            temperature: Float > 0, T.
+            distillation: Object such as `keras_ffl.losses.SoftmaxKL()`, or
+                None for the task's divergence.
+
+        Raises:
+            InputError: `temperature` is not a number > 0, or `distillation`
+                is no such object or is given for another task than
+                `Classification`.
+        """
+        self.temperature = check_temperature(temperature)
+        if distillation is not None and not (
+            isinstance(distillation, SoftmaxKL) and self.task.counts_classes
+        ):
+            raise InputError(
+                "`distillation` must be None or, for Classification, a "
+                "divergence such as keras_ffl.losses.StandardizedKL(), got "
+                f"{distillation!r} for {type(self.task).__name__}"
+            )
+        self.distillation = distillation
+
     def divergence(self, y, teacher, student):
         """A student's divergence from a constant teacher, (batch,) tensor."""
-        return self.task.divergence(teacher, student, self.temperature, y)
+        divergence = self.distillation or self.task.divergence
+        return divergence(teacher, student, self.temperature, y)
+
+    def distillation_config(self):
+        """What `get_config` returns of `set_distillation`, a dict."""
+        config = {"temperature": self.temperature}
+        if self.distillation is not None:
+            config["distillation"] = keras.saving.serialize_keras_object(
+                self.distillation
+            )
+        return config
 
     def compute_loss(
         self,

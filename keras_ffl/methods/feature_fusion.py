@@ -8,6 +8,7 @@ import keras
 from keras_ffl.errors import InputError
 from keras_ffl.fields import field
 from keras_ffl.layers import FeatureAverage, FusionModule
+from keras_ffl.losses import DISTILLATIONS
 from keras_ffl.methods.fused_head import (
     FusedHead,
     check_head,
@@ -15,7 +16,6 @@ from keras_ffl.methods.fused_head import (
 )
 from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Branches, Method
-from keras_ffl.number_checks import check_temperature
 from keras_ffl.optimizers import set_decay_group
 
 
@@ -66,6 +66,8 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
         task: `keras_ffl.tasks.Task`, None for `Classification()`: what the
             networks learn, that is the loss against the labels, the divergence
             between outputs and their average.
+        distillation: Divergence of the predictions, such as
+            `keras_ffl.losses.StandardizedKL()`; None for that of the task.
 
     Raises:
         InputError: The sub-networks don't fit together, an option is out of
@@ -104,6 +106,7 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
         preprocessing=None,
         head=None,
         task=None,
+        distillation=None,
     ):
         head_name = check_head(head)
         if fusion is None:
@@ -121,7 +124,7 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
             task=task,
             more_logits=functools.partial(_fused_logits, fusion, head),
         )
-        self.temperature = check_temperature(temperature)
+        self.set_distillation(temperature, distillation)
         self.use_ekd = bool(use_ekd)
         self.use_fkd = bool(use_fkd)
         self._fusion_name = fusion.name
@@ -163,7 +166,7 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
             **super().get_config(),
             "fusion": keras.saving.serialize_keras_object(self.fusion),
             "rampup_epochs": self.rampup_epochs,
-            "temperature": self.temperature,
+            **self.distillation_config(),
             "use_ekd": self.use_ekd,
             "use_fkd": self.use_fkd,
         }
@@ -191,6 +194,8 @@ class FeatureFusionOptions(Branches):
             their sum.
         fusion_weight_decay: L2 decay of fusion module and fused classifier.
         temperature: T > 0.
+        distillation: Divergence of the predictions, see
+            `keras_ffl.losses.DISTILLATIONS`.
         rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
         use_ekd: Whether the ensemble teaches the fused classifier.
         use_fkd: Whether the fused classifier teaches the sub-networks.
@@ -201,6 +206,7 @@ class FeatureFusionOptions(Branches):
     fusion_width: str = field("min", choices=("min", "sum"))
     fusion_weight_decay: float = field(1e-5, 0, 1e3)
     temperature: float = field(3.0, 1e-3, 1e3)
+    distillation: str = field("softmax", choices=tuple(DISTILLATIONS))
     rampup_epochs: float = field(80.0, 0)
     use_ekd: bool = field(True)
     use_fkd: bool = field(True)
@@ -232,6 +238,7 @@ def _build(subnetworks, config):
         subnetworks,
         options.rampup_epochs,
         temperature=options.temperature,
+        distillation=DISTILLATIONS[options.distillation](),
         use_ekd=options.use_ekd,
         use_fkd=options.use_fkd,
         fusion=fusion,

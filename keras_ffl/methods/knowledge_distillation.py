@@ -6,6 +6,7 @@ import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.fields import field
+from keras_ffl.losses import DISTILLATIONS
 from keras_ffl.methods.cautions import warn_of_separate_draws
 from keras_ffl.methods.rows import Method, Options
 from keras_ffl.methods.single_network import SingleNetworkMethod
@@ -15,7 +16,6 @@ from keras_ffl.methods.subnetworks import (
     prepared_image,
 )
 from keras_ffl.models.subnetwork import as_teacher
-from keras_ffl.number_checks import check_temperature
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -47,7 +47,7 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
         teacher_from_logits: True if `teacher` returns logits, False for
             probabilities, None to infer it, like `from_logits` of
             `keras_ffl.as_subnetwork`.
-        task: As in `keras_ffl.FeatureFusionModel`.
+        task, distillation: As in `keras_ffl.FeatureFusionModel`.
 
     Raises:
         InputError: `network` or `teacher` is not such a model, they don't fit
@@ -71,6 +71,7 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
         preprocessing=None,
         teacher_from_logits=None,
         task=None,
+        distillation=None,
     ):
         check_subnetworks([network], task=task)
         if not isinstance(teacher, keras.Model):
@@ -95,7 +96,7 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
         super().__init__(
             image, logits, {"student": student}, rampup_epochs, name, task
         )
-        self.temperature = check_temperature(temperature)
+        self.set_distillation(temperature, distillation)
         warn_of_separate_draws([self.classifier(head) for head in self.heads])
 
     @property
@@ -111,7 +112,7 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
         return {
             **super().get_config(),
             "teacher": keras.saving.serialize_keras_object(self.teacher),
-            "temperature": self.temperature,
+            **self.distillation_config(),
             "rampup_epochs": self.rampup_epochs,
         }
 
@@ -138,12 +139,15 @@ class KnowledgeDistillationOptions(Options):
         teacher: Workdir of the teacher's trained run.
         teacher_head: The head that teaches, None for the run's main one.
         temperature: T > 0.
+        distillation: Divergence of the predictions, see
+            `keras_ffl.losses.DISTILLATIONS`.
         rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
     """
 
     teacher: str | None = field(None, path=True)
     teacher_head: str | None = field(None)
     temperature: float = field(3.0, 1e-3, 1e3)
+    distillation: str = field("softmax", choices=tuple(DISTILLATIONS))
     rampup_epochs: float = field(0.0, 0)
 
     def check(self, method, config):
@@ -161,6 +165,7 @@ def _build(subnetworks, config, teacher):
         *subnetworks,
         teacher.classifier(options.teacher_head or teacher.primary_head),
         temperature=options.temperature,
+        distillation=DISTILLATIONS[options.distillation](),
         rampup_epochs=options.rampup_epochs,
         # A method's heads are always logits, however they are computed.
         teacher_from_logits=True,

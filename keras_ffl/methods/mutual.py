@@ -6,11 +6,11 @@ import keras
 from keras import ops
 
 from keras_ffl.fields import field
+from keras_ffl.losses import DISTILLATIONS
 from keras_ffl.methods.frozen import keep_state
 from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Method, SeveralNetworks
 from keras_ffl.methods.terms import with_regularization
-from keras_ffl.number_checks import check_temperature
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -47,7 +47,7 @@ class MutualLearningModel(ParallelMethod):
         preprocessing: Keras layer, model or function between the images and
             all sub-networks, or None. It runs once, see
             `keras_ffl.methods.parallel.ParallelMethod`.
-        task: As in `keras_ffl.FeatureFusionModel`.
+        task, distillation: As in `keras_ffl.FeatureFusionModel`.
 
     Raises:
         InputError: The sub-networks don't fit together or share weights, or
@@ -70,6 +70,7 @@ class MutualLearningModel(ParallelMethod):
         *,
         preprocessing=None,
         task=None,
+        distillation=None,
     ):
         super().__init__(
             subnetworks,
@@ -78,7 +79,7 @@ class MutualLearningModel(ParallelMethod):
             preprocessing=preprocessing,
             task=task,
         )
-        self.temperature = check_temperature(temperature)
+        self.set_distillation(temperature, distillation)
         self.simultaneous = bool(simultaneous)
         self.partial_updates = not self.simultaneous
 
@@ -154,7 +155,7 @@ class MutualLearningModel(ParallelMethod):
     def get_config(self):
         return {
             **super().get_config(),
-            "temperature": self.temperature,
+            **self.distillation_config(),
             "rampup_epochs": self.rampup_epochs,
             "simultaneous": self.simultaneous,
         }
@@ -169,12 +170,15 @@ class MutualLearningOptions(SeveralNetworks):
 
     Attributes:
         temperature: T > 0.
+        distillation: Divergence of the predictions, see
+            `keras_ffl.losses.DISTILLATIONS`.
         rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
         simultaneous: Whether all networks are updated at once instead of one
             after the other.
     """
 
     temperature: float = field(1.0, 1e-3, 1e3)
+    distillation: str = field("softmax", choices=tuple(DISTILLATIONS))
     rampup_epochs: float = field(0.0, 0)
     simultaneous: bool = field(False)
 
@@ -184,6 +188,7 @@ def _build(subnetworks, config):
     return MutualLearningModel(
         subnetworks,
         temperature=options.temperature,
+        distillation=DISTILLATIONS[options.distillation](),
         rampup_epochs=options.rampup_epochs,
         simultaneous=options.simultaneous,
     )

@@ -9,11 +9,11 @@ from keras import ops
 from keras_ffl.errors import InputError
 from keras_ffl.fields import field
 from keras_ffl.layers import Gate
+from keras_ffl.losses import DISTILLATIONS
 from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Branches, Method, check_one_name
 from keras_ffl.methods.subnetworks import check_subnetworks
 from keras_ffl.models.branching import shared_feature_map
-from keras_ffl.number_checks import check_temperature
 from keras_ffl.precision import at_least_float32
 
 
@@ -48,7 +48,7 @@ class OneModel(ParallelMethod):
         preprocessing: Keras layer, model or function between the images and
             all sub-networks, or None. It runs once, see
             `keras_ffl.methods.parallel.ParallelMethod`.
-        task: As in `keras_ffl.FeatureFusionModel`.
+        task, distillation: As in `keras_ffl.FeatureFusionModel`.
 
     Raises:
         InputError: The sub-networks don't fit together or have no common
@@ -72,6 +72,7 @@ class OneModel(ParallelMethod):
         *,
         preprocessing=None,
         task=None,
+        distillation=None,
     ):
         check_subnetworks(subnetworks, minimum=2, task=task)
         shared_feature_map(subnetworks)
@@ -90,7 +91,7 @@ class OneModel(ParallelMethod):
             more_logits=functools.partial(_gated_logits, gate),
         )
         self._gate_name = gate.name
-        self.temperature = check_temperature(temperature)
+        self.set_distillation(temperature, distillation)
 
     @property
     def gate(self):
@@ -115,7 +116,7 @@ class OneModel(ParallelMethod):
             **super().get_config(),
             "gate": keras.saving.serialize_keras_object(self.gate),
             "rampup_epochs": self.rampup_epochs,
-            "temperature": self.temperature,
+            **self.distillation_config(),
         }
 
 
@@ -142,10 +143,13 @@ class OneOptions(Branches):
 
     Attributes:
         temperature: T > 0.
+        distillation: Divergence of the predictions, see
+            `keras_ffl.losses.DISTILLATIONS`.
         rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
     """
 
     temperature: float = field(3.0, 1e-3, 1e3)
+    distillation: str = field("softmax", choices=tuple(DISTILLATIONS))
     rampup_epochs: float = field(80.0, 0)
 
     def check(self, method, config):
@@ -161,7 +165,10 @@ class OneOptions(Branches):
 def _build(subnetworks, config):
     options = config.options
     return OneModel(
-        subnetworks, options.rampup_epochs, temperature=options.temperature
+        subnetworks,
+        options.rampup_epochs,
+        temperature=options.temperature,
+        distillation=DISTILLATIONS[options.distillation](),
     )
 
 
