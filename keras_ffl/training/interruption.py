@@ -99,10 +99,12 @@ class Progress:
         step: Int, number of finished steps of the next epoch.
         arrays: Dict of arrays, the values of all variables of the model and
             the optimizer, and the metrics of the epoch so far.
+        path: Path of the file that they were read from, or None.
     """
 
-    def __init__(self, epoch, step, arrays):
+    def __init__(self, epoch, step, arrays, path=None):
         self.epoch, self.step, self.arrays = epoch, step, arrays
+        self._path = path
 
     @classmethod
     def of(cls, model, epoch, step):
@@ -129,10 +131,15 @@ class Progress:
     def _assign(self, variables):
         for name, variable in variables.items():
             array = self.arrays.get(name)
-            if array is None or array.shape != tuple(variable.shape):
+            if (
+                array is None
+                or array.shape != tuple(variable.shape)
+                or str(array.dtype)
+                != keras.backend.standardize_dtype(variable.dtype)
+            ):
                 raise InputError(
-                    f"the checkpoint of step {self.step} belongs to another "
-                    "model"
+                    f"checkpoint {self._path} belongs to another model. "
+                    "Delete it, and the run resumes before it"
                 )
         for name, variable in variables.items():
             variable.assign(self.arrays[name])

@@ -141,7 +141,7 @@ def test_another_model_is_refused():
         return model
 
     progress = Progress.of(model(3), 0, 1)
-    with pytest.raises(InputError, match="of step 1 belongs to another"):
+    with pytest.raises(InputError, match="checkpoint .* belongs to another"):
         progress.restore(model(4))
 
 
