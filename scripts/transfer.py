@@ -20,6 +20,7 @@ from keras_ffl import cli  # noqa: E402
 from keras_ffl.errors import InputError  # noqa: E402
 from keras_ffl.studies import transfer  # noqa: E402
 from keras_ffl.training import load_run  # noqa: E402
+from keras_ffl.whole_files import write_whole  # noqa: E402
 from keras_ffl.workdir import Workdir  # noqa: E402
 
 _WORKDIR = flags.DEFINE_list("workdir", None, "Folders of runs.", required=True)
@@ -101,7 +102,7 @@ def main():
             },
             indent=2,
         )
-        output.write_text(text + "\n")
+        write_whole(output, text + "\n")
 
 
 if __name__ == "__main__":
