@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from keras_ffl import Config, InputError, Unfinished, training
+from keras_ffl.backend.devices import Devices
+from keras_ffl.data import Share
 from keras_ffl.folder_lock import FolderInUse, locked
 from keras_ffl.training import interruption, single
 from keras_ffl.training.interruption import Progress, StopRequest
@@ -200,6 +202,41 @@ def test_time(monkeypatch):
         StopRequest(-1)
     with pytest.raises(InputError, match="`save_every_minutes` must be > 0"):
         training.train(QUICK, "never", save_every_minutes=0)
+
+
+# ----- several processes ------------------------------------------------------
+
+
+class TwoProcesses(Devices):
+    """This process and a slower one that is never asked to stop."""
+
+    process = Share(0, 1, 2)
+    agreements = 0
+
+    def sum_over_processes(self, values):
+        self.agreements += 1
+        # The time of the other one's steps is three times as long.
+        return values * [1, 1, 4]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps_apart"), [(0.001, 10), (0.2, 10), (1.0, 2), (60.0, 1)]
+)
+def test_processes_agree_soon(seconds, steps_apart, tmp_path, monkeypatch):
+    now, devices, request = [0.0], TwoProcesses(), StopRequest()
+    monkeypatch.setattr(interruption.time, "monotonic", lambda: now[0])
+    callback = interruption.Interruption(
+        request, Workdir(tmp_path), devices, np.zeros((200, 2), int)
+    )
+    agreed_at = []
+    for step in range(100):
+        now[0] += seconds
+        before = devices.agreements
+        callback.on_train_batch_end(step)
+        agreed_at += [step] * (devices.agreements - before)
+    # The mean step takes twice the time of this process.
+    assert np.diff(agreed_at).tolist() == [steps_apart] * (len(agreed_at) - 1)
+    assert steps_apart == 1 or steps_apart * 2 * seconds <= 5
 
 
 # ----- one process -----------------------------------------------------------
