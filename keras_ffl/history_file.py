@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import uuid
 
 from absl import logging
@@ -43,7 +44,7 @@ def read_history(path):
     found = []
     for number, row in enumerate(rows, start=2):
         try:
-            found.append({key: float(value) for key, value in row.items()})
+            found.append({key: _number(text) for key, text in row.items()})
         except (TypeError, ValueError):
             values = ", ".join(map(str, row.values()))
             raise _damaged(
@@ -59,6 +60,13 @@ def read_history(path):
                 f"{epoch}",
             )
     return found
+
+
+def _number(text):
+    number = float(text)
+    if math.isinf(number) and "inf" not in text.lower():
+        raise ValueError
+    return number
 
 
 def _damaged(path, what):

@@ -46,7 +46,14 @@ def load_run_data(folder, config, model):
     Raises:
         InputError: The data set can't be loaded, or doesn't fit the model.
     """
-    dataset, _ = load_data(config, folder.left_out())
+    left_out = folder.left_out()
+    try:
+        dataset, _ = load_data(config, left_out)
+    except InputError as error:
+        raise InputError(
+            f"{folder.path / 'config.json'}: {error}. Restore the file or the "
+            "data, or give another `data_dir`"
+        ) from error
     check_data(folder, dataset, model)
     return dataset
 

@@ -235,7 +235,7 @@ def check(scripts, monkeypatch, capfd, tmp_path):
 def pairs(path, name):
     """Every case with every script; with one of them if there are many."""
     cases, scripts = cases_of(path), ("train.py", *READERS[name])
-    many = len(cases) > 100
+    many = len(cases) > 30
     return [
         (case, harm, script)
         for number, (case, harm) in enumerate(cases.items())
