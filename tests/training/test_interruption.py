@@ -1,5 +1,6 @@
 """Runs that are stopped in the middle of an epoch, and resumed."""
 
+import errno
 import json
 import os
 import signal
@@ -8,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ffl import Config, InputError, Unfinished, training
+from keras_ffl import Config, InputError, Unfinished, training, whole_files
 from keras_ffl.backend.devices import Devices
 from keras_ffl.data import Share
 from keras_ffl.folder_lock import FolderInUse, locked
@@ -87,7 +88,19 @@ def assert_same_runs(one, other):
 def test_stopped_and_resumed_is_the_uninterrupted_run(
     method, looks, tmp_path, stop_after
 ):
-    config = QUICK.changed(method=method)
+    check_stopped_and_resumed(
+        QUICK.changed(method=method), looks, tmp_path, stop_after
+    )
+
+
+def test_a_student_goes_on_with_its_teacher(tmp_path, stop_after):
+    teacher = QUICK.changed(epochs=1, lr_milestones=())
+    training.train(teacher, tmp_path / "teacher", 0)
+    student = QUICK.changed(method="kd", teacher=str(tmp_path / "teacher"))
+    check_stopped_and_resumed(student, (2, 6), tmp_path, stop_after)
+
+
+def check_stopped_and_resumed(config, looks, tmp_path, stop_after):
     training.train(config, tmp_path / "whole", 0)
     for number in looks:
         stop_after(number)
@@ -202,6 +215,27 @@ def test_time(monkeypatch):
         StopRequest(-1)
     with pytest.raises(InputError, match="`save_every_minutes` must be > 0"):
         training.train(QUICK, "never", save_every_minutes=0)
+
+
+# ----- folders that can no longer be written ---------------------------------
+
+
+def test_a_folder_that_turns_read_only(tmp_path, monkeypatch):
+    training.train(QUICK, tmp_path / "whole", 0)
+    replace, cut = os.replace, tmp_path / "cut"
+
+    def no_second_epoch(source, target):
+        if target.name == "epoch_0002.keras":
+            raise OSError(errno.EROFS, "Read-only file system", str(target))
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(whole_files.os, "replace", no_second_epoch)
+        with pytest.raises(OSError, match="Read-only .*epoch_0002.keras"):
+            training.train(QUICK, cut, 0)
+    assert Workdir(cut).load_checkpoint()[1] == 1
+    training.train(QUICK, cut, 0)
+    assert_same_runs(tmp_path / "whole", cut)
 
 
 # ----- several processes ------------------------------------------------------
