@@ -97,6 +97,22 @@ class WarmUp(keras.callbacks.Callback):
             )
 
 
+class History(keras.callbacks.Callback):
+    """Writes a row of the history after every epoch.
+
+    Args:
+        workdir: `keras_ffl.workdir.Workdir`.
+    """
+
+    def __init__(self, workdir):
+        super().__init__()
+        self.workdir = workdir
+
+    def on_epoch_end(self, epoch, logs=None):
+        values = {name: logs[name] for name in sorted(logs)}
+        self.workdir.add_to_history({"epoch": epoch, **values})
+
+
 class Checkpoints(keras.callbacks.Callback):
     """Saves the model after every epoch, and separately if it is the best.
 

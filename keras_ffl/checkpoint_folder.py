@@ -1,7 +1,6 @@
 """The checkpoints of a run."""
 
 import re
-import zipfile
 
 import keras
 import numpy as np
@@ -60,7 +59,7 @@ class CheckpointFolder:
         self._save(model, self.checkpoints / f"epoch_{epochs:04d}.keras")
         for path in list(self.checkpoint_files().values())[keep:]:
             path.unlink()
-        for path in self._all_progress():
+        for path in self.all_progress().values():
             path.unlink()
 
     def save_best(self, model, epochs):
@@ -91,7 +90,7 @@ class CheckpointFolder:
         name = f"epoch_{epochs:04d}_step_{step:07d}.npz"
         with replacing(self.checkpoints / name) as unfinished:
             np.savez(unfinished, **arrays)
-        for path in self._all_progress()[2:]:
+        for path in list(self.all_progress().values())[2:]:
             path.unlink()
 
     def progress_files(self, epochs):
@@ -103,15 +102,20 @@ class CheckpointFolder:
         Returns:
             Dict from path to the number of finished steps, newest first.
         """
-        start = f"epoch_{epochs:04d}_step_"
         return {
-            path: int(path.stem.removeprefix(start))
-            for path in self._all_progress()
-            if path.name.startswith(start)
+            path: step
+            for (finished, step), path in self.all_progress().items()
+            if finished == epochs
         }
 
-    def _all_progress(self):
-        return sorted(self.checkpoints.glob("epoch_*_step_*.npz"), reverse=True)
+    def all_progress(self):
+        """Dict from (finished epochs, steps) to a file, newest first."""
+        found = {}
+        for path in self.checkpoints.glob("epoch_*_step_*.npz"):
+            match = re.fullmatch(r"epoch_(\d+)_step_(\d+)\.npz", path.name)
+            if match:
+                found[int(match[1]), int(match[2])] = path
+        return dict(sorted(found.items(), reverse=True))
 
     def read_arrays(self, path):
         """Reads a dict of arrays saved by `save_progress`.
@@ -119,10 +123,12 @@ class CheckpointFolder:
         Raises:
             InputError: The file can't be read.
         """
+        # Every other content fails in its own way. NumPy doesn't close a file
+        # that it fails to read.
         try:
-            with np.load(path) as file:
+            with path.open("rb") as stream, np.load(stream) as file:
                 return dict(file)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:
             raise InputError(
                 f"checkpoint {path} is damaged ({type(error).__name__})"
             ) from error
@@ -165,7 +171,14 @@ class CheckpointFolder:
             InputError: The model can't be read.
         """
         for path in self._numbered("best").values():
-            return self._load(path)
+            try:
+                return self._load(path)
+            except _MissingClass:
+                raise
+            except InputError as error:
+                raise InputError(
+                    f"{error}. Restore it, or use the last checkpoint"
+                ) from error
         return None
 
     def _load(self, path):
@@ -196,9 +209,8 @@ class CheckpointFolder:
         """
         for path in self.checkpoints.glob("unfinished_*"):
             path.unlink()
-        kept = self.progress_files(epochs)
-        for path in self._all_progress():
-            if path not in kept:
+        for (finished, _), path in self.all_progress().items():
+            if finished != epochs:
                 path.unlink()
         for kind in ("epoch", "best"):
             for finished, path in self._numbered(kind).items():

@@ -10,6 +10,7 @@ from keras_ffl.errors import (
     FFLError,
     InputError,
     Unfinished,
+    first_line,
     one_line,
     printable,
 )
@@ -59,7 +60,8 @@ def run(main):
             _fail(error)
         except OSError as error:
             # For example a full disk or a read-only file.
-            _fail(f"{error.filename or 'input or output'}: {error.strerror}")
+            what = error.filename or "input or output"
+            _fail(f"{what}: {error.strerror or first_line(error)}")
         except KeyboardInterrupt:
             _fail("interrupted; the same command resumes")
 

@@ -1,36 +1,63 @@
 """Atomic replacement of files: readers find the old or the new one."""
 
 import contextlib
+import fcntl
 import os
+import re
 import shutil
+import uuid
+
+_UNFINISHED = re.compile(r"unfinished_[0-9a-f]{8}_.+")
 
 
 @contextlib.contextmanager
-def replacing(path, shared=False):
+def replacing(path):
     """Context that replaces a file or folder once it is written completely.
+
+    Several processes may write at the same time. What killed ones left in the
+    folder is removed when nobody else writes there.
 
     Args:
         path: `pathlib.Path`.
-        shared: Bool, whether several processes may write it at the same time.
-            If so, each has its own temporary file, which a killed process
-            leaves behind; otherwise the next attempt overwrites it.
 
     Yields:
         `pathlib.Path` in the same folder to write to. Its name ends with that
         of `path`, because Keras infers the format from it.
     """
-    process = f"{os.getpid()}_" if shared else ""
-    temporary = path.with_name(f"unfinished_{process}{path.name}")
+    temporary = path.with_name(f"unfinished_{uuid.uuid4().hex[:8]}_{path.name}")
+    with _writing_in(path.parent):
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            _remove(temporary)
+
+
+@contextlib.contextmanager
+def _writing_in(folder):
+    """Context with a shared lock of a folder, which a kill releases."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        yield temporary
-        os.replace(temporary, path)
+        # Some network file systems don't support locks.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for path in folder.iterdir():
+                if _UNFINISHED.fullmatch(path.name):
+                    _remove(path)
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
-def write_whole(path, text, shared=False):
-    """Writes a text file; the arguments are as in `replacing`."""
-    with replacing(path, shared) as temporary:
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def write_whole(path, text):
+    """Writes a text file as in `replacing`."""
+    with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

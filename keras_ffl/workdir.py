@@ -1,7 +1,6 @@
 """The folder of a run: configuration, history, checkpoints, results."""
 
 import contextlib
-import csv
 import json
 import pathlib
 import uuid
@@ -12,8 +11,13 @@ from keras_ffl.checkpoint_folder import CheckpointFolder
 from keras_ffl.config import Config
 from keras_ffl.data import DatasetInfo
 from keras_ffl.errors import InputError, printable
-from keras_ffl.run_files import read_as, read_history, read_metrics
-from keras_ffl.whole_files import replacing, write_whole
+from keras_ffl.history_file import (
+    add_to_history,
+    cut_history,
+    read_history,
+)
+from keras_ffl.run_files import read_as, read_metrics
+from keras_ffl.whole_files import write_whole
 
 # Fields that may change when a run is resumed.
 _FREE = ("epochs", "data_dir")
@@ -123,11 +127,13 @@ class Workdir(CheckpointFolder):
             )
 
     def _check_files(self):
-        """An InputError where a folder is in a file's place."""
-        files = self.metrics, self.history, *self.checkpoints.glob("*.*")
-        for path in files:
+        """Raises `InputError` if a file or folder is in the other's place."""
+        files = self.metrics, self.history, self.curves
+        for path in (*files, *self.checkpoints.glob("*.*")):
             if path.is_dir():
                 raise InputError(f"{path} must be a file, got a folder")
+        if self.logs.exists() and not self.logs.is_dir():
+            raise InputError(f"{self.logs} must be a folder, got a file")
 
     def _check_writable(self):
         probe = self.path / f".{uuid.uuid4().hex}"
@@ -158,7 +164,11 @@ class Workdir(CheckpointFolder):
         """
         if not self.started:
             raise InputError(f"{self.path} holds no run (no config.json)")
-        return read_as(Config, self.path / "config.json")
+        return read_as(
+            Config,
+            self.path / "config.json",
+            "Restore it, or use another workdir",
+        )
 
     def dataset_info(self):
         """The `keras_ffl.data.DatasetInfo` of the run.
@@ -166,7 +176,11 @@ class Workdir(CheckpointFolder):
         Raises:
             InputError: It is missing or can't be read.
         """
-        return read_as(DatasetInfo, self.path / "dataset.json")
+        return read_as(
+            DatasetInfo,
+            self.path / "dataset.json",
+            "Delete it, and the same command of train.py writes it again",
+        )
 
     def left_out(self):
         """Names of the photos that the run leaves out, None without a run."""
@@ -193,23 +207,41 @@ class Workdir(CheckpointFolder):
             raise InputError(
                 f"`checkpoint` must be last or best, got {checkpoint!r}"
             )
+        known = self._known_epochs()
         if checkpoint == "last":
             model, epochs = self.load_checkpoint()
-            self._warn_of_lost_epochs(epochs)
         else:
-            model = self.load_best()
+            model, epochs = self.load_best(), known
         if model is None:
-            raise InputError(f"{self.checkpoints} holds no checkpoint yet")
+            lost = (
+                f", but the run has finished {known}. Restore it, or start "
+                "over in another workdir"
+            )
+            raise InputError(
+                f"{self.checkpoints} holds no checkpoint of the {checkpoint} "
+                f"epoch{lost if known else ' yet'}"
+            )
+        self._warn_of_lost_epochs(known, epochs)
         return model
 
-    def _warn_of_lost_epochs(self, epochs):
-        known = [0]
+    def _known_epochs(self, ahead=0):
+        """The number of finished epochs by all files of the run, or 0.
+
+        Args:
+            ahead: Int, number of epochs that history and best model may be
+                ahead of the last checkpoint: 1 after a kill between them.
+        """
+        known = [0, *(epochs for epochs, _ in self.all_progress())]
+        known.append((self.best_epochs() or 0) - ahead)
         # A model can be loaded whatever happened to these two files.
         with contextlib.suppress(InputError):
-            known += [int(row["epoch"]) + 1 for row in self.read_history()]
+            rows = self.read_history()
+            known += [int(row["epoch"]) + 1 - ahead for row in rows]
         with contextlib.suppress(InputError):
             known.append(self.read_metrics()["epoch"])
-        known = max(known)
+        return max(known)
+
+    def _warn_of_lost_epochs(self, known, epochs):
         if known > epochs:
             logging.warning(
                 "%s: there is no checkpoint of epoch %d; this is the model of "
@@ -225,9 +257,13 @@ class Workdir(CheckpointFolder):
         """The rows of `history.csv`, a list of dicts from column to float.
 
         Raises:
-            InputError: As in `keras_ffl.run_files.read_history`.
+            InputError: As in `keras_ffl.history_file.read_history`.
         """
-        return read_history(self.history) if self.history.exists() else []
+        return read_history(self.history)
+
+    def add_to_history(self, row):
+        """Writes a row, as in `keras_ffl.history_file.add_to_history`."""
+        add_to_history(self.history, row)
 
     def cut_to(self, epochs):
         """Deletes the records of epochs that will be run again.
@@ -235,43 +271,10 @@ class Workdir(CheckpointFolder):
         Args:
             epochs: Int, number of finished epochs.
         """
+        known = self._known_epochs(ahead=1)
+        self._warn_of_lost_epochs(known, epochs)
         self.drop_checkpoints_after(epochs)
-        rows = self._history_until(epochs)
-        if not rows:
-            self.history.unlink(missing_ok=True)
-            return
-        with (
-            replacing(self.history) as unfinished,
-            unfinished.open("w", newline="") as file,
-        ):
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(
-                {**row, "epoch": int(row["epoch"])} for row in rows
-            )
-
-    def _history_until(self, epochs):
-        """The rows of finished epochs. A damaged file is kept aside."""
-        try:
-            rows, reason = self.read_history(), None
-        except InputError as error:
-            rows, reason = [], str(error)
-        rows = [row for row in rows if row["epoch"] < epochs]
-        numbers = [int(row["epoch"]) for row in rows]
-        if reason is None and numbers != list(range(epochs)):
-            lacking = sorted(set(range(epochs)) - set(numbers))
-            reason = f"{self.history} is damaged: " + (
-                f"it lacks {len(lacking)} of {epochs} epochs"
-                if lacking
-                else "it has an epoch twice, or out of order"
-            )
-        if reason:
-            if self.history.exists():
-                aside = self.path / f"history_{uuid.uuid4().hex[:8]}.csv"
-                self.history.rename(aside)
-                reason += f"; it is kept as {aside.name}"
-            logging.warning("%s", reason)
-        return list({int(row["epoch"]): row for row in rows}.values())
+        cut_history(self.history, epochs, known)
 
     # ----- results -------------------------------------------------------
 

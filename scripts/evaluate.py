@@ -27,8 +27,8 @@ def main():
     """Evaluates and prints the table of all heads."""
     folder = Workdir(_WORKDIR.value)
     config = cli.with_data_dir(folder.config(), _DATA_DIR.value)
-    model = folder.load_model(_CHECKPOINT.value)
-    dataset, _ = training.load_data(config, folder.left_out())
+    model, _ = training.load_run(folder, _CHECKPOINT.value)
+    dataset = training.load_run_data(folder, config, model)
     batches = dataset.evaluation_batches(config.eval_batch_size)
     with data.naming_unreadable():
         heads = evaluate_heads(

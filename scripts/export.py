@@ -61,7 +61,7 @@ def main():
     check = _CHECK.value or _MEASURE.value
     formats = [export.check_format(name, runs=check) for name in names]
     folder = Workdir(_WORKDIR.value)
-    model = folder.load_model(_CHECKPOINT.value)
+    model, info = training.load_run(folder, _CHECKPOINT.value)
     heads = model.heads if _HEAD.value == "all" else [_HEAD.value]
     for head in heads:
         model.check_head(head)
@@ -70,9 +70,8 @@ def main():
     calibration, dataset = None, None
     if check or any(found.calibrated for found in formats):
         config = cli.with_data_dir(folder.config(), _DATA_DIR.value)
-        dataset, _ = training.load_data(config, folder.left_out())
+        dataset = training.load_run_data(folder, config, model)
         calibration = data.sample_training(dataset, _CALIBRATION.value)[0]
-    info = folder.dataset_info()
     written = {name: {} for name in names}
     for head in heads:
         parameters = count_parameters(model.classifier(head), frozen=True)

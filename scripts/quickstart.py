@@ -53,9 +53,8 @@ def _export(folder, heads):
         # TensorFlow and absl would report every file written.
         absl_logging.set_verbosity(absl_logging.WARNING)
         logging.getLogger("tensorflow").setLevel("WARNING")
-        model = folder.load_model()
+        model, info = training.load_run(folder)
     for head in missing:
-        info = folder.dataset_info()
         export.write_head(model, head, info, exported, _FORMAT)
     return paths
 

@@ -19,6 +19,8 @@ from absl import flags  # noqa: E402
 from keras_ffl import cli  # noqa: E402
 from keras_ffl.errors import InputError  # noqa: E402
 from keras_ffl.studies import transfer  # noqa: E402
+from keras_ffl.training import load_run  # noqa: E402
+from keras_ffl.whole_files import write_whole  # noqa: E402
 from keras_ffl.workdir import Workdir  # noqa: E402
 
 _WORKDIR = flags.DEFINE_list("workdir", None, "Folders of runs.", required=True)
@@ -69,17 +71,15 @@ def main():
     paths = [(p, _HEADS.value) for p in _WORKDIR.value]
     paths += [(p, None) for p in _COMPARE.value]
     models = [
-        (Workdir(path), Workdir(path).load_model(_CHECKPOINT.value), heads)
+        (Workdir(path), *load_run(Workdir(path), _CHECKPOINT.value), heads)
         for path, heads in paths
     ]
-    for _, model, heads in models:
+    for _, model, _, heads in models:
         for head in heads or ():
             model.feature_extractor(head)
     rows = []
-    for folder, model, heads in models:
-        dataset = transfer.target_data(
-            _DATASET.value, folder.dataset_info(), _DATA_DIR.value
-        )
+    for folder, model, info, heads in models:
+        dataset = transfer.target_data(_DATASET.value, info, _DATA_DIR.value)
         config = folder.config()
         found = transfer.transfer(model, dataset, heads, _SPLITS.value, runs)
         rows += [
@@ -102,7 +102,7 @@ def main():
             },
             indent=2,
         )
-        output.write_text(text + "\n")
+        write_whole(output, text + "\n")
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ def test_finished_is_about_the_epochs(folder):
 def test_best_and_last_model(folder):
     folder.save_checkpoint(model_of(2), 2, keep=2)
     assert folder.best_epochs() is None
-    with pytest.raises(InputError, match="holds no checkpoint yet"):
+    with pytest.raises(InputError, match="no checkpoint of the best epoch"):
         folder.load_model("best")
     folder.save_best(model_of(0), 1)
     folder.save_best(model_of(1), 2)

@@ -14,7 +14,7 @@ from keras_ffl.export.exportable import check_backend, check_images, check_info
 from keras_ffl.export.onnx_operations import add_to_tf2onnx
 from keras_ffl.export.saved_model import export_head
 from keras_ffl.export.stock import stock_head
-from keras_ffl.whole_files import replacing
+from keras_ffl.whole_files import replacing, write_whole
 
 LABELS = "labels.txt"
 
@@ -272,7 +272,7 @@ def write_head(model, head, info, folder, name, calibration=None):
     path = output_path(folder, head, name)
     _write_labels(path.parent, info)
     try:
-        with replacing(path, shared=True) as unfinished:
+        with replacing(path) as unfinished:
             found.write(model, head, info, unfinished, calibration)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -290,7 +290,7 @@ def _write_labels(folder, info):
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            path.write_text(text, encoding="utf-8")
+            write_whole(path, text)
         same = path.read_text(encoding="utf-8") == text
     except OSError as error:
         raise _unwritable(folder, error) from error

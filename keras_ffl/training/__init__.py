@@ -6,5 +6,13 @@ optimizer and callbacks.
 
 from keras_ffl.training.parts import build_method, build_model, load_data
 from keras_ffl.training.single import train
+from keras_ffl.training.trained import load_run, load_run_data
 
-__all__ = ["build_method", "build_model", "load_data", "train"]
+__all__ = [
+    "build_method",
+    "build_model",
+    "load_data",
+    "load_run",
+    "load_run_data",
+    "train",
+]

@@ -6,6 +6,7 @@ from absl import logging
 
 from keras_ffl.errors import InputError
 from keras_ffl.optional import matplotlib, require
+from keras_ffl.whole_files import replacing
 
 
 def plot_curves(history, path, terms):
@@ -38,9 +39,11 @@ def plot_curves(history, path, terms):
             right.plot(epochs, errors, label=match[1] or "network")
     left.set(xlabel="epoch", ylabel="training loss", yscale="log")
     right.set(xlabel="epoch", ylabel="top-1 error (%), evaluation")
-    if max(max(line.get_ydata()) for line in right.lines) > 10:
+    if max((max(line.get_ydata()) for line in right.lines), default=0) > 10:
         right.set_yscale("symlog", linthresh=1)
     for axes in (left, right):
         axes.grid(alpha=0.3)
-        axes.legend()
-    figure.savefig(path, dpi=100)
+        if axes.lines:
+            axes.legend()
+    with replacing(path) as unfinished:
+        figure.savefig(unfinished, dpi=100)

@@ -13,8 +13,9 @@ import numpy as np
 
 from keras_ffl.errors import InputError, Unfinished
 
-# Steps between agreements of several processes, each of which costs a message.
-_AGREE_EVERY = 10
+# Several processes agree after so many steps or seconds, whatever is less,
+# because each agreement costs a message.
+_STEPS, _SECONDS = 10, 5.0
 
 
 class _StopNow(KeyboardInterrupt):
@@ -99,10 +100,12 @@ class Progress:
         step: Int, number of finished steps of the next epoch.
         arrays: Dict of arrays, the values of all variables of the model and
             the optimizer, and the metrics of the epoch so far.
+        path: Path of the file that they were read from, or None.
     """
 
-    def __init__(self, epoch, step, arrays):
+    def __init__(self, epoch, step, arrays, path=None):
         self.epoch, self.step, self.arrays = epoch, step, arrays
+        self._path = path
 
     @classmethod
     def of(cls, model, epoch, step):
@@ -129,10 +132,15 @@ class Progress:
     def _assign(self, variables):
         for name, variable in variables.items():
             array = self.arrays.get(name)
-            if array is None or array.shape != tuple(variable.shape):
+            if (
+                array is None
+                or array.shape != tuple(variable.shape)
+                or str(array.dtype)
+                != keras.backend.standardize_dtype(variable.dtype)
+            ):
                 raise InputError(
-                    f"the checkpoint of step {self.step} belongs to another "
-                    "model"
+                    f"checkpoint {self._path} belongs to another model. "
+                    "Delete it, and the run resumes before it"
                 )
         for name, variable in variables.items():
             variable.assign(self.arrays[name])
@@ -189,6 +197,9 @@ class Interruption(keras.callbacks.Callback):
         self._saved = time.monotonic()
         self._writer = concurrent.futures.ThreadPoolExecutor(1)
         self._writing = None
+        # All processes count the same steps until they agree.
+        self._steps_taken, self._steps_apart = 0, 1
+        self._last_agreement = time.monotonic()
 
     def close(self):
         """Waits for pending writes."""
@@ -212,7 +223,7 @@ class Interruption(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if batch + 1 == len(self._steps):
             return
-        stop, save = self._agreed(batch + 1)
+        stop, save = self._agreed()
         if stop or save:
             progress = self._now(self._steps[batch, 1])
             self._write(progress)
@@ -223,29 +234,39 @@ class Interruption(keras.callbacks.Callback):
         self._wait()
 
     def on_test_batch_end(self, batch, logs=None):
-        if self._agreed(batch + 1)[0]:
+        if self._agreed()[0]:
             self._write(self._before_last)
             self._stop(f"step {self._before_last.step} of")
 
     def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 < self.params["epochs"] and self._agreed(0)[0]:
+        if epoch + 1 < self.params["epochs"] and self._agreed(at_once=True)[0]:
             self._stop("")
 
     def _now(self, step):
         return Progress.of(self.model, self._epoch, int(step))
 
-    def _agreed(self, number):
+    def _agreed(self, at_once=False):
         """Whether to stop and whether to save, the same in all processes."""
         asked = [
             self._request.reason is not None,
             time.monotonic() - self._saved > self._every,
         ]
-        if self._devices.process.total == 1:
+        processes = self._devices.process.total
+        if processes == 1:
             return asked
-        if number % _AGREE_EVERY:
+        self._steps_taken += 1
+        if self._steps_taken < self._steps_apart and not at_once:
             return False, False
-        votes = self._devices.sum_over_processes(np.array(asked, "float64"))
-        return (votes > 0).tolist()
+        now = time.monotonic()
+        seconds = (now - self._last_agreement) / self._steps_taken
+        *votes, seconds = self._devices.sum_over_processes(
+            np.array([*asked, seconds], "float64")
+        )
+        # The mean is the same number in all processes.
+        steps = _SECONDS * processes / max(seconds, 1e-9)
+        self._steps_apart = int(min(max(steps, 1), _STEPS))
+        self._steps_taken, self._last_agreement = 0, now
+        return [vote > 0 for vote in votes]
 
     def _write(self, progress):
         # Training waits for an earlier file, but not for this one.

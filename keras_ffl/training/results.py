@@ -1,13 +1,12 @@
 """The output of a run, during training and at its end."""
 
-import contextlib
 import importlib.metadata
 
 import keras
 
 import keras_ffl
 from keras_ffl import backend
-from keras_ffl.callbacks import Checkpoints
+from keras_ffl.callbacks import Checkpoints, History
 from keras_ffl.data import evaluation_batch_size
 from keras_ffl.evaluation import evaluate_heads
 from keras_ffl.models import count_multiply_adds, count_parameters
@@ -23,11 +22,11 @@ def writers(model, config, folder):
         folder: `keras_ffl.workdir.Workdir` of the run.
     """
     monitor = _monitored_accuracy(model)
-    best = _best_row(folder)
+    best = _best_row(folder, monitor)
     return [
         # The history is written before the checkpoint: if a run dies between
         # the two, resuming cuts the history to the checkpoint.
-        keras.callbacks.CSVLogger(folder.history, append=True),
+        History(folder),
         *(
             [keras.callbacks.TensorBoard(folder.logs, write_graph=False)]
             if backend.TENSORBOARD
@@ -39,23 +38,6 @@ def writers(model, config, folder):
     ]
 
 
-@contextlib.contextmanager
-def closing(callbacks):
-    """Context that closes the files of the callbacks of `writers`.
-
-    Keras only closes the history when training finishes normally.
-
-    Args:
-        callbacks: List of `keras.callbacks.Callback`.
-    """
-    try:
-        yield
-    finally:
-        for callback in callbacks:
-            if getattr(callback, "csv_file", None):
-                callback.csv_file.close()
-
-
 def _monitored_accuracy(model):
     """Name of the logged accuracy that determines the best epoch."""
     if len(model.heads) == 1:
@@ -63,11 +45,13 @@ def _monitored_accuracy(model):
     return f"val_{model.primary_head}_accuracy"
 
 
-def _best_row(folder):
+def _best_row(folder, monitor):
     """The row of the history for the best checkpoint, or None."""
     epochs = folder.best_epochs()
     rows = {int(row["epoch"]) + 1: row for row in folder.read_history()}
-    return rows.get(epochs)
+    row = rows.get(epochs, {})
+    # Another program may have removed the column.
+    return row if monitor in row else None
 
 
 def _evaluated(model, config, folder, dataset, verbose, devices):
@@ -114,7 +98,7 @@ def results(model, config, folder, dataset, seconds, verbose, devices):
     if history and devices.chief:
         plot_curves(history, folder.curves, model.loss_terms)
     monitor = _monitored_accuracy(model)
-    best = _best_row(folder)
+    best = _best_row(folder, monitor)
     return {
         "heads": heads,
         "best": best

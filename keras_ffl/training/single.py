@@ -15,7 +15,8 @@ from keras_ffl.training.fit_arguments import check_batches, fit_arguments
 from keras_ffl.training.interruption import Interruption, Progress, StopRequest
 from keras_ffl.training.memory_estimate import check_memory
 from keras_ffl.training.parts import build_model, load_data
-from keras_ffl.training.results import closing, results, writers
+from keras_ffl.training.results import results, writers
+from keras_ffl.training.trained import check_data
 from keras_ffl.workdir import Workdir
 
 
@@ -101,6 +102,7 @@ def _train(config, folder, verbose, devices, request, save_every_minutes):
                 config, dataset.info, dataset.num_train, devices.process.total
             )
             model = build_model(config, dataset.info)
+        check_data(folder, dataset, model)
         progress = _progress(folder, model, done)
     step = progress.step if progress else 0
     devices.check_same(done, f"the last checkpoint in {folder.path}")
@@ -114,6 +116,7 @@ def _train(config, folder, verbose, devices, request, save_every_minutes):
     if progress and devices.replicas == 1:
         # With several replicas, `fit` builds them before its first epoch.
         model.build_metrics(next(iter(parts[0]["x"]))[1])
+        progress.restore_metrics(model)
     # Done here, so that unreadable data don't leave a started run behind.
     for part in parts:
         for name in ("x", "validation_data"):
@@ -157,7 +160,7 @@ def _progress(folder, model, done):
     """
     for path, step in folder.progress_files(done).items():
         try:
-            progress = Progress(done, step, folder.read_arrays(path))
+            progress = Progress(done, step, folder.read_arrays(path), path)
             progress.restore(model)
             return progress
         except InputError as error:
@@ -175,8 +178,7 @@ def _fit(model, config, folder, arguments, verbose, chief, last=()):
     # The other workers have the same logs and weights; one writes them.
     writing = writers(model, config, folder) if chief else []
     callbacks = [*arguments["callbacks"], *writing, *last]
-    with closing(writing):
-        model.fit(
-            **{**arguments, "callbacks": callbacks},
-            verbose=verbose if chief else 0,
-        )
+    model.fit(
+        **{**arguments, "callbacks": callbacks},
+        verbose=verbose if chief else 0,
+    )

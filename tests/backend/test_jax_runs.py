@@ -87,6 +87,22 @@ def test_a_run_in_boxes_of_time_is_the_whole_run(folder, whole):
     assert history.read_text() == whole.history.read_text()
 
 
+def test_eight_devices_stop_after_a_step(folder):
+    eight = "--strategy=mirrored", "--logical_cpus=8", "--deterministic"
+    assert train(folder, "eight", *eight).returncode == 0
+    for step in (1, 2):
+        box = train(folder, "eight_boxes", *eight, "--max_minutes=0.001")
+        assert box.returncode == cli.UNFINISHED, box.stderr
+        assert f"stopped after step {step} of epoch 1, since" in box.stdout
+    assert train(folder, "eight_boxes", *eight).returncode == 0
+    ours, theirs = folder / "eight_boxes", folder / "eight"
+    for cut, uncut in zip(values(ours), values(theirs), strict=True):
+        np.testing.assert_array_equal(cut, uncut)
+    assert (
+        Workdir(ours).history.read_text() == Workdir(theirs).history.read_text()
+    )
+
+
 def test_results_are_read_on_tensorflow(folder, whole):
     metrics = whole.read_metrics()
     assert metrics["steps"] == 6

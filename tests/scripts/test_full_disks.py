@@ -103,6 +103,31 @@ def test_exporting_to_a_full_disk(form, disk, tmp_path):
     assert not [name for name in left if name.startswith("unfinished_")]
 
 
+def test_a_read_only_folder(disk, tmp_path):
+    folder, _ = disk
+    path = folder / "run"
+    options = [*RUN, "--set=epochs=1", f"--workdir={path}"]
+    assert run("train.py", *options).returncode == 0
+    before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    error = error_of(run("train.py", *options, "--set=epochs=3"))
+    assert str(path) in error and "Read-only file system" in error
+    for script, *arguments in (
+        ("export.py", f"--output={path}"),
+        ("report.py",),
+        ("gradcam.py", f"--output={path}/new/figure.png"),
+        ("transfer.py", "--dataset=digits", f"--output={path}/transfer.json"),
+    ):
+        error = error_of(run(script, f"--workdir={path}", *arguments))
+        assert str(path) in error and "Read-only file system" in error
+    done = run("evaluate.py", f"--workdir={path}")
+    assert done.returncode == 0, done.stderr
+    output = tmp_path / "models"
+    done = run("export.py", f"--workdir={path}", f"--output={output}")
+    assert done.returncode == 0, done.stderr
+    assert before == {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
 def test_a_workdir_that_vanishes(tmp_path):
     path = tmp_path / "run"
     options = [*RUN, "--set=epochs=500", f"--workdir={path}"]

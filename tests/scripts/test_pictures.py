@@ -38,5 +38,7 @@ def test_a_run_without_a_checkpoint(script, tmp_path):
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     last = result.stderr.strip().splitlines()[-1]
-    assert last == f"error: {folder.checkpoints} holds no checkpoint yet"
+    assert last == (
+        f"error: {folder.checkpoints} holds no checkpoint of the last epoch yet"
+    )
     assert not output.exists()

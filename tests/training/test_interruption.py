@@ -1,5 +1,6 @@
 """Runs that are stopped in the middle of an epoch, and resumed."""
 
+import errno
 import json
 import os
 import signal
@@ -8,7 +9,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ffl import Config, InputError, Unfinished, training
+from keras_ffl import Config, InputError, Unfinished, training, whole_files
+from keras_ffl.backend.devices import Devices
+from keras_ffl.data import Share
 from keras_ffl.folder_lock import FolderInUse, locked
 from keras_ffl.training import interruption, single
 from keras_ffl.training.interruption import Progress, StopRequest
@@ -85,7 +88,19 @@ def assert_same_runs(one, other):
 def test_stopped_and_resumed_is_the_uninterrupted_run(
     method, looks, tmp_path, stop_after
 ):
-    config = QUICK.changed(method=method)
+    check_stopped_and_resumed(
+        QUICK.changed(method=method), looks, tmp_path, stop_after
+    )
+
+
+def test_a_student_goes_on_with_its_teacher(tmp_path, stop_after):
+    teacher = QUICK.changed(epochs=1, lr_milestones=())
+    training.train(teacher, tmp_path / "teacher", 0)
+    student = QUICK.changed(method="kd", teacher=str(tmp_path / "teacher"))
+    check_stopped_and_resumed(student, (2, 6), tmp_path, stop_after)
+
+
+def check_stopped_and_resumed(config, looks, tmp_path, stop_after):
     training.train(config, tmp_path / "whole", 0)
     for number in looks:
         stop_after(number)
@@ -141,7 +156,7 @@ def test_another_model_is_refused():
         return model
 
     progress = Progress.of(model(3), 0, 1)
-    with pytest.raises(InputError, match="of step 1 belongs to another"):
+    with pytest.raises(InputError, match="checkpoint .* belongs to another"):
         progress.restore(model(4))
 
 
@@ -200,6 +215,62 @@ def test_time(monkeypatch):
         StopRequest(-1)
     with pytest.raises(InputError, match="`save_every_minutes` must be > 0"):
         training.train(QUICK, "never", save_every_minutes=0)
+
+
+# ----- folders that can no longer be written ---------------------------------
+
+
+def test_a_folder_that_turns_read_only(tmp_path, monkeypatch):
+    training.train(QUICK, tmp_path / "whole", 0)
+    replace, cut = os.replace, tmp_path / "cut"
+
+    def no_second_epoch(source, target):
+        if target.name == "epoch_0002.keras":
+            raise OSError(errno.EROFS, "Read-only file system", str(target))
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(whole_files.os, "replace", no_second_epoch)
+        with pytest.raises(OSError, match="Read-only .*epoch_0002.keras"):
+            training.train(QUICK, cut, 0)
+    assert Workdir(cut).load_checkpoint()[1] == 1
+    training.train(QUICK, cut, 0)
+    assert_same_runs(tmp_path / "whole", cut)
+
+
+# ----- several processes ------------------------------------------------------
+
+
+class TwoProcesses(Devices):
+    """This process and a slower one that is never asked to stop."""
+
+    process = Share(0, 1, 2)
+    agreements = 0
+
+    def sum_over_processes(self, values):
+        self.agreements += 1
+        # The time of the other one's steps is three times as long.
+        return values * [1, 1, 4]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps_apart"), [(0.001, 10), (0.2, 10), (1.0, 2), (60.0, 1)]
+)
+def test_processes_agree_soon(seconds, steps_apart, tmp_path, monkeypatch):
+    now, devices, request = [0.0], TwoProcesses(), StopRequest()
+    monkeypatch.setattr(interruption.time, "monotonic", lambda: now[0])
+    callback = interruption.Interruption(
+        request, Workdir(tmp_path), devices, np.zeros((200, 2), int)
+    )
+    agreed_at = []
+    for step in range(100):
+        now[0] += seconds
+        before = devices.agreements
+        callback.on_train_batch_end(step)
+        agreed_at += [step] * (devices.agreements - before)
+    # The mean step takes twice the time of this process.
+    assert np.diff(agreed_at).tolist() == [steps_apart] * (len(agreed_at) - 1)
+    assert steps_apart == 1 or steps_apart * 2 * seconds <= 5
 
 
 # ----- one process -----------------------------------------------------------

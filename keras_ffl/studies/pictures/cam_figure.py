@@ -1,11 +1,13 @@
 """The paper's figure of Grad-CAM maps: columns of images, rows of heads."""
 
+import pathlib
 import textwrap
 
 import numpy as np
 
 from keras_ffl.optional import matplotlib, require
 from keras_ffl.studies.pictures.overlay import enlarge, overlay
+from keras_ffl.whole_files import replacing
 
 RIGHT, WRONG, UNKNOWN = "#14783c", "#c22020", "#555555"
 _CELL = 1.45  # inches
@@ -116,7 +118,8 @@ def plot_grad_cam(
                 _cell(axes, pictures[index], view, index, labels, class_names)
             left += _CELL
         left += _GAP
-    figure.savefig(path, dpi=dpi)
+    with replacing(pathlib.Path(path)) as unfinished:
+        figure.savefig(unfinished, dpi=dpi)
 
 
 def caption(view, index, labels, class_names):

@@ -83,9 +83,10 @@ def open_runs(workdir, compare=(), checkpoint="last", data_dir=None):
         else f"{method} ({folder.path.name})"
         for method, folder in zip(methods, folders)
     ]
+    models = [training.load_run(folder, checkpoint)[::-1] for folder in folders]
     return [
-        TrainedRun(name, folder, config, info, folder.load_model(checkpoint))
-        for name, folder, config, info in zip(names, folders, configs, infos)
+        TrainedRun(name, folder, config, *loaded)
+        for name, folder, config, loaded in zip(names, folders, configs, models)
     ]
 
 
@@ -112,8 +113,7 @@ def load_test_data(run):
     Raises:
         InputError: The data set can't be loaded.
     """
-    dataset, _ = training.load_data(run.config, run.folder.left_out())
-    return dataset
+    return training.load_run_data(run.folder, run.config, run.model)
 
 
 def views_to_show(runs):

@@ -142,7 +142,7 @@ def store_failure(path, reason):
     """Writes the reason of a failure into a cell's folder."""
     pathlib.Path(path).mkdir(parents=True, exist_ok=True)
     text = json.dumps({"reason": one_line(reason)}) + "\n"
-    write_whole(failure_file(path), text, shared=True)
+    write_whole(failure_file(path), text)
 
 
 def cells_of(table, runs, root, data_dir=None):

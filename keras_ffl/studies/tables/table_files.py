@@ -46,9 +46,9 @@ def write(table, results, root, command, scaled):
     """
     name = f"table_{table.key}{'_scaled' if scaled else ''}"
     path = pathlib.Path(root) / f"{name}.md"
-    write_whole(path, markdown(table, results, command, scaled), shared=True)
+    write_whole(path, markdown(table, results, command, scaled))
     rows = csv_text(table, results, scaled)
-    write_whole(path.with_suffix(".csv"), rows, shared=True)
+    write_whole(path.with_suffix(".csv"), rows)
     return path
 
 

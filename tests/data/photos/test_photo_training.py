@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ from support.photo_builders import (
 
 from keras_ffl import InputError, training
 from keras_ffl.config import Config
+from keras_ffl.data.photos import files
 from keras_ffl.evaluation import evaluate_heads
 from keras_ffl.export import export_head
 from keras_ffl.studies.report import write_figure, write_report
@@ -158,6 +160,24 @@ def test_a_damaged_photo_stops_the_run(folder, tmp_path):
     assert not Workdir(tmp_path).started
     with pytest.raises(InputError, match=f"^photo {bad} can't be read or"):
         training.train(config(folder, method="vanilla"), tmp_path, verbose=0)
+
+
+def test_photos_that_vanish_in_a_run(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_KEEP_BYTES", 0)
+    (folder / "train" / "b1" / "2.jpg").unlink()
+    save = Workdir.save_checkpoint
+
+    def save_and_lose_photos(self, *arguments):
+        save(self, *arguments)
+        shutil.rmtree(folder)
+
+    monkeypatch.setattr(Workdir, "save_checkpoint", save_and_lose_photos)
+    run = config(folder, method="vanilla").changed(epochs=9)
+    workdir = Workdir(tmp_path / "run")
+    with pytest.raises(InputError, match=f"^photo {folder}/.* can't be read"):
+        training.train(run, workdir.path, verbose=0)
+    _, epochs = workdir.load_checkpoint()
+    assert epochs == len(workdir.read_history()) == 1
 
 
 def test_a_photo_that_is_gone_starts_no_run(folder, tmp_path, monkeypatch):

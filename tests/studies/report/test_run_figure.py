@@ -122,7 +122,7 @@ def test_folders_that_will_not_do(ffl_run, digits, tmp_path):
     folder = Workdir(tmp_path / "empty")
     folder.check(ffl_run.config())
     folder.start(ffl_run.config(), digits.info)
-    with pytest.raises(InputError, match="holds no checkpoint yet"):
+    with pytest.raises(InputError, match="no checkpoint of the last epoch yet"):
         open_runs(folder.path)
     with pytest.raises(InputError, match="`compare`: .* is named twice"):
         open_runs(ffl_run.path, [ffl_run.path])
