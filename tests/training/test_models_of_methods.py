@@ -263,7 +263,7 @@ def test_no_such_teacher(values, message, trained_run):
 
 def test_a_teacher_of_other_classes(trained_run):
     settings = config("kd", teacher=str(trained_run[0]))
-    with rejected("take the classes of `network`, 5, got 10"):
+    with rejected(r"give the outputs of `network`, \(5,\), got \(10,\)"):
         model_of(settings, classes=5)
 
 
