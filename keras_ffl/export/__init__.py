@@ -4,12 +4,16 @@ from keras_ffl.export.formats import (
     FORMATS,
     check_format,
     output_path,
-    size_on_disk,
     write_head,
 )
 from keras_ffl.export.saved_model import check_output, export_head
 from keras_ffl.export.stock import stock_head
-from keras_ffl.export.verification import format_rows, run_elsewhere, verify
+from keras_ffl.export.verification import (
+    format_rows,
+    run_elsewhere,
+    size_on_disk,
+    verify,
+)
 
 __all__ = [
     "FORMATS",

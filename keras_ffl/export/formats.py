@@ -299,10 +299,3 @@ def _write_labels(folder, info):
             f"`output` {folder} holds heads with other classes ({path}); "
             "nothing was written"
         )
-
-
-def size_on_disk(path):
-    """The size in bytes of an exported file, or of all files in a folder."""
-    path = pathlib.Path(path)
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())

@@ -16,7 +16,7 @@ from keras_ffl.evaluation import (
     softmax,
 )
 from keras_ffl.export.exportable import check_images, check_info
-from keras_ffl.export.formats import FORMATS, size_on_disk
+from keras_ffl.export.formats import FORMATS
 
 # Tolerances of a probability, and of a quantised head's error in percentage
 # points.
@@ -147,6 +147,13 @@ def _compared(found, expected, labels):
 
 def _error(labels, probabilities):
     return classification_errors(labels, probabilities)["top1_error"]
+
+
+def size_on_disk(path):
+    """The size in bytes of an exported file, or of all files in a folder."""
+    path = pathlib.Path(path)
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def format_rows(rows):

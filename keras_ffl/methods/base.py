@@ -6,17 +6,16 @@ import keras
 from keras import ops
 
 from keras_ffl.callbacks import counting_epochs
-from keras_ffl.errors import InputError
-from keras_ffl.losses import SoftmaxKL
 from keras_ffl.methods.adapters import Adapters
 from keras_ffl.methods.cautions import no_cautions
 from keras_ffl.methods.compiled import CompiledModel
+from keras_ffl.methods.distilling import Distilling
 from keras_ffl.methods.terms import weighted_mean, with_regularization
-from keras_ffl.number_checks import check_number, check_temperature
+from keras_ffl.number_checks import check_number
 from keras_ffl.schedules import rampup_weight
 
 
-class TrainingMethod(CompiledModel):
+class TrainingMethod(Distilling, CompiledModel):
     """Base of the training methods: a functional model with several heads.
 
     A method is a functional Keras model from an image to a dict of logits by
@@ -131,44 +130,6 @@ class TrainingMethod(CompiledModel):
     def distillation_terms(self, y, logits):
         """Loss terms under the ramp-up, dict from name to (batch,) tensor."""
         return {}
-
-    def set_distillation(self, temperature, distillation=None):
-        """Sets how predictions teach.
-
-        Args:
-            temperature: Float > 0, T.
-            distillation: Object such as `keras_ffl.losses.SoftmaxKL()`, or
-                None for the task's divergence.
-
-        Raises:
-            InputError: `temperature` is not a number > 0, or `distillation`
-                is no such object or is given for another task than
-                `Classification`.
-        """
-        self.temperature = check_temperature(temperature)
-        if distillation is not None and not (
-            isinstance(distillation, SoftmaxKL) and self.task.counts_classes
-        ):
-            raise InputError(
-                "`distillation` must be None or, for Classification, a "
-                "divergence such as keras_ffl.losses.StandardizedKL(), got "
-                f"{distillation!r} for {type(self.task).__name__}"
-            )
-        self.distillation = distillation
-
-    def divergence(self, y, teacher, student):
-        """A student's divergence from a constant teacher, (batch,) tensor."""
-        divergence = self.distillation or self.task.divergence
-        return divergence(teacher, student, self.temperature, y)
-
-    def distillation_config(self):
-        """What `get_config` returns of `set_distillation`, a dict."""
-        config = {"temperature": self.temperature}
-        if self.distillation is not None:
-            config["distillation"] = keras.saving.serialize_keras_object(
-                self.distillation
-            )
-        return config
 
     def compute_loss(
         self,
