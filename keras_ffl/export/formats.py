@@ -102,10 +102,7 @@ def _write_onnx(model, head, info, path, calibration):
 
 
 def _named(model, name=None):
-    """Names the model's output in the exported signature.
-
-    By default it has the name of the layer that returns it.
-    """
+    """Names the output in the exported signature, by default as its layer."""
     name = name or model.output_names[0]
     return keras.Model(model.input, {name: model.output})
 
