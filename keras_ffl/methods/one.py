@@ -128,8 +128,11 @@ def _gated_logits(gate, image, networks):
     weights = gate(trunk)
     logits = ops.stack([network["logits"] for network in networks], axis=1)
     dtype = at_least_float32(logits.dtype)
+    axes = "mxyz"[: len(logits.shape) - 2]
     gated = ops.einsum(
-        "bn,bn...->b...", ops.cast(weights, dtype), ops.cast(logits, dtype)
+        f"bn,bn{axes}->b{axes}",
+        ops.cast(weights, dtype),
+        ops.cast(logits, dtype),
     )
     return {"teacher": gated}
 
