@@ -14,7 +14,7 @@ def quickstart():
 
     Command: `python scripts/train.py --preset quickstart --workdir W`.
     Cost: about a minute on two CPU cores.
-    Error: fused classifier about 0.6 % (docs/results.md).
+    Error: fused classifier about 0.5 % (docs/results.md).
     """
     return dict(
         dataset="digits",
@@ -34,7 +34,7 @@ def quickstart_vanilla():
     Command: `python scripts/train.py --preset quickstart_vanilla
     --workdir W`.
     Cost: less than a minute on two CPU cores.
-    Error: about 0.5 % (docs/results.md).
+    Error: about 0.2 % (docs/results.md).
     """
     return quickstart() | dict(method="vanilla")
 

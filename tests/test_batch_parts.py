@@ -6,15 +6,24 @@ import pytest
 
 from keras_ffl.batch_parts import checked_arrays, described, unpacked
 from keras_ffl.errors import InputError
+from keras_ffl.labels import check_kind, check_labels
 
 HEADS = ("fused", "sub_1")
 X, Y, WEIGHTS = np.zeros((4, 2, 2, 1)), np.array([0, 1, 2, 0]), np.ones(4)
 
 
+def kind_of_three(y):
+    check_kind(y, 3)
+
+
+def values_of_three(y, argument):
+    check_labels(y, 3, argument)
+
+
 @pytest.mark.parametrize("make", [tuple, list])
 @pytest.mark.parametrize("weights", [[], [None], [WEIGHTS]])
 def test_parts(make, weights):
-    x, y, sample_weight = unpacked(make([X, Y, *weights]), 3, HEADS)
+    x, y, sample_weight = unpacked(make([X, Y, *weights]), kind_of_three, HEADS)
     assert x is X and y is Y
     assert sample_weight is (weights or [None])[0]
 
@@ -25,7 +34,7 @@ def test_specifications_of_unknown_sizes():
         keras.KerasTensor((None, None)),
         keras.KerasTensor((None, 1)),
     )
-    assert unpacked(batch, 3, HEADS) == batch
+    assert unpacked(batch, kind_of_three, HEADS) == batch
 
 
 @pytest.mark.parametrize(
@@ -46,7 +55,7 @@ def test_specifications_of_unknown_sizes():
 )
 def test_bad_batches(batch, message):
     with pytest.raises(InputError, match=message):
-        unpacked(batch, 3, HEADS)
+        unpacked(batch, kind_of_three, HEADS)
 
 
 @pytest.mark.parametrize(
@@ -64,14 +73,16 @@ def test_bad_batches(batch, message):
 )
 def test_bad_arrays(y, weights, message):
     with pytest.raises(InputError, match=message):
-        checked_arrays(y, weights, 3, HEADS, "labels")
+        checked_arrays(y, weights, values_of_three, HEADS, "labels")
 
 
 def test_good_arrays():
-    y, weights = checked_arrays([0, 1], [-1, 0.5], 3, HEADS)
+    y, weights = checked_arrays([0, 1], [-1, 0.5], values_of_three, HEADS)
     np.testing.assert_array_equal(y, [0, 1])
     np.testing.assert_array_equal(weights, [-1, 0.5])
-    y, weights = checked_arrays({"sub_1": Y}, [WEIGHTS, WEIGHTS], 3, HEADS)
+    y, weights = checked_arrays(
+        {"sub_1": Y}, [WEIGHTS, WEIGHTS], values_of_three, HEADS
+    )
     assert y is Y and weights is WEIGHTS
 
 
