@@ -225,6 +225,7 @@ def test_channels_first_settings(run):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.jax
 def test_trains_on_jax_as_on_tensorflow(tmp_path):
     model = VanillaModel(moved(vit(3, (8, 12, 3), **SMALL)))
