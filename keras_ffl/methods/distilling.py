@@ -13,6 +13,8 @@ class Distilling:
     Constructors of methods that distil call `set_distillation`.
     """
 
+    distillation = None
+
     def set_distillation(self, temperature, distillation=None):
         """Sets how predictions teach.
 
