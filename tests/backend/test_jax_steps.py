@@ -30,7 +30,11 @@ def results(request, tmp_path_factory):
     }
     ours = {}
     for method in wanted:
-        model = builders.moved(method_steps.model_of(method))
+        model = method_steps.model_of(method)
+        # Moved weights make large outputs, which squares of differences make
+        # ill-conditioned.
+        if method not in combinations.METHODS:
+            model = builders.moved(model)
         np.savez(
             folder / f"{method}.npz", **method_steps.initial_weights(model)
         )
