@@ -61,7 +61,7 @@ def cifar_small_vanilla():
     Command: `python scripts/train.py --preset cifar_small_vanilla
     --workdir W`.
     Cost: about 27 minutes on one CPU core at 2.5 GHz.
-    Error: about 47.5 % (docs/results.md).
+    Error: about 47 % (docs/results.md).
     """
     return cifar_small() | dict(method="vanilla")
 

@@ -28,10 +28,8 @@ PAGE = pathlib.Path(__file__).parents[2] / "docs" / "tasks.md"
 QUICK = (
     "ffl_multi_label_tokens",
     "ffl_segmentation_maps",
-    "dualnet_regression_vectors",
     "one_segmentation_tokens",
-    "dml_multi_label_maps",
-    "kd_regression_maps",
+    "kd_regression_vectors",
 )
 EVERY = [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
