@@ -31,8 +31,8 @@ LAYERS = keras.layers
 X, Y = data(8, image=ranks.IMAGE)
 INFO = ranks.INFO
 
-# Methods that don't look at the features take a minute more.
-QUICK = ("ffl", "dualnet", "one")
+# The others take a minute more.
+QUICK = ("ffl", "dualnet_vectors", "one_tokens")
 PARAMS = [
     method
     if method.startswith(QUICK)
