@@ -79,6 +79,8 @@ def read_metrics(path):
     for name, kinds in _METRICS.items():
         if name not in metrics or not isinstance(metrics[name], kinds):
             raise _damaged(path, f"`{name}` is missing or has another type")
+    if not metrics["heads"]:
+        raise _damaged(path, "`heads` is empty")
     for head, values in metrics["heads"].items():
         numbers = values.values() if isinstance(values, dict) else [None]
         if not all(isinstance(each, (int, float)) for each in numbers):

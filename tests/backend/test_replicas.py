@@ -192,7 +192,8 @@ def test_workers_stop_after_the_same_step(tmp_path):
     assert [worker.returncode for worker in workers] == [75, 75], outputs
     steps = [re.search(r"stopped after (.*), since", o)[1] for o in outputs]
     assert steps[0] == steps[1]
-    assert re.fullmatch(r"step \d+ of epoch 2", steps[0])
+    # On a slow machine the signal comes before the second epoch begins.
+    assert re.fullmatch(r"step \d+ of epoch 2|epoch 1", steps[0])
     for worker in [start(TRAIN, *options, tf_config=c) for c in cluster(2)]:
         finished(worker)
     same_losses(tmp_path / "whole", tmp_path / "cut")
