@@ -7,19 +7,15 @@ fusion module folds the tokens to a map, since their number is a square.
 """
 
 import keras
-from comparison import run, trained
+from comparison import normalised_digits, run, trained
 
 import keras_ffl
-from keras_ffl import data
 from keras_ffl.models import build, vit
 
 
 def main(seed=0, epochs=30):
     keras.utils.set_random_seed(seed)
-    digits = data.load("digits")
-    info = digits.info
-    train = data.normalize(digits.x_train, info), digits.y_train
-    test = data.normalize(digits.x_test, info), digits.y_test
+    info, train, test = normalised_digits()
 
     def networks():
         return [

@@ -4,6 +4,21 @@ import argparse
 
 import keras
 
+from keras_ffl import data
+
+
+def normalised_digits():
+    """Scikit-learn's digits.
+
+    Returns:
+        Tuple of their `keras_ffl.data.DatasetInfo` and, for training and for
+        testing, a tuple of normalised images and integer labels.
+    """
+    digits = data.load("digits")
+    train = data.normalize(digits.x_train, digits.info), digits.y_train
+    test = data.normalize(digits.x_test, digits.info), digits.y_test
+    return digits.info, train, test
+
 
 def trained(model, train, test, epochs, metric, batch_size=64, rate=2e-3):
     """Trains a model with AdamW and a cosine schedule, and prints its heads.

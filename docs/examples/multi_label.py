@@ -5,10 +5,9 @@ python docs/examples/multi_label.py --seed=0 --epochs=30
 
 import keras
 import numpy as np
-from comparison import run, trained
+from comparison import normalised_digits, run, trained
 
 import keras_ffl
-from keras_ffl import data
 from keras_ffl.models import vit
 from keras_ffl.tasks import MultiLabel, binary_accuracy
 
@@ -24,10 +23,8 @@ def labels_of(digits):
 
 def main(seed=0, epochs=30):
     keras.utils.set_random_seed(seed)
-    digits = data.load("digits")
-    info = digits.info
-    train = data.normalize(digits.x_train, info), labels_of(digits.y_train)
-    test = data.normalize(digits.x_test, info), labels_of(digits.y_test)
+    info, *splits = normalised_digits()
+    train, test = ((images, labels_of(digits)) for images, digits in splits)
 
     def network():
         return vit(len(LABELS), info.input_shape, 3, width=48, mlp_ratio=2)

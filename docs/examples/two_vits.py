@@ -4,19 +4,15 @@ python docs/examples/two_vits.py --seed=0 --epochs=30
 """
 
 import keras
-from comparison import run, trained
+from comparison import normalised_digits, run, trained
 
 import keras_ffl
-from keras_ffl import data
 from keras_ffl.models import vit
 
 
 def main(seed=0, epochs=30):
     keras.utils.set_random_seed(seed)
-    digits = data.load("digits")
-    info = digits.info
-    train = data.normalize(digits.x_train, info), digits.y_train
-    test = data.normalize(digits.x_test, info), digits.y_test
+    info, train, test = normalised_digits()
 
     def network():
         # 16 patches of 4 x 4 pixels: the features are 16 tokens.

@@ -128,7 +128,7 @@ def _gated_logits(gate, image, networks):
     weights = gate(trunk)
     logits = ops.stack([network["logits"] for network in networks], axis=1)
     dtype = at_least_float32(logits.dtype)
-    axes = "mxyz"[: len(logits.shape) - 2]
+    axes = "mcdefghijkl"[: len(logits.shape) - 2]
     gated = ops.einsum(
         f"bn,bn{axes}->b{axes}",
         ops.cast(weights, dtype),

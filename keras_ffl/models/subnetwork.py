@@ -54,8 +54,7 @@ def as_subnetwork(
             `num_classes`, None takes the output of `model`.
         trainable: Bool. False freezes the copy: no weight is updated and
             batch normalisation uses its moving statistics. True leaves each
-            layer trainable or frozen as in `model`. A new classifier is
-            trained in either case.
+            layer trainable or frozen as in `model`; `num_classes` needs it.
         name: Name of the copy, by default that of `model`.
         preprocessing: None, or a Keras layer or model (which is copied too)
             or a function of these and `keras.ops`, from images to the inputs

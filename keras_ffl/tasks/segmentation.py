@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_ffl.errors import InputError
+from keras_ffl.labels import known_shape
 from keras_ffl.losses import distillation_term
 from keras_ffl.number_checks import is_int
 from keras_ffl.tasks.task import Task, integers_below
@@ -77,8 +78,9 @@ class Segmentation(Task):
         return shape[:-1]
 
     def check_kind(self, y, shape, argument="y"):
-        if len(y.shape) == 4 and y.shape[-1] == 1:
-            y = keras.KerasTensor(y.shape[:-1], y.dtype)
+        given = known_shape(y)
+        if given is not None and len(given) == 4 and given[-1] == 1:
+            y = keras.KerasTensor(given[:-1], y.dtype)
         super().check_kind(y, shape, argument)
 
     def value_checks(self, y, shape):

@@ -8,7 +8,12 @@ from keras_ffl.backend.tensorflow.values import (  # noqa: E402
     said_by,
     values_checked,
 )
-from keras_ffl.tasks import Classification  # noqa: E402
+from keras_ffl.tasks import (  # noqa: E402
+    Classification,
+    MultiLabel,
+    Regression,
+    Segmentation,
+)
 
 
 def said(y, weights=None, classes=3, eager=False):
@@ -51,6 +56,48 @@ def test_messages(eager):
             said([0, 1], tf.constant([1.0, weight]), eager=eager)
             == "`sample_weight` must be finite, those of a batch are not"
         )
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "shape", "message"),
+    [
+        (
+            MultiLabel(),
+            [[0.0, 3.0]],
+            (None, 2),
+            "labels must be in 0..1, those of a batch go from 0 to 3",
+        ),
+        (
+            Regression(),
+            [[0.0, float("nan")]],
+            (None, 2),
+            "labels must be finite, those of a batch are not",
+        ),
+        (
+            Segmentation(ignore_class=9),
+            [[[9, 7]]],
+            (None, 1, 2, 3),
+            "labels must be integers in 0..2 or 9, those of a batch go from 7 "
+            "to 9",
+        ),
+    ],
+)
+def test_labels_of_other_tasks(task, y, shape, message):
+    bad = tf.constant(y)
+    # As a data set of batches whose sizes it doesn't know.
+    unknown = tf.TensorSpec([None] * len(bad.shape), bad.dtype)
+
+    @tf.function(input_signature=[unknown], autograph=False)
+    def check(y):
+        found = values_checked(y, y, None, task, shape)[1]
+        assert tuple(found.shape) == task.label_shape(shape)
+        return found
+
+    with pytest.raises(tf.errors.InvalidArgumentError) as raised:
+        check(bad)
+    assert said_by(raised.value) == f"`y`: {message}"
+    good = tf.zeros_like(bad)
+    np.testing.assert_array_equal(check(good), good)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float32"])

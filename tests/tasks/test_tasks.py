@@ -204,6 +204,19 @@ def test_outputs_of_another_task(task, shape):
         task.check_output("it", shape)
 
 
+def test_labels_of_unknown_rank():
+    class Unknown:
+        dtype = "int32"
+
+        @property
+        def shape(self):
+            raise ValueError("no rank")
+
+    for task, shape, *_ in TASKS.values():
+        with pytest.raises(InputError, match="`y` must have a known rank"):
+            task.check_kind(Unknown(), (None, *shape))
+
+
 @pytest.mark.parametrize("value", ["x", 1.5, True])
 def test_ignore_class(value):
     with pytest.raises(InputError, match="`ignore_class` must be an int"):
