@@ -35,7 +35,7 @@ STAND_IN = """
         raise SystemExit(3)
     (path / "config.json").write_text(json.dumps(config))
     (path / "metrics.json").write_text(json.dumps({
-        "epoch": config["epochs"], "heads": {}, "parameters": 1,
+        "epoch": config["epochs"], "heads": {"model": {}}, "parameters": 1,
         "multiply_adds": 1, "versions": {}, "seconds_per_epoch": 1.0,
     }))
 """
