@@ -68,6 +68,10 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
             between outputs and their average.
         distillation: Divergence of the predictions, such as
             `keras_ffl.losses.StandardizedKL()`; None for that of the task.
+        detach_fusion: Bool, whether the fusion takes the features as
+            constants, as in FFSD, so that the losses of the fused classifier
+            don't train the sub-networks. In `fit` and `train_on_batch` only:
+            `classifier` and exported files are the same either way.
 
     Raises:
         InputError: The sub-networks don't fit together, an option is out of
@@ -107,6 +111,7 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
         head=None,
         task=None,
         distillation=None,
+        detach_fusion=False,
     ):
         head_name = check_head(head)
         if fusion is None:
@@ -131,6 +136,11 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
         self._fused_head_name = head_name
         for layer in (fusion, self.fused_head):
             set_decay_group(layer.variables, "fusion")
+        self.detach_fusion = bool(detach_fusion)
+        if self.detach_fusion:
+            maps = [network["features"] for network in self._networks.values()]
+            fused = self.detached_fusion(maps)["fused"]
+            self._step_outputs = {"fused": fused}
 
     # ----- parts ---------------------------------------------------------
 
@@ -162,8 +172,10 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
     # ----- serialisation -------------------------------------------------
 
     def get_config(self):
+        detached = {"detach_fusion": True} if self.detach_fusion else {}
         return {
             **super().get_config(),
+            **detached,
             "fusion": keras.saving.serialize_keras_object(self.fusion),
             "rampup_epochs": self.rampup_epochs,
             **self.distillation_config(),
@@ -199,6 +211,8 @@ class FeatureFusionOptions(Branches):
         rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
         use_ekd: Whether the ensemble teaches the fused classifier.
         use_fkd: Whether the fused classifier teaches the sub-networks.
+        detach_fusion: Whether the fused classifier's losses don't train the
+            sub-networks.
     """
 
     fusion: str = field("module", choices=("module", "average"))
@@ -210,6 +224,7 @@ class FeatureFusionOptions(Branches):
     rampup_epochs: float = field(80.0, 0)
     use_ekd: bool = field(True)
     use_fkd: bool = field(True)
+    detach_fusion: bool = field(False)
 
     def idle(self, networks):
         reasons = super().idle(networks)
@@ -242,6 +257,7 @@ def _build(subnetworks, config):
         use_ekd=options.use_ekd,
         use_fkd=options.use_fkd,
         fusion=fusion,
+        detach_fusion=options.detach_fusion,
     )
 
 

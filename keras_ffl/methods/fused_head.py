@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+from keras import ops
 
 from keras_ffl.errors import InputError, first_line
 from keras_ffl.models.checks import check_features
@@ -100,6 +101,29 @@ class FusedHead:
         after pooling.
         """
         return self.get_layer(self._fused_head_name)
+
+    def detached_fusion(self, maps):
+        """The fused features and output without a gradient to the networks.
+
+        Only graphs of training steps contain them (`network_of_step`):
+        extracted and exported heads, which may be trained further, have no
+        stopped gradients.
+
+        Args:
+            maps: List of `keras.KerasTensor`s, the features that are fused.
+
+        Returns:
+            Dict of `keras.KerasTensor`s: "features" and "fused", computed by
+            the layers of the head "fused".
+        """
+        # Networks may have the same features.
+        maps = list({id(each): each for each in maps}.values())
+        features = self.feature_maps()["fused"]
+        head = keras.Model(
+            maps, {"features": features, "fused": self.output["fused"]}
+        )
+        # `call` instead of the model itself: no nested model.
+        return head.call([ops.stop_gradient(each) for each in maps])
 
     def get_config(self):
         config = super().get_config()
