@@ -5,6 +5,7 @@ from keras_ffl.methods import (
     dualnet,
     ensemble,
     feature_fusion,
+    ffsd,
     knowledge_distillation,
     mutual,
     one,
@@ -14,6 +15,7 @@ from keras_ffl.methods.base import TrainingMethod
 from keras_ffl.methods.dualnet import DualNetModel
 from keras_ffl.methods.ensemble import EnsembleModel
 from keras_ffl.methods.feature_fusion import FeatureFusionModel
+from keras_ffl.methods.ffsd import FFSDModel
 from keras_ffl.methods.knowledge_distillation import KnowledgeDistillationModel
 from keras_ffl.methods.mutual import MutualLearningModel
 from keras_ffl.methods.one import OneModel
@@ -27,6 +29,7 @@ METHODS = {
     "one": one.METHOD,
     "dml": mutual.METHOD,
     "kd": knowledge_distillation.METHOD,
+    "ffsd": ffsd.METHOD,
 }
 """The rows of the training methods, by their names in a configuration."""
 
@@ -55,6 +58,7 @@ __all__ = [
     "METHODS",
     "DualNetModel",
     "EnsembleModel",
+    "FFSDModel",
     "FeatureFusionModel",
     "KnowledgeDistillationModel",
     "MutualLearningModel",

@@ -5,22 +5,21 @@ import functools
 
 import keras
 
-from keras_ffl.errors import InputError
 from keras_ffl.fields import field
 from keras_ffl.layers import FeatureAverage, FusionModule
 from keras_ffl.losses import DISTILLATIONS
 from keras_ffl.methods.fused_head import (
-    FusedHead,
+    FusedFeatures,
     check_head,
-    fused_output,
+    checked_fusion,
+    fused_logits,
 )
 from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Branches, Method
-from keras_ffl.optimizers import set_decay_group
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
-class FeatureFusionModel(FusedHead, ParallelMethod):
+class FeatureFusionModel(FusedFeatures, ParallelMethod):
     """Trains parallel sub-networks and a fused classifier with each other.
 
     All sub-networks see the same image. A fusion module combines their last
@@ -114,44 +113,22 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
         detach_fusion=False,
     ):
         head_name = check_head(head)
-        if fusion is None:
-            fusion = FusionModule(name="fusion_module")
-        if not isinstance(fusion, keras.layers.Layer):
-            raise InputError(
-                "`fusion` must be a Keras layer over a list of feature maps, "
-                f"got {fusion!r}"
-            )
+        fusion = checked_fusion(fusion)
         super().__init__(
             subnetworks,
             rampup_epochs,
             name,
             preprocessing=preprocessing,
             task=task,
-            more_logits=functools.partial(_fused_logits, fusion, head),
+            more_logits=functools.partial(fused_logits, fusion, head),
         )
         self.set_distillation(temperature, distillation)
         self.use_ekd = bool(use_ekd)
         self.use_fkd = bool(use_fkd)
-        self._fusion_name = fusion.name
-        self._fused_head_name = head_name
-        for layer in (fusion, self.fused_head):
-            set_decay_group(layer.variables, "fusion")
+        self.set_fusion(fusion, head_name)
         self.detach_fusion = bool(detach_fusion)
         if self.detach_fusion:
-            maps = [network["features"] for network in self._networks.values()]
-            fused = self.detached_fusion(maps)["fused"]
-            self._step_outputs = {"fused": fused}
-
-    # ----- parts ---------------------------------------------------------
-
-    @property
-    def fusion(self):
-        """The layer that fuses the feature maps."""
-        return self.get_layer(self._fusion_name)
-
-    def feature_maps(self):
-        """The last feature maps, a dict from head to `keras.KerasTensor`."""
-        return {"fused": self.fusion.output, **super().feature_maps()}
+            self._step_outputs = {"fused": self.detached_fusion()["fused"]}
 
     # ----- loss ----------------------------------------------------------
 
@@ -176,18 +153,11 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
         return {
             **super().get_config(),
             **detached,
-            "fusion": keras.saving.serialize_keras_object(self.fusion),
             "rampup_epochs": self.rampup_epochs,
             **self.distillation_config(),
             "use_ekd": self.use_ekd,
             "use_fkd": self.use_fkd,
         }
-
-
-def _fused_logits(fusion, head, image, networks):
-    """The output of a head for the features from a fusion layer."""
-    fused = fusion([network["features"] for network in networks])
-    return {"fused": fused_output(fused, head, networks[0]["logits"])}
 
 
 # ----- the row ---------------------------------------------------------------

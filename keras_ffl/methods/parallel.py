@@ -44,6 +44,7 @@ class ParallelMethod(TrainingMethod):
     Attributes:
         shares_nothing: Bool, whether the sub-networks may only share frozen
             weights.
+        fewest: Int, the minimum number of sub-networks.
 
     Raises:
         InputError: The sub-networks don't fit together, or share weights
@@ -53,6 +54,7 @@ class ParallelMethod(TrainingMethod):
     primary_head = "ensemble"
     derived_head_names = ("ensemble",)
     shares_nothing = False
+    fewest = 2
 
     def __init__(
         self,
@@ -64,12 +66,12 @@ class ParallelMethod(TrainingMethod):
         more_logits=None,
         task=None,
     ):
-        check_subnetworks(subnetworks, minimum=2, task=task)
+        check_subnetworks(subnetworks, self.fewest, task)
         if self.shares_nothing:
             self._check_apart(subnetworks)
         image, outputs = connect(subnetworks, preprocessing)
         logits = more_logits(image, outputs) if more_logits else {}
-        networks = {f"sub_{k}": each for k, each in enumerate(outputs, start=1)}
+        networks = dict(zip(self.network_heads(len(outputs)), outputs))
         logits |= {head: each["logits"] for head, each in networks.items()}
         super().__init__(image, logits, networks, rampup_epochs, name, task)
         warn_of_equal_weights(self.subnetworks)
@@ -147,6 +149,16 @@ class ParallelMethod(TrainingMethod):
         ]
         return cls(subnetworks, **options)
 
+    @staticmethod
+    def network_heads(count):
+        """The heads of so many sub-networks, a list."""
+        return [f"sub_{k}" for k in range(1, count + 1)]
+
+    @property
+    def sub_heads(self):
+        """The heads of the sub-networks whose mean is the ensemble, a list."""
+        return list(self._networks)
+
     @property
     def branches(self):
         """Number of sub-networks, an int."""
@@ -175,7 +187,14 @@ class ParallelMethod(TrainingMethod):
 
     def sub_logits(self, logits):
         """The sub-networks' logits in order, a list."""
-        return [logits[head] for head in self._networks]
+        return [logits[head] for head in self.sub_heads]
+
+    def mutual_term(self, y, logits, head):
+        """The mean divergence of a network from its peers, (batch,) tensor."""
+        peers = [peer for peer in self.sub_heads if peer != head]
+        return sum(
+            self.divergence(y, logits[peer], logits[head]) for peer in peers
+        ) / len(peers)
 
     def derived_heads(self, logits):
         """The ensemble: the task's average of the sub-networks' outputs."""

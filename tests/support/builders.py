@@ -11,6 +11,7 @@ from keras_ffl.layers import BatchNormalization
 from keras_ffl.methods import (
     DualNetModel,
     EnsembleModel,
+    FFSDModel,
     KnowledgeDistillationModel,
     MutualLearningModel,
     OneModel,
@@ -96,6 +97,7 @@ METHODS = {
     "kd": lambda **kwargs: KnowledgeDistillationModel(
         subnetwork(**kwargs), teacher(**kwargs)
     ),
+    "ffsd": lambda **kwargs: FFSDModel(separate(3, **kwargs), 0),
 }
 """Functions of arguments of `subnetwork` to a model of every method."""
 

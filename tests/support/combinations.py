@@ -8,6 +8,7 @@ from keras_ffl import FeatureFusionModel, VanillaModel
 from keras_ffl.methods import (
     DualNetModel,
     EnsembleModel,
+    FFSDModel,
     KnowledgeDistillationModel,
     MutualLearningModel,
     OneModel,
@@ -82,6 +83,9 @@ MODELS = {
     "dml": lambda c: MutualLearningModel(c.pair(4, 6), task=c.task),
     "kd": lambda c: KnowledgeDistillationModel(
         c.network(), c.teacher(), task=c.task
+    ),
+    "ffsd": lambda c: FFSDModel(
+        c.pair(4, 6, 4), **ranks.terms(c.kind), **c.options
     ),
 }
 

@@ -19,7 +19,12 @@ from keras_ffl import data
 from keras_ffl.backend import make_devices, split_cpu
 from keras_ffl.backend.tensorflow.replicas import agreed_if_finite
 from keras_ffl.layers.batch_normalization import synchronized_batch_norm
-from keras_ffl.methods import DualNetModel, MutualLearningModel, OneModel
+from keras_ffl.methods import (
+    DualNetModel,
+    FFSDModel,
+    MutualLearningModel,
+    OneModel,
+)
 from keras_ffl.optimizers import SGD
 from support import builders
 
@@ -38,6 +43,7 @@ CASES = {
     "dml": lambda: MutualLearningModel(builders.separate(2)),
     "dualnet": lambda: DualNetModel(pair(), iterative_epochs=1),
     "one": lambda: OneModel(builders.branches(), 0),
+    "ffsd": lambda: FFSDModel(builders.separate(3), rampup_epochs=2),
 }
 CASES["dml_counts"] = CASES["dml"]
 
