@@ -221,12 +221,10 @@ class TrainingMethod(Distilling, CompiledModel):
         outputs = keras.KerasTensor((1, *shape[1:]))
         labels = keras.KerasTensor((1, *self.task.label_shape(shape)[1:]))
         logits = dict.fromkeys(self.trained_heads, outputs)
-        if "features" in (self._step_outputs or ()):
-            logits["features"] = {
-                # Of an unknown size any will do.
-                head: keras.KerasTensor([size or 1 for size in each.shape])
-                for head, each in self._step_outputs["features"].items()
-            }
+        for name, each in self._step_outputs.items():
+            # Of an unknown size any will do.
+            shape = [size or 1 for size in each.shape]
+            logits.setdefault(name, keras.KerasTensor(shape))
         return (
             self.supervised_terms(labels, logits),
             self.distillation_terms(labels, logits),

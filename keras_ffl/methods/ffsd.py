@@ -130,9 +130,11 @@ class FFSDModel(FusedFeatures, ParallelMethod):
         self.attention_weight = float(attention_weight)
         self.set_fusion(fusion, head_name)
         self._check_positions()
-        detached = self.detached_fusion()
-        features = {**self.feature_maps(), "fused": detached["features"]}
-        self._step_outputs = {"fused": detached["fused"], "features": features}
+        fused = self.detached_fusion()
+        maps = {**self.feature_maps(), "fused": fused["features"]}
+        self._step_outputs = {"fused": fused["fused"]} | {
+            f"{head}_features": maps[head] for head in self._attentive()
+        }
 
     @classmethod
     def from_copies(cls, name, count=2, **options):
@@ -174,6 +176,11 @@ class FFSDModel(FusedFeatures, ParallelMethod):
             terms["attention"] = "fused", "leader", self.attention_weight
         return terms
 
+    def _attentive(self):
+        """The heads whose attention is compared, a list."""
+        terms = self._compared().values()
+        return list(dict.fromkeys(h for *heads, _ in terms for h in heads))
+
     def _check_positions(self):
         maps = self.feature_maps()
         for name, (*heads, _) in self._compared().items():
@@ -204,12 +211,11 @@ class FFSDModel(FusedFeatures, ParallelMethod):
 
     def distillation_terms(self, y, logits):
         """The distances between attention maps, with their weights."""
-        features = logits["features"]
         return {
             name: weight
             * attention_distance(
-                features[teacher],
-                features[student],
+                logits[f"{teacher}_features"],
+                logits[f"{student}_features"],
                 shift=name.startswith("diversity"),
             )
             for name, (teacher, student, weight) in self._compared().items()

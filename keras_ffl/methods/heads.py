@@ -31,7 +31,7 @@ class HeadedModel(MethodModel):
     """
 
     derived_head_names = ()
-    _step_outputs = None
+    _step_outputs = {}
 
     def __init__(self, image, logits, networks=None, name=None, task=None):
         task = checked_task(task)
@@ -77,8 +77,8 @@ class HeadedModel(MethodModel):
         """The functional model that steps call, with shared weights.
 
         Its outputs are what the loss takes: those of this model, which it is
-        by default. Subclasses set `_step_outputs`, a dict of outputs that are
-        added, such as features, or that replace a head's.
+        by default. Subclasses set `_step_outputs`, a dict from name to an
+        output that is added, such as features, or replaces a head's.
 
         Returns:
             `keras.Model` from the image to a dict of outputs. (As a property

@@ -170,7 +170,7 @@ def test_options_and_files(tmp_path):
 
 def test_without_attention_terms():
     model = model_of(diversity_weight=0, attention_weight=0)
-    assert model.distillation_terms(None, {"features": {}}) == {}
+    assert model.distillation_terms(None, {}) == {}
     assert "distillation_weight" not in model.logged_terms
     # Then any features will do.
     mixed = [ranks.network(k, k) for k in ("tokens", "tokens", "vectors")]

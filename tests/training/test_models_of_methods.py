@@ -369,6 +369,8 @@ def test_options_without_a_meaning(method, values, message):
             1_214_112 - (1_728 + 384 + 12_288 + 128 + 6_500) + 99 + 6,
         ),
         ("cifar_dml", "dml", 472_756 + 703_284),
+        # Two students, the leader, fusion module and fused classifier.
+        ("cifar_ffsd", "ffsd", 3 * 472_756 + 16_228),
     ],
 )
 def test_models_of_the_presets(name, method, parameters):
@@ -391,6 +393,13 @@ def test_recipes_of_the_presets():
         assert (settings.epochs, settings.lr_milestones) == (300, (150, 225))
     one = presets.preset("cifar_one").options
     assert (one.branches, one.temperature, one.rampup_epochs) == (3, 3.0, 80)
+    for name in ("ffl", "vanilla", "ensemble", "one", "dml", "ffsd"):
+        first = presets.preset(f"cifar_{name}")
+        second = f"cifar_{name}_cosine"
+        assert presets.preset(second) == first.changed(
+            preset=second, lr_schedule="cosine", weight_decay=5e-4
+        )
+        assert f"--preset {second} " in presets.PRESETS[second].__doc__
     dml = presets.preset("cifar_dml")
     assert dml.networks == ("resnet32", "wrn_16_2")
     assert (dml.options.temperature, dml.options.rampup_epochs) == (1.0, 0.0)

@@ -264,6 +264,7 @@ def _table_methods():
             "I and II. The paper's figures are from there, 2-net's from "
             "Table VI, vanilla's implied by its text.",
             "DML as in its own paper: temperature 1 and no ramp-up.",
+            "FFSD's first figure is its leader's, a single network.",
         ),
     )
 

@@ -28,7 +28,7 @@ def entry_of(key, row, column):
         ("4", 10),
         ("5", 14),
         ("6", 12),
-        ("methods", 17),
+        ("methods", 19),
     ],
 )
 def test_every_entry_has_its_own_place(key, entries):
