@@ -114,7 +114,6 @@ class FFSDModel(FusedFeatures, ParallelMethod):
         fusion = checked_fusion(fusion)
         check_number("diversity_weight", diversity_weight)
         check_number("attention_weight", attention_weight)
-
         super().__init__(
             subnetworks,
             rampup_epochs,
@@ -133,7 +132,7 @@ class FFSDModel(FusedFeatures, ParallelMethod):
         fused = self.detached_fusion()
         maps = {**self.feature_maps(), "fused": fused["features"]}
         self._step_outputs = {"fused": fused["fused"]} | {
-            f"{head}_features": maps[head] for head in self._attentive()
+            f"{head}_features": each for head, each in maps.items()
         }
 
     @classmethod
@@ -175,11 +174,6 @@ class FFSDModel(FusedFeatures, ParallelMethod):
         if self.attention_weight:
             terms["attention"] = "fused", "leader", self.attention_weight
         return terms
-
-    def _attentive(self):
-        """The heads whose attention is compared, a list."""
-        terms = self._compared().values()
-        return list(dict.fromkeys(h for *heads, _ in terms for h in heads))
 
     def _check_positions(self):
         maps = self.feature_maps()

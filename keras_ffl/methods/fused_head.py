@@ -9,6 +9,7 @@ from keras_ffl.errors import InputError, first_line
 from keras_ffl.layers import FusionModule
 from keras_ffl.models.checks import check_features
 from keras_ffl.models.components import pooled_logits
+from keras_ffl.models.graph import calls
 from keras_ffl.optimizers import set_decay_group
 
 _DEFAULT = "fused_classifier"
@@ -173,7 +174,11 @@ class FusedFeatures(FusedHead):
 
     def feature_maps(self):
         """The last feature maps, a dict from head to `keras.KerasTensor`."""
-        return {"fused": self.fusion.output, **super().feature_maps()}
+        # A model's `output` belongs to its own graph.
+        (fused,) = (
+            call.outputs[0] for call in calls(self) if call.layer is self.fusion
+        )
+        return {"fused": fused, **super().feature_maps()}
 
     def detached_fusion(self):
         """The fused features and output without a gradient to the networks.

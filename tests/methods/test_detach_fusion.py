@@ -69,6 +69,20 @@ def test_a_step_by_hand(make):
     assert largest_difference(model.weights, ordinary.weights) > 1e-3
 
 
+def test_a_model_as_fusion():
+    maps = [keras.Input((4, 4, 3)) for _ in range(2)]
+    joined = keras.layers.Concatenate()(maps)
+    joined = keras.layers.Conv2D(2, 1, activation="relu")(joined)
+    fusion = keras.Model(maps, joined, name="own_fusion")
+    model = model_of(fusion=fusion, detach_fusion=True)
+    x, y = data()
+    fused = model.feature_extractor("fused")(x)
+    assert fused.shape == (8, 4, 4, 2)
+    before = fusion.get_weights()
+    model.train_on_batch(x, y)
+    assert largest_difference(before, fusion.weights) > 1e-4
+
+
 def test_files():
     assert "detach_fusion" not in model_of().get_config()
     model = model_of(detach_fusion=True)
