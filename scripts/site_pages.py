@@ -22,6 +22,7 @@ OUTSIDE = {
 }
 _LINK = re.compile(r"(\]\(|(?:src|srcset|href)=\")([^)\s\"#:]+)(?=[)\s\"#])")
 _FENCE = re.compile(r"^ *```")
+_ITEM = re.compile(r"^ *([*-]|\d+\.) ")
 
 
 def public_modules():
@@ -140,14 +141,21 @@ def site_text(source, text):
         text: Str, its Markdown.
 
     Returns:
-        Str; blocks of code stay as they are.
+        Str; blocks of code stay as they are. An item of a list that follows
+        a paragraph is set off by an empty line, which Python-Markdown needs.
     """
-    lines, code = [], False
+    lines, code, in_list = [], False, True
     for line in text.split("\n"):
         if _FENCE.match(line):
             code = not code
         elif not code:
             line = _LINK.sub(lambda m: m[1] + site_link(source, m[2]), line)
+            if _ITEM.match(line) and not in_list:
+                lines.append("")
+            if not lines or not lines[-1]:
+                in_list = bool(_ITEM.match(line))
+            elif not line:
+                in_list = True
         lines.append(line)
     return "\n".join(lines)
 

@@ -55,7 +55,8 @@ def test_own_network_and_data(batches, tmp_path, monkeypatch):
         "train_batches": batches,
         "test_batches": batches,
     }
-    exec(block("import keras_ffl"), names)
+    exec(block("import keras\nimport keras_ffl"), names)
+    assert keras.models.load_model("best.keras").heads == names["model"].heads
     better = keras.models.load_model("better.keras")
     assert better.count_params() == make_network().count_params()
     logits = better.predict(batches, verbose=0)
@@ -164,6 +165,38 @@ def test_reference_links_lead_to_descriptions():
     for page in pages.values():
         for place, name in re.findall(r"\]\(([\w.]+\.md)#?([\w.]*)\)", page):
             assert f"::: {name}" in pages[f"reference/{place}"]
+
+
+def test_pages_are_adapted_to_the_site():
+    text = """* [a](../CHANGELOG.md#x) and [b](images/y.png)
+
+  more, [c](../keras_ffl/tasks), [d](https://x.y/z)
+* next, [e](studies/methods_8_epochs)
+
+```
+[f](../README.md)
+* g
+```"""
+    assert (
+        PAGES["site_text"]("docs/a.md", text)
+        == """\
+* [a](CHANGELOG.md#x) and [b](images/y.png)
+
+  more, [c](reference/keras_ffl.tasks.md), [d](https://x.y/z)
+
+* next, [e](studies/methods_8_epochs/README.md)
+
+```
+[f](../README.md)
+* g
+```"""
+    )
+    link = PAGES["site_link"]
+    assert link("README.md", "docs/methods.md") == "methods.md"
+    assert link("docs/studies/methods_8_epochs/README.md", "../../x.md") == (
+        "../../x.md"
+    )
+    assert link("README.md", "keras_ffl/config.py") == "reference/keras_ffl.md"
 
 
 def markdown_files():
