@@ -2,6 +2,7 @@
 
 import html.parser
 import json
+import re
 
 import keras
 import numpy as np
@@ -84,6 +85,19 @@ def test_the_page_needs_nothing_else(written):
         "Gain of fused over vanilla",
     ):
         assert words in text, words
+
+
+def test_the_page_opens_with_the_result(written):
+    path, numbers = written
+    text = re.sub(r"\s+", " ", Reader(path.read_text(encoding="utf-8")).text)
+    opening = text[text.index("Checkpoint: last") : text.index("Errors Curves")]
+    errors = {t: v["top1_error"] for t, v in numbers["heads"].items()}
+    for title in ("fused", "sub-network 1", "sub-network 2", "vanilla"):
+        assert f"{title} {errors[title]:.2f} %" in opening.replace("> ", "")
+    gap = errors["vanilla"] - errors["fused"]
+    words = f"{abs(gap):.2f} points {'fewer' if gap >= 0 else 'more'} errors"
+    assert f"fused makes {words} than vanilla." in opening
+    assert "orrelation" not in opening
 
 
 def test_the_numbers_are_those_of_the_models(written, ffl_run, digits):
