@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import pathlib
 import re
 import runpy
@@ -158,6 +159,27 @@ def test_every_public_name_has_a_place_in_the_reference():
             assert described or f"| `{each}` | [`keras_ffl" in page, each
             count += 1
     assert not pages and count > 100
+
+
+def test_every_argument_is_described():
+    count = 0
+    for module, names in PAGES["public_modules"]().items():
+        for name in names:
+            value = getattr(importlib.import_module(module), name)
+            errors = isinstance(value, type) and issubclass(value, Exception)
+            if not callable(value) or errors:
+                continue
+            doc = inspect.getdoc(value)
+            taken = [
+                each.name
+                for each in inspect.signature(value).parameters.values()
+                if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+            ]
+            missing = [n for n in taken if not re.search(rf"\b{n}\b", doc)]
+            assert not missing, (module, name, missing)
+            assert not taken or re.search("^(Args|Attributes):", doc, re.M)
+            count += len(taken)
+    assert count > 200
 
 
 def test_reference_links_lead_to_descriptions():
