@@ -95,6 +95,9 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["keras_ffl", "keras_ffl.*"]),
+    # Not in the package, whose import takes TensorFlow's time.
+    py_modules=["keras_ffl_launcher"],
+    entry_points={"console_scripts": ["keras-ffl = keras_ffl_launcher:main"]},
     package_data={"keras_ffl.studies.report": ["*.jinja"]},
     # TensorFlow 2.21 has no wheels for Python 3.14.
     python_requires=">=3.11,<3.14",

@@ -1,4 +1,4 @@
-"""Shared parts of the scripts: flags, and errors as one line."""
+"""Shared parts of the commands: flags, and errors as one line."""
 
 import dataclasses
 import signal
@@ -29,17 +29,27 @@ IMPORT = flags.DEFINE_multi_string(
     "Python module to import first, for example one with your own method or "
     "layers; repeatable.",
 )
+# Read by `keras_ffl_launcher` too, before the flags are parsed.
+VERBOSE = flags.DEFINE_bool(
+    "verbose",
+    False,
+    "Show Keras' own progress bars and all that TensorFlow says.",
+)
+# What follows defines flags for the module that calls it.
+flags.disclaim_key_flags()
+
+_HELP = {"--help", "-help", "-h", "-?", "--helpshort", "-helpshort"}
 
 
 def run(main):
-    """Runs a script's main function.
+    """Runs a command's main function.
 
-    The script prints a `keras_ffl.errors.FFLError` as one line without a
-    traceback and exits with status 1, or with status `UNFINISHED` if a run is
-    unfinished without an error.
+    It prints a `keras_ffl.errors.FFLError` as one line without a traceback and
+    exits with status 1, or with status `UNFINISHED` if a run is unfinished
+    without an error.
 
     Args:
-        main: Function of no arguments.
+        main: Function of no arguments, in the module with the command's flags.
     """
 
     def guarded(arguments):
@@ -47,7 +57,7 @@ def run(main):
         sys.stdout.reconfigure(errors="backslashreplace")
         if len(arguments) > 1:
             _fail(f"unexpected argument {arguments[1]!r}; see --help")
-        # The scripts switch it off while they import.
+        # The launcher leaves it to the system while it imports.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             _check_paths()
@@ -66,10 +76,27 @@ def run(main):
             _fail("interrupted; the same command resumes")
 
     logging.set_verbosity(logging.WARNING)
-    app.run(guarded)
+    if _HELP & set(sys.argv[1:]):
+        print(_help(sys.modules[main.__module__]))
+        sys.exit()
+    app.run(guarded, flags_parser=_parse)
 
 
-# Path flags of all scripts. An empty path usually comes from an unset shell
+def _help(module):
+    for holder in (IMPORT, VERBOSE):
+        flag = flags.FLAGS[holder.name]
+        flags.FLAGS.register_key_flag_for_module(module.__name__, flag)
+    return f"{module.__doc__}{flags.FLAGS.module_help(module.__name__)}"
+
+
+def _parse(arguments):
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        _fail(f"{error} (--help lists the flags)")
+
+
+# Path flags of all commands. An empty path usually comes from an unset shell
 # variable and would mean the current folder, or none.
 _PATHS = (
     "class_names",
@@ -121,7 +148,7 @@ def define_checkpoint():
 
 
 def define_data_dir():
-    """Defines the flag `--data_dir` of scripts that use a trained run.
+    """Defines the flag `--data_dir` of commands that use a trained run.
 
     Returns:
         `absl.flags.FlagHolder` of the path, None if it hasn't moved.

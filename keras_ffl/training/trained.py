@@ -26,7 +26,7 @@ def load_run(folder, checkpoint="last"):
         model,
         info,
         f"{folder.path / 'dataset.json'}",
-        "Delete it, and the same command of train.py writes it again",
+        "Delete it, and the same command of `train` writes it again",
     )
     return model, info
 
