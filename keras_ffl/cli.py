@@ -122,6 +122,15 @@ def _fail(message):
     sys.exit(1)
 
 
+def verbosity():
+    """What to show, by the flag `--verbose`.
+
+    Returns:
+        Int, `verbose` of `keras_ffl.training.train`.
+    """
+    return 2 if VERBOSE.value else 1
+
+
 def define_workdir():
     """Defines the required flag `--workdir`.
 

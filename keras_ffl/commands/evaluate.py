@@ -9,6 +9,7 @@ from absl import flags
 
 from keras_ffl import cli, data, training
 from keras_ffl.evaluation import evaluate_heads, format_heads
+from keras_ffl.training.progress_line import shows_bars
 from keras_ffl.workdir import Workdir
 
 _WORKDIR = cli.define_workdir()
@@ -26,6 +27,9 @@ def main():
     batches = dataset.evaluation_batches(config.eval_batch_size)
     with data.naming_unreadable():
         heads = evaluate_heads(
-            model, batches, dataset.y_test, verbose=not _JSON.value
+            model,
+            batches,
+            dataset.y_test,
+            verbose=not _JSON.value and shows_bars(cli.verbosity()),
         )
     print(json.dumps(heads, indent=2) if _JSON.value else format_heads(heads))

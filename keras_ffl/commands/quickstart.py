@@ -17,7 +17,7 @@ import sys
 from absl import flags
 from absl import logging as absl_logging
 
-from keras_ffl import backend, data, export, presets, training
+from keras_ffl import backend, cli, data, export, presets, training
 from keras_ffl.evaluation import format_table
 from keras_ffl.workdir import Workdir
 
@@ -35,7 +35,7 @@ def _train(preset, title):
     folder = Workdir(pathlib.Path(_WORKDIR.value) / preset)
     print(f"\n=== {title}: {folder.path}", flush=True)
     run = dataclasses.replace(presets.preset(preset), seed=_SEED.value)
-    return folder, training.train(run, folder.path)["heads"]
+    return folder, training.train(run, folder.path, cli.verbosity())["heads"]
 
 
 def _export(folder, heads):

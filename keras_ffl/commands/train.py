@@ -106,6 +106,7 @@ def main():
     metrics = training.train(
         run,
         _WORKDIR.value,
+        cli.verbosity(),
         strategy=_STRATEGY.value,
         max_minutes=_MAX_MINUTES.value,
         save_every_minutes=_SAVE_EVERY_MINUTES.value,
