@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train networks that teach each other, or resume a run",
     "evaluate": "print the errors of every head of a run",
     "export": "write heads as SavedModel, LiteRT, ONNX or Keras files",
+    "card": "show what an exported head is: classes, input, errors",
     "report": "write a one-page HTML report of a run",
     "gradcam": "draw what the heads of a run look at",
     "transfer": "test the features of a run on another data set",
@@ -111,8 +112,8 @@ def starting(name):
     verbose = {"--verbose", "-verbose", "--verbose=true"} & set(sys.argv)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if verbose else "2")
     loud = verbose or os.environ["TF_CPP_MIN_LOG_LEVEL"] in ("0", "1")
-    # Imported already, it has nothing more to say.
-    loud = loud or "tensorflow" in sys.modules
+    # Imported already, it has nothing more to say; and stderr may be closed.
+    loud = loud or "tensorflow" in sys.modules or sys.stderr is None
     try:
         with contextlib.nullcontext() if loud else without_start_up_lines():
             yield

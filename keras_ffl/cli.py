@@ -1,6 +1,7 @@
 """Shared parts of the commands: flags, and errors as one line."""
 
 import dataclasses
+import inspect
 import signal
 import sys
 
@@ -49,20 +50,24 @@ def run(main):
     without an error.
 
     Args:
-        main: Function of no arguments, in the module with the command's flags.
+        main: Function in the module with the command's flags, of no arguments,
+            or of a list of what the command line names besides the flags.
     """
+
+    takes_more = bool(inspect.signature(main).parameters)
 
     def guarded(arguments):
         # File names may not be UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")
-        if len(arguments) > 1:
+        given = [arguments[1:]] if takes_more else []
+        if len(arguments) > 1 and not takes_more:
             _fail(f"unexpected argument {arguments[1]!r}; see --help")
         # The launcher leaves it to the system while it imports.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             _check_paths()
             import_modules(IMPORT.value)
-            main()
+            main(*given)
         except Unfinished as reason:
             print(reason)
             sys.exit(UNFINISHED)

@@ -40,6 +40,9 @@ _CHECK = flags.DEFINE_bool(
 _MEASURE = flags.DEFINE_bool(
     "measure", False, "Check, and measure latencies at batches of 1 and 128."
 )
+_LICENSE = flags.DEFINE_string(
+    "license", None, "Licence of the weights, for their model cards."
+)
 _DATA_DIR = cli.define_data_dir()
 
 
@@ -66,7 +69,14 @@ def main():
         parameters = count_parameters(model.classifier(head), frozen=True)
         for name in names:
             path = export.write_head(
-                model, head, info, _OUTPUT.value, name, calibration
+                model,
+                head,
+                info,
+                _OUTPUT.value,
+                name,
+                calibration,
+                training.describe_run(folder, model, head, _CHECKPOINT.value),
+                _LICENSE.value,
             )
             written[name][head] = path
             size = export.size_on_disk(path) / 1000

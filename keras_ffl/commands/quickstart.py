@@ -51,7 +51,8 @@ def _export(folder, heads):
         logging.getLogger("tensorflow").setLevel("WARNING")
         model, info = training.load_run(folder)
     for head in missing:
-        export.write_head(model, head, info, exported, _FORMAT)
+        run = training.describe_run(folder, model, head)
+        export.write_head(model, head, info, exported, _FORMAT, run=run)
     return paths
 
 
