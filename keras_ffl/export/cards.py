@@ -12,7 +12,7 @@ from keras_ffl.models import count_parameters
 from keras_ffl.whole_files import write_whole
 
 CARD = "model_card.json"
-# Name of the card within ONNX and LiteRT files.
+# Name of the card within ONNX files.
 _WITHIN = "model_card"
 
 
@@ -143,12 +143,14 @@ def read_card(path):
 # ----- within a file --------------------------------------------------------
 
 
-def _add_to_keras(path, text):
+def _add_to_archive(path, text):
+    # `.keras` is a zip archive. Behind a LiteRT model one is appended, as the
+    # format has it for associated files.
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(CARD, text)
 
 
-def _read_from_keras(path):
+def _read_from_archive(path):
     with zipfile.ZipFile(path) as archive:
         return archive.read(CARD).decode()
 
@@ -188,37 +190,13 @@ def _read_from_onnx(path):
     return {each.key: each.value for each in model.metadata_props}[_WITHIN]
 
 
-def _add_to_litert(path, text):
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.read_model(str(path))
-    buffer = schema.BufferT()
-    buffer.data = list(text.encode())
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = _WITHIN, len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata = [*(model.metadata or []), entry]
-    card = json.loads(text)
-    model.description = f"{card['head']}, trained on {card['dataset']}"
-    flatbuffer_utils.write_model(model, str(path))
-
-
-def _read_from_litert(path):
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.read_model(str(path))
-    names = {entry.name.decode(): entry for entry in model.metadata or []}
-    return bytes(model.buffers[names[_WITHIN].buffer].data).decode()
-
-
 _ADD = {
-    ".keras": _add_to_keras,
+    ".keras": _add_to_archive,
     ".onnx": _add_to_onnx,
-    ".tflite": _add_to_litert,
+    ".tflite": _add_to_archive,
 }
 _READ = {
-    ".keras": _read_from_keras,
+    ".keras": _read_from_archive,
     ".onnx": _read_from_onnx,
-    ".tflite": _read_from_litert,
+    ".tflite": _read_from_archive,
 }

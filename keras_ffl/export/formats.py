@@ -213,8 +213,8 @@ def write_head(
     float32. "saved_model" has more outputs and also takes encoded images (see
     `export_head`). `labels.txt`, with one class name per line, is written
     next to the file, and `model_card.json` in the SavedModel's folder, or
-    beside the file after its name. Files also hold the card (ONNX and LiteRT
-    files as metadata), and the axes of ONNX files have names.
+    beside the file after its name. Files also hold the card, and the axes of
+    ONNX files have names.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
