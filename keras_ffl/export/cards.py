@@ -9,6 +9,7 @@ import keras_ffl
 from keras_ffl import backend
 from keras_ffl.errors import InputError, first_line
 from keras_ffl.models import count_parameters
+from keras_ffl.optional import onnx, require
 from keras_ffl.whole_files import write_whole
 
 CARD = "model_card.json"
@@ -156,8 +157,6 @@ def _read_from_archive(path):
 
 
 def _add_to_onnx(path, text):
-    import onnx
-
     model = onnx.load(path)
     labels = "\n".join(json.loads(text)["classes"])
     onnx.helper.set_model_props(model, {_WITHIN: text, "labels": labels})
@@ -184,9 +183,13 @@ def _name_axes(graph, card):
 
 
 def _read_from_onnx(path):
-    import onnx
+    require(onnx)
+    from google.protobuf.message import DecodeError
 
-    model = onnx.load(path, load_external_data=False)
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except DecodeError as error:
+        raise ValueError(first_line(error)) from error
     return {each.key: each.value for each in model.metadata_props}[_WITHIN]
 
 
