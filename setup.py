@@ -63,10 +63,20 @@ JAX = "jax~=0.10.2"
 # TensorFlow's minor version, and the tokenizers of text models.
 HUB = ["keras-hub~=0.32.0"]
 
+# Builds the documentation's site; pure Python but for a YAML parser.
+DOCS = [
+    "mkdocs>=1.6.1,<2",
+    "mkdocs-material>=9.7,<10",
+    "mkdocstrings[python]>=1,<2",
+    # The nested lists of the pages, as GitHub shows them.
+    "mdx-truly-sane-lists>=1.3,<2",
+]
+
 EXTRAS = {
     # What a run and its exports can use. Not the other backend, nor other
     # packages' networks.
     "all": [*STUDIES, *TENSORBOARD, *LITERT, *ONNX],
+    "docs": DOCS,
     "hub": HUB,
     "jax": [JAX],
     "litert": LITERT,
@@ -79,6 +89,7 @@ EXTRAS = {
         "pytest>=8.3,<10",
         "pytest-xdist>=3.6,<4",
         "ruff~=0.17.6",
+        *DOCS,
         *LITERT,
         *ONNX,
         *STUDIES,

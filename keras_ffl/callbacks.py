@@ -7,6 +7,8 @@ import numpy as np
 
 from keras_ffl.errors import TrainingDiverged
 
+__all__ = ["StopOnDivergence", "WarmUp"]
+
 
 class StopOnDivergence(keras.callbacks.Callback):
     """Ends training with an error when loss or weights are NaN or infinite.

@@ -7,6 +7,8 @@ from keras_ffl.backend import momentum_kernel
 from keras_ffl.errors import InputError
 from keras_ffl.number_checks import is_number
 
+__all__ = ["SGD", "set_decay_group"]
+
 
 def set_decay_group(variables, group):
     """Assigns variables to a weight decay group of `SGD`.

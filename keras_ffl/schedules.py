@@ -6,6 +6,8 @@ from keras import ops
 
 from keras_ffl.errors import InputError
 
+__all__ = ["Cosine", "Steps", "rampup_weight"]
+
 
 def rampup_weight(epoch, rampup_epochs):
     """Computes the weight w of the distillation terms in an epoch.

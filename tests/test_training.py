@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 
 import keras
@@ -70,6 +71,20 @@ def test_a_run_and_its_folder(few_digits, tmp_path, caplog):
     assert folder.best_epochs() == best["epoch"] + 1
     assert folder.curves.read_bytes().startswith(b"\x89PNG")
     assert list(folder.logs.rglob("events.*"))
+
+    text = training.summary(tmp_path)
+    assert text == training.summary(tmp_path, metrics)
+    for head, values in metrics["heads"].items():
+        line = (
+            f"{head} +{values['top1_error']:.2f} +{values['top5_error']:.2f} "
+        )
+        assert re.search(line, text)
+    course = [f"{100 * (1 - row['val_fused_accuracy']):.2f}" for row in rows]
+    assert re.search("top-1 error % of fused +" + " +".join(course), text)
+    assert re.search(
+        rf"ekd +{rows[-1]['ekd']:.4g} +{rows[-1]['val_ekd']:.4g}", text
+    )
+    assert max(map(len, text.splitlines()[:-1])) <= 80
 
     # Finished: nothing is trained again, and more epochs go on from here.
     assert training.train(SMALL, tmp_path, verbose=0) == metrics

@@ -11,7 +11,6 @@ from keras_ffl import cli, presets, training
 from keras_ffl.backend import STRATEGIES, split_cpu
 from keras_ffl.config import Config
 from keras_ffl.errors import InputError
-from keras_ffl.evaluation import format_heads
 
 _DEFAULT_PRESET = "quickstart"
 _PRESET = flags.DEFINE_string(
@@ -82,7 +81,7 @@ _SET = flags.DEFINE_multi_string(
 
 
 def main():
-    """Trains and prints the table of all heads."""
+    """Trains and prints a summary of the run."""
     given = {
         "preset": _PRESET.value,
         "method": _METHOD.value,
@@ -111,5 +110,4 @@ def main():
         max_minutes=_MAX_MINUTES.value,
         save_every_minutes=_SAVE_EVERY_MINUTES.value,
     )
-    print(f"\nTest split, seed {metrics['seed']}, epoch {metrics['epoch']}:\n")
-    print(format_heads(metrics["heads"]))
+    print(f"\n{training.summary(_WORKDIR.value, metrics)}")

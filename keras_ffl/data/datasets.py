@@ -170,3 +170,4 @@ DATASETS = {
     "imagefolder": from_folder,
     "imagenet2012": imagenet2012,
 }
+"""Functions from a `data_dir` to a data set, by their names for `load`."""

@@ -149,6 +149,7 @@ FORMATS = {
         extra="onnx",
     ),
 }
+"""`Format` objects by name: how a head is written, and what runs it."""
 
 
 def check_format(name, runs=False):

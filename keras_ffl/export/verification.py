@@ -150,14 +150,28 @@ def _error(labels, probabilities):
 
 
 def size_on_disk(path):
-    """The size in bytes of an exported file, or of all files in a folder."""
+    """Measures an exported file, or all files in a folder.
+
+    Args:
+        path: Path of the file or folder.
+
+    Returns:
+        Int, bytes.
+    """
     path = pathlib.Path(path)
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def format_rows(rows):
-    """Formats the results of `verify` as a plain-text table."""
+    """Formats the results of `verify` as a plain-text table.
+
+    Args:
+        rows: List of dicts from `verify`, at least one.
+
+    Returns:
+        Str of several lines.
+    """
     batches = list(rows[0]["milliseconds"])
     return format_table(
         [

@@ -109,8 +109,19 @@ def distillation_term(teacher_logits, student_logits, temperature):
     """`temperature² · distillation_kl(teacher_logits, student_logits)`.
 
     The gradient shrinks with 1/T², so the factor T² makes its size independent
-    of the temperature. Arguments, result and errors are as in
-    `distillation_kl`.
+    of the temperature.
+
+    Args:
+        teacher_logits, student_logits, temperature: As in `distillation_kl`.
+
+    Returns:
+        Float tensor (batch, ...) >= 0, as from `distillation_kl`.
+
+    Raises:
+        InputError: As in `distillation_kl`.
+
+    Reference:
+        Hinton et al., 2015, https://arxiv.org/abs/1503.02531, section 2.
     """
     return temperature**2 * distillation_kl(
         teacher_logits, student_logits, temperature

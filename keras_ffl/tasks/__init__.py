@@ -11,7 +11,13 @@ from keras_ffl.tasks.task import Task
 
 
 def checked_task(task):
-    """The task itself; `Classification()` for None.
+    """Checks a task that a user has passed.
+
+    Args:
+        task: `Task` or None.
+
+    Returns:
+        The task itself; `Classification()` for None.
 
     Raises:
         InputError: It is no `Task`.
@@ -26,10 +32,16 @@ def checked_task(task):
 
 
 def task_config(task):
-    """The entry of a task in a method's `get_config`, a dict.
+    """Makes the entry of a task in a method's `get_config`.
 
     It is empty for the default, so that a method of the user's whose
     constructor takes no task can be saved and loaded.
+
+    Args:
+        task: `Task`.
+
+    Returns:
+        Dict, empty or of `task`, the serialised one.
     """
     if type(task) is Classification:
         return {}

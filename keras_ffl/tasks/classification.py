@@ -46,9 +46,15 @@ class Classification(Task):
         # The softmax of a single logit is always 1: no loss could change.
         classes = shape[-1]
         if len(shape) != 2 or classes is None or classes < 2:
+            advice = (
+                ": give two classes two logits, or pass the task "
+                "keras_ffl.tasks.MultiLabel(), also to as_subnetwork"
+                if classes == 1
+                else ""
+            )
             raise InputError(
                 f"{what} must give one logit for each of at least 2 classes, "
-                f"got logits of shape {tuple(shape)}"
+                f"got logits of shape {tuple(shape)}{advice}"
             )
 
     def check_kind(self, y, shape, argument="y"):

@@ -6,6 +6,7 @@ optimizer and callbacks.
 
 from keras_ffl.training.parts import build_method, build_model, load_data
 from keras_ffl.training.single import train
+from keras_ffl.training.summary import summary
 from keras_ffl.training.trained import (
     describe_run,
     load_run,
@@ -19,5 +20,6 @@ __all__ = [
     "load_data",
     "load_run",
     "load_run_data",
+    "summary",
     "train",
 ]

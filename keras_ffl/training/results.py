@@ -114,7 +114,7 @@ def results(model, config, folder, dataset, seconds, verbose, devices):
     heads = _evaluated(model, config, folder, dataset, verbose, devices)
     history = folder.read_history()
     if history and devices.chief:
-        plot_curves(history, folder.curves, model.loss_terms)
+        plot_curves(history, folder.curves)
     monitor = _monitored_accuracy(model)
     best = _best_row(folder, monitor)
     return {

@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 from keras_ffl.optional import matplotlib
+from keras_ffl.training.curves import charts_of, draw_chart
 
 _numbers = itertools.count(1)
 _SIZE = (4.2, 3.0)  # inches; a phone's width, so that text stays readable
@@ -31,96 +32,13 @@ def curves(history):
         Dict from a chart's title to its SVG, with thin dashed lines for
         training and solid ones for evaluation.
     """
-    if not history:
-        return {}
-    names = [name for name in history[0] if not name.startswith("val_")]
-    accuracies = [n for n in names if re.fullmatch(r"(.*_)?accuracy", n)]
-    entropies = [n for n in names if n.startswith("ce_")]
-    schedules = [
-        n for n in names if n in ("learning_rate", "distillation_weight")
-    ]
-    distillation = [
-        n
-        for n in names
-        if n not in (*accuracies, *entropies, *schedules, "epoch", "loss")
-    ]
-    error = {
-        name.removesuffix("accuracy").rstrip("_") or "error": [
-            [100 * (1 - value) for value in values]
-            for values in _columns(history, name)
-        ]
-        for name in accuracies
-    }
-    charts = {
-        "Top-1 error (%)": (error, True),
-        "Cross-entropy": (_terms(history, entropies), True),
-        "Distillation terms": (_terms(history, distillation), True),
-        "Total loss": (
-            _terms(history, [n for n in names if n == "loss"]),
-            True,
-        ),
-        **{
-            name.replace("_", " ").capitalize(): (
-                {name: _columns(history, name)[:1]},
-                name == "learning_rate",
-            )
-            for name in schedules
-        },
-    }
-    epochs = [row["epoch"] + 1 for row in history]
-    return {
-        title: _lines(epochs, series, title, logarithmic)
-        for title, (series, logarithmic) in charts.items()
-        if series
-    }
-
-
-def _columns(history, name):
-    """A column's values in training and, if present, evaluation."""
-    columns = [name, f"val_{name}"]
-    return [
-        [row[column] for row in history]
-        for column in columns
-        if column in history[0]
-    ]
-
-
-def _terms(history, names):
-    return {name: _columns(history, name) for name in names}
-
-
-def _lines(epochs, series, title, logarithmic):
-    figure, axes = _figure()
-    for number, (name, columns) in enumerate(series.items()):
-        colour = f"C{number}"
-        if len(columns) > 1:
-            axes.plot(epochs, columns[0], "--", color=colour, lw=0.9)
-        marker = "o" if len(epochs) < 3 else None
-        axes.plot(
-            epochs,
-            columns[-1],
-            marker=marker,
-            color=colour,
-            label=name,
-            lw=1.6,
-        )
-    values = [v for columns in series.values() for c in columns for v in c]
-    positive = min(values) > 0
-    if logarithmic and positive and max(values) > 3 * min(values):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(_few_labels)
-    axes.set_xlabel("epoch")
-    axes.grid(alpha=0.25)
-    if len(series) > 1:
-        axes.legend(frameon=False, fontsize=8)
-    return _svg(figure, f"{title} over the epochs")
-
-
-def _few_labels(value, position):
-    """Labels of minor ticks: only for 2 and 5 times a power of ten."""
-    digit = f"{value:e}"[0]
-    return f"{value:g}" if digit in "25" else ""
+    epochs = [int(row["epoch"]) + 1 for row in history]
+    found = {}
+    for chart in charts_of(history) if history else []:
+        figure, axes = _figure()
+        draw_chart(axes, epochs, chart)
+        found[chart.title] = _svg(figure, f"{chart.title} over the epochs")
+    return found
 
 
 def reliability_diagram(table, title):
@@ -250,7 +168,7 @@ def _svg(figure, label):
     return element.replace(
         "<svg",
         f'<svg role="img" aria-label="{_escaped(label)}" '
-        f'style="max-width:{float(width) * 4 / 3:.0f}px"',
+        f'style="max-width:{float(width) * 2:.0f}px"',
         1,
     )
 

@@ -102,6 +102,7 @@ def write_report(
         "title": f"{runs[0].name} on {runs[0].info.name}: "
         f"{', '.join(runs[0].config.networks)}",
         "subtitle": _subtitle(runs, checkpoint),
+        "result": _result(answers, titles),
         "findings": _findings(answers, means, titles, shown, runs),
         "main": main,
         "seed": seed,
@@ -152,19 +153,41 @@ def _subtitle(runs, checkpoint):
     return f"{text}. Checkpoint: {checkpoint} epoch."
 
 
-def _findings(answers, means, titles, shown, runs):
-    """Sentences with the main results."""
+def _result(answers, titles):
+    """The errors that the page opens with, the main head's first."""
     main = titles[0]
     error = answers.heads[main]["top1_error"]
-    found = [f"{main}: {error:.2f} % top-1 error."]
+
+    def note(title):
+        head = answers.heads[title]
+        parameters = f"{head['parameters']:,} parameters"
+        if title == main:
+            return f"top-1 error, {parameters}"
+        return f"{head['top1_error'] - error:+.2f} points, {parameters}"
+
+    return [
+        {
+            "name": title,
+            "error": answers.heads[title]["top1_error"],
+            "note": note(title),
+        }
+        for title in titles
+    ]
+
+
+def _findings(answers, means, titles, shown, runs):
+    """Sentences with the main results, and with those on the similarity."""
+    main = titles[0]
+    error = answers.heads[main]["top1_error"]
+    result = []
     for run, _, title in shown:
         if run is not runs[0]:
             other = answers.heads[title]["top1_error"]
-            found.append(
-                f"{title}: {other:.2f} %, so {main} makes "
-                f"{abs(other - error):.2f} points "
-                f"{'fewer' if error <= other else 'more'} errors."
+            result.append(
+                f"{main} makes {abs(other - error):.2f} points "
+                f"{'fewer' if error <= other else 'more'} errors than {title}."
             )
+    alike = []
     for name, words in (
         ("map_correlation", "Correlation of Grad-CAM maps (true class)"),
         ("cka", "CKA of feature maps"),
@@ -174,8 +197,8 @@ def _findings(answers, means, titles, shown, runs):
             values = ", ".join(
                 f"{who} {value:.3f}" for who, value in means[name].items()
             )
-            found.append(f"{words}: {values}.")
-    return found
+            alike.append(f"{words}: {values}.")
+    return {"result": result, "likeness": alike}
 
 
 def _gains(answers, shown, runs):

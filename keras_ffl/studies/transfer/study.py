@@ -15,7 +15,14 @@ from keras_ffl.studies.transfer.probe import (
 
 
 def feature_heads(model):
-    """The heads of a model with a feature map, a list of str."""
+    """Finds the heads of a model that have features of their own.
+
+    Args:
+        model: `keras_ffl.methods.TrainingMethod`.
+
+    Returns:
+        List of str.
+    """
     found = []
     for head in model.heads:
         try:

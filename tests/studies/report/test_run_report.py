@@ -86,6 +86,19 @@ def test_the_page_needs_nothing_else(written):
         assert words in text, words
 
 
+def test_the_page_opens_with_the_result(written):
+    path, numbers = written
+    text = "".join(Reader(path.read_text(encoding="utf-8")).text.split())
+    opening = text[text.index("Checkpoint:last") : text.index("ErrorsCurves")]
+    errors = {t: v["top1_error"] for t, v in numbers["heads"].items()}
+    for title in ("fused", "sub-network 1", "sub-network 2", "vanilla"):
+        assert f"{title.replace(' ', '')}{errors[title]:.2f}%" in opening
+    gap = errors["vanilla"] - errors["fused"]
+    word = "fewer" if gap >= 0 else "more"
+    assert f"fusedmakes{abs(gap):.2f}points{word}errorsthanvanilla" in opening
+    assert "orrelation" not in opening
+
+
 def test_the_numbers_are_those_of_the_models(written, ffl_run, digits):
     _, numbers = written
     metrics = ffl_run.read_metrics()["heads"]

