@@ -4,7 +4,7 @@
 def imagenet_resnet34_ffl():
     """FFL of two ResNet-34 on ImageNet, the paper's recipe (Table IV).
 
-    Command: `python scripts/train.py --preset imagenet_resnet34_ffl
+    Command: `keras-ffl train --preset imagenet_resnet34_ffl
     --workdir W`; `--dataset imagefolder --data_dir D` reads a folder instead
     of tensorflow-datasets. docs/scaling.md has the launch on several devices.
     Cost: derived in docs/scaling.md; intended for several accelerators.
@@ -26,7 +26,7 @@ def imagenet_resnet34_ffl():
 def imagenet_resnet34_vanilla():
     """One ResNet-34 alone by the recipe of `imagenet_resnet34_ffl`.
 
-    Command: `python scripts/train.py --preset imagenet_resnet34_vanilla
+    Command: `keras-ffl train --preset imagenet_resnet34_vanilla
     --workdir W`.
     Cost: 3.7e9 multiply-adds for the forward pass of an image (derived).
     Error: the paper's has 26.69 % top-1 and 8.58 % top-5.
@@ -37,7 +37,7 @@ def imagenet_resnet34_vanilla():
 def imagenet_resnet34_one():
     """ONE with two ResNet-34 by the recipe of `imagenet_resnet34_ffl`.
 
-    Command: `python scripts/train.py --preset imagenet_resnet34_one
+    Command: `keras-ffl train --preset imagenet_resnet34_one
     --workdir W`.
     Cost: about that of `imagenet_resnet34_ffl`.
     Error: the paper's branches have 25.61 % top-1 and 7.96 % top-5, the gated
@@ -49,7 +49,7 @@ def imagenet_resnet34_one():
 def imagenet_smoke():
     """The whole ImageNet pipeline on a small folder of photos.
 
-    Command: `python scripts/train.py --preset imagenet_smoke --data_dir D
+    Command: `keras-ffl train --preset imagenet_smoke --data_dir D
     --workdir W` with `D/train/<class>/*.JPEG` and `D/val/<class>/*.JPEG`.
     Cost: about ten minutes on two CPU cores for 600 photos.
     Error: no target; the loss falls below half its initial value.

@@ -18,7 +18,7 @@ from keras_ffl.methods.rows import shared
 def quickstart():
     """FFL of two ResNet-8 on the embedded digits.
 
-    Command: `python scripts/train.py --preset quickstart --workdir W`.
+    Command: `keras-ffl train --preset quickstart --workdir W`.
     Cost: about a minute on two CPU cores.
     Error: fused classifier about 0.5 % (docs/results.md).
     """
@@ -37,8 +37,7 @@ def quickstart():
 def quickstart_vanilla():
     """The network of `quickstart` trained alone, for the same epochs.
 
-    Command: `python scripts/train.py --preset quickstart_vanilla
-    --workdir W`.
+    Command: `keras-ffl train --preset quickstart_vanilla --workdir W`.
     Cost: less than a minute on two CPU cores.
     Error: about 0.2 % (docs/results.md).
     """
@@ -48,7 +47,7 @@ def quickstart_vanilla():
 def cifar_small():
     """FFL of two ResNet-8 on CIFAR-100 in 20 epochs.
 
-    Command: `python scripts/train.py --preset cifar_small --workdir W`.
+    Command: `keras-ffl train --preset cifar_small --workdir W`.
     Cost: about 35 minutes on one CPU core at 2.5 GHz.
     Error: fused classifier about 46 % (docs/results.md).
     """
@@ -64,8 +63,7 @@ def cifar_small():
 def cifar_small_vanilla():
     """The network of `cifar_small` trained alone, for the same epochs.
 
-    Command: `python scripts/train.py --preset cifar_small_vanilla
-    --workdir W`.
+    Command: `keras-ffl train --preset cifar_small_vanilla --workdir W`.
     Cost: about 27 minutes on one CPU core at 2.5 GHz.
     Error: about 47 % (docs/results.md).
     """
@@ -75,7 +73,7 @@ def cifar_small_vanilla():
 def cifar_ffl():
     """The paper's recipe on CIFAR against ONE and DML: 300 epochs.
 
-    Command: `python scripts/train.py --preset cifar_ffl --workdir W`, with
+    Command: `keras-ffl train --preset cifar_ffl --workdir W`, with
     `--set networks=resnet56`, `--set networks=resnet32,wrn_16_2` or
     `--set branches=3` and `--dataset cifar10` for the paper's other rows.
     Cost: 4.2e15 multiply-adds for two ResNet-32 (derived: 92.3 M per forward
@@ -89,7 +87,7 @@ def cifar_ffl():
 def cifar_ffl_307():
     """The paper's recipe on CIFAR against DualNet: 307 epochs (Table I, II).
 
-    Command: `python scripts/train.py --preset cifar_ffl_307 --workdir W`.
+    Command: `keras-ffl train --preset cifar_ffl_307 --workdir W`.
     Cost: about that of `cifar_ffl`.
     Error: the paper's fused classifier of two ResNet-32 on CIFAR-100 has
     25.56 ± 0.32 %, its sub-networks 27.06 ± 0.34 %, over 10 runs.
@@ -100,7 +98,7 @@ def cifar_ffl_307():
 def cifar_vanilla():
     """One network alone by the recipe of `cifar_ffl`.
 
-    Command: `python scripts/train.py --preset cifar_vanilla --workdir W`.
+    Command: `keras-ffl train --preset cifar_vanilla --workdir W`.
     Cost: 3.1e15 multiply-adds for a ResNet-32 (derived: 69.1 M per forward
     pass).
     Error: the paper's text implies 30.96 % for ResNet-32 on CIFAR-100.
@@ -111,7 +109,7 @@ def cifar_vanilla():
 def cifar_ensemble():
     """Two independent networks by the recipe of `cifar_ffl` (Table VI).
 
-    Command: `python scripts/train.py --preset cifar_ensemble --workdir W`.
+    Command: `keras-ffl train --preset cifar_ensemble --workdir W`.
     Cost: 6.2e15 multiply-adds for two ResNet-32 (derived: 138.3 M per forward
     pass).
     Error: the paper's two ResNet-32 on CIFAR-100 have 26.30 ± 0.35 %.
@@ -122,7 +120,7 @@ def cifar_ensemble():
 def cifar_dualnet():
     """DualNet by the 307-epoch recipe (Table I).
 
-    Command: `python scripts/train.py --preset cifar_dualnet --workdir W`.
+    Command: `keras-ffl train --preset cifar_dualnet --workdir W`.
     Cost: 3.9e15 multiply-adds for two ResNet-32 (derived: 138.3 M per forward
     pass; one network's backward pass in the first 256 epochs, then none).
     Error: the paper's two ResNet-32 on CIFAR-100 have 27.49 ± 0.31 %, each
@@ -134,7 +132,7 @@ def cifar_dualnet():
 def cifar_one():
     """ONE with three branches by the 300-epoch recipe (Table III).
 
-    Command: `python scripts/train.py --preset cifar_one --workdir W`.
+    Command: `keras-ffl train --preset cifar_one --workdir W`.
     Cost: 5.1e15 multiply-adds for ResNet-32 (derived: 114.2 M per forward
     pass); intended for an accelerator.
     Error: the paper's ResNet-32 on CIFAR-100 have 26.94 ± 0.21 % (branches)
@@ -148,7 +146,7 @@ def cifar_dml():
 
     Temperature and weight are those of DML's own paper, 1 and 1 throughout.
 
-    Command: `python scripts/train.py --preset cifar_dml --workdir W`.
+    Command: `keras-ffl train --preset cifar_dml --workdir W`.
     Cost: 9e15 multiply-adds (derived: 170 M for one forward pass of both; a
     step has one more of the first network than ordinary training).
     Error: the paper's networks on CIFAR-100 have 28.31 ± 0.28 % and
@@ -165,7 +163,7 @@ def cifar_ffsd():
 
     Its published recipe is that of `cifar_ffl`, with T = 2.
 
-    Command: `python scripts/train.py --preset cifar_ffsd --workdir W`.
+    Command: `keras-ffl train --preset cifar_ffsd --workdir W`.
     Cost: 9.4e15 multiply-adds for ResNet-32 (derived: 208.0 M per forward
     pass of the three and the fusion module).
     Error: 25.1 to 25.2 % of the leader for ResNet-32 on CIFAR-100 in the
@@ -187,7 +185,7 @@ def _with_cosine(recipe, error):
     The rate falls along a cosine, and the weight decay is 5e-4. A fusion
     module and a fused classifier keep their decay of 1e-5.
 
-    Command: `python scripts/train.py --preset {name}_cosine --workdir W`.
+    Command: `keras-ffl train --preset {name}_cosine --workdir W`.
     Cost: that of `{name}`.
     Error: {error}.
     """

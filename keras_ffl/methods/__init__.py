@@ -49,7 +49,7 @@ def method_named(name):
     if name not in METHODS:
         raise InputError(
             f"`method` must be one of {', '.join(METHODS)}, got {name!r} (one "
-            "of another package is imported first, in scripts by --import)"
+            "of another package is imported first, in commands by --import)"
         )
     return METHODS[name]
 

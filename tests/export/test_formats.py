@@ -54,8 +54,9 @@ def check(model, labels, name, head, folder):
     assert row["milliseconds"][2] > 0
     assert row["bytes"] == export.size_on_disk(path) > 1000
     assert (folder / "labels.txt").read_text() == "cat\ndog\nemu\n"
+    card = f"{path.name}.model_card.json"
     assert sorted(each.name for each in folder.iterdir()) == sorted(
-        ["labels.txt", path.name]
+        ["labels.txt", path.name, card]
     )
     return row, path
 

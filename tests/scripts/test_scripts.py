@@ -48,7 +48,7 @@ def weights(workdir, epochs):
 def kill_within_epoch(workdir, epoch):
     """Starts training and kills it (-9) in the middle of an epoch."""
     with subprocess.Popen(
-        command("train.py", *SMALL, f"--workdir={workdir}"),
+        command("train.py", *SMALL, "--verbose", f"--workdir={workdir}"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -68,6 +68,9 @@ def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path):
     result = run("train.py", *SMALL, f"--workdir={whole}")
     assert result.returncode == 0, result.stderr
     assert "fused" in result.stdout and "top-1 error %" in result.stdout
+    # Neither TensorFlow's start-up lines nor a progress bar in a pipe.
+    assert result.stderr == "" and "\r" not in result.stdout
+    assert max(map(len, result.stdout.splitlines())) < 80
 
     kill_within_epoch(cut, 3)
     assert list(Workdir(cut).checkpoint_files()) == [2, 1]

@@ -238,7 +238,7 @@ def test_kd_takes_its_teacher_from_a_run(head, trained_run):
             "magic",
             {},
             f"`method` must be one of {', '.join(METHODS)}, got 'magic' (one "
-            "of another package is imported first, in scripts by --import)",
+            "of another package is imported first, in commands by --import)",
         ),
     ],
 )

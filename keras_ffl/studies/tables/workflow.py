@@ -1,4 +1,4 @@
-"""Tables from cells to report, as called by `scripts/reproduce.py`."""
+"""Tables from cells to report, as `keras-ffl reproduce` calls it."""
 
 import os
 
@@ -109,7 +109,7 @@ def _command(table, runs, epochs):
     """The command without the folders of this machine."""
     scaled = f" --scale --epochs={epochs}" if epochs else ""
     return (
-        f"python scripts/reproduce.py --table={table} --runs={runs}{scaled} "
+        f"keras-ffl reproduce --table={table} --runs={runs}{scaled} "
         "--workdir=RUNS"
     )
 
