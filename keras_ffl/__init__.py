@@ -20,6 +20,7 @@ from keras_ffl.methods import (
     KnowledgeDistillationModel,
     MutualLearningModel,
     OneModel,
+    PeerCollaborativeModel,
     VanillaModel,
 )
 from keras_ffl.models import as_subnetwork
@@ -37,6 +38,7 @@ __all__ = [
     "KnowledgeDistillationModel",
     "MutualLearningModel",
     "OneModel",
+    "PeerCollaborativeModel",
     "TrainingDiverged",
     "Unfinished",
     "VanillaModel",

@@ -8,6 +8,7 @@ from keras_ffl.methods import (
     knowledge_distillation,
     mutual,
     one,
+    peer_collaborative,
     vanilla,
 )
 from keras_ffl.methods.base import TrainingMethod
@@ -17,6 +18,7 @@ from keras_ffl.methods.feature_fusion import FeatureFusionModel
 from keras_ffl.methods.knowledge_distillation import KnowledgeDistillationModel
 from keras_ffl.methods.mutual import MutualLearningModel
 from keras_ffl.methods.one import OneModel
+from keras_ffl.methods.peer_collaborative import PeerCollaborativeModel
 from keras_ffl.methods.vanilla import VanillaModel
 
 METHODS = {
@@ -27,6 +29,7 @@ METHODS = {
     "one": one.METHOD,
     "dml": mutual.METHOD,
     "kd": knowledge_distillation.METHOD,
+    "pcl": peer_collaborative.METHOD,
 }
 """The rows of the training methods, by their names in a configuration."""
 
@@ -59,6 +62,7 @@ __all__ = [
     "KnowledgeDistillationModel",
     "MutualLearningModel",
     "OneModel",
+    "PeerCollaborativeModel",
     "TrainingMethod",
     "VanillaModel",
     "method_named",

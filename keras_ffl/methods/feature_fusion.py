@@ -23,7 +23,9 @@ from keras_ffl.optimizers import set_decay_group
 class FeatureFusionModel(FusedHead, ParallelMethod):
     """Trains parallel sub-networks and a fused classifier with each other.
 
-    All sub-networks see the same image. A fusion module combines their last
+    All sub-networks see the same image; in training an image may also come
+    as views (batch, n, h, w, c), of which network k sees the k-th (not in the
+    paper). A fusion module combines their last
     features into one map, one sequence of tokens or one vector, which a fused
     classifier classifies. The
     ensemble of the sub-networks (mean logits) teaches the fused classifier
@@ -51,6 +53,11 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
         temperature: Float > 0, T.
         use_ekd: Bool, whether the ensemble teaches the fused classifier.
         use_fkd: Bool, whether the fused classifier teaches the sub-networks.
+        ema_teacher: Bool, whether the EKD's ensemble is that of the
+            sub-networks' mean teachers, z_e = mean_k z̃_k, instead of their
+            own (not in the paper): moving averages of the sub-networks, which
+            make a steadier teacher, with the heads `teacher_1`, ...,
+            `teacher_n`; see `keras_ffl.methods.mean_teachers.MeanTeachers`.
         fusion: Layer from the list of features to one (batch, h, w, N),
             (batch, tokens, N) or (batch, N); by default `FusionModule()`. It
             must belong to this model alone.
@@ -92,6 +99,7 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
     """
 
     primary_head = "fused"
+    takes_views = True
 
     def __init__(
         self,
@@ -107,6 +115,7 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
         head=None,
         task=None,
         distillation=None,
+        ema_teacher=False,
     ):
         head_name = check_head(head)
         if fusion is None:
@@ -123,6 +132,7 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
             preprocessing=preprocessing,
             task=task,
             more_logits=functools.partial(_fused_logits, fusion, head),
+            with_teachers=ema_teacher,
         )
         self.set_distillation(temperature, distillation)
         self.use_ekd = bool(use_ekd)
@@ -150,7 +160,8 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
         fused = logits["fused"]
         terms = {}
         if self.use_ekd:
-            ensemble = self.derived_heads(logits)["ensemble"]
+            heads = self.teacher_heads or self._networks
+            ensemble = self.task.average([logits[head] for head in heads])
             terms["ekd"] = self.divergence(y, ensemble, fused)
         if self.use_fkd:
             terms["fkd"] = sum(
@@ -164,6 +175,7 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
     def get_config(self):
         return {
             **super().get_config(),
+            **({"ema_teacher": True} if self.teacher_heads else {}),
             "fusion": keras.saving.serialize_keras_object(self.fusion),
             "rampup_epochs": self.rampup_epochs,
             **self.distillation_config(),
@@ -199,6 +211,8 @@ class FeatureFusionOptions(Branches):
         rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
         use_ekd: Whether the ensemble teaches the fused classifier.
         use_fkd: Whether the fused classifier teaches the sub-networks.
+        ema_teacher: Whether the ensemble is that of the mean teachers.
+        views: Whether each sub-network sees an augmentation of its own.
     """
 
     fusion: str = field("module", choices=("module", "average"))
@@ -210,6 +224,8 @@ class FeatureFusionOptions(Branches):
     rampup_epochs: float = field(80.0, 0)
     use_ekd: bool = field(True)
     use_fkd: bool = field(True)
+    ema_teacher: bool = field(False)
+    views: bool = field(False)
 
     def idle(self, networks):
         reasons = super().idle(networks)
@@ -220,6 +236,8 @@ class FeatureFusionOptions(Branches):
             )
         elif self.fusion_filters is not None:
             reasons["fusion_width"] = "where `fusion_filters` is given"
+        if not self.use_ekd:
+            reasons["ema_teacher"] = "where `use_ekd` is false"
         return reasons
 
     @property
@@ -241,6 +259,7 @@ def _build(subnetworks, config):
         distillation=DISTILLATIONS[options.distillation](),
         use_ekd=options.use_ekd,
         use_fkd=options.use_fkd,
+        ema_teacher=options.ema_teacher,
         fusion=fusion,
     )
 

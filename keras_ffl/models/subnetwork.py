@@ -249,12 +249,32 @@ def as_teacher(
         image, (logits,) = copy_to_logits(
             source, from_logits, argument, task=task
         )
-    teacher = FrozenClassifier(image, logits, name=name)
+    return _frozen(image, logits, name)
+
+
+def frozen_copy(network):
+    """Copies a network as a frozen model of the same outputs.
+
+    Args:
+        network: Functional `keras.Model` of one input.
+
+    Returns:
+        `FrozenClassifier` with the name of `network`.
+
+    Raises:
+        InputError: A layer or its values can't be copied.
+    """
+    copy = copy_model(network, argument="subnetworks")
+    return _frozen(copy.input, copy.output, network.name)
+
+
+def _frozen(image, outputs, name):
+    frozen = FrozenClassifier(image, outputs, name=name)
     # Keras passes `trainable` on only when it changes: a layer created frozen
     # may have created trainable layers inside.
-    for layer in (teacher, *layers_within(teacher)):
+    for layer in (frozen, *layers_within(frozen)):
         layer.trainable = False
-    return teacher
+    return frozen
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -262,8 +282,18 @@ class FrozenClassifier(keras.Model):
     """A functional model that always runs in inference mode.
 
     A functional model runs nested models in its own mode and overrides a
-    `training=False` in their call.
+    `training=False` in their call. It stays frozen when the model around it
+    is made trainable.
     """
+
+    @property
+    def trainable(self):
+        """Always False."""
+        return False
+
+    @trainable.setter
+    def trainable(self, value):
+        keras.Model.trainable.fset(self, False)
 
     def call(self, inputs, training=None, mask=None):
         return super().call(inputs, training=False, mask=mask)
