@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_ffl.backend import after_checks
 from keras_ffl.errors import InputError
 from keras_ffl.methods.subnetworks import prepared_image
 from keras_ffl.models.subnetwork import frozen_copy
@@ -99,12 +100,17 @@ class MeanTeachers:
         """As in `TrainingMethod`; then the mean teachers move."""
         logs = super().training_step(x, y, sample_weight)
         if self._teachers:
-            self.move_teachers()
+            self.move_teachers(y)
         return logs
 
-    def move_teachers(self):
-        """Moves all mean teachers towards their networks, once per batch."""
-        self.teacher_updates.assign_add(1)
+    def move_teachers(self, y):
+        """Moves all mean teachers towards their networks, once per batch.
+
+        Args:
+            y: Labels of the batch.
+        """
+        updates = ops.convert_to_tensor(self.teacher_updates) + 1
+        self.teacher_updates.assign(after_checks(updates, y))
         count = ops.convert_to_tensor(self.teacher_updates) + 1
         for average, weight in self._averages():
             value = ops.convert_to_tensor(weight)

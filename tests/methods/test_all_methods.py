@@ -38,6 +38,7 @@ LOGGED = {
     "one": "ce_teacher ce_sub_1 ce_sub_2 ce_sub_3 kd distillation_weight",
     "dml": "ce_sub_1 ce_sub_2 mutual_sub_1 mutual_sub_2 distillation_weight",
     "kd": "ce_student kd distillation_weight",
+    "pcl": "ce_fused ce_sub_1 ce_sub_2 pe pm distillation_weight",
 }
 HEADS = {
     "ffl": "fused sub_1 sub_2 ensemble",
@@ -47,6 +48,7 @@ HEADS = {
     "one": "teacher sub_1 sub_2 sub_3",
     "dml": "sub_1 sub_2 ensemble",
     "kd": "student teacher",
+    "pcl": "fused sub_1 sub_2 teacher_1 teacher_2 ensemble",
 }
 PRIMARY = {
     "ffl": "fused",
@@ -56,6 +58,7 @@ PRIMARY = {
     "one": "teacher",
     "dml": "ensemble",
     "kd": "student",
+    "pcl": "teacher_1",
 }
 
 

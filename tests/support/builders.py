@@ -14,6 +14,7 @@ from keras_ffl.methods import (
     KnowledgeDistillationModel,
     MutualLearningModel,
     OneModel,
+    PeerCollaborativeModel,
 )
 from keras_ffl.optimizers import SGD
 
@@ -96,6 +97,7 @@ METHODS = {
     "kd": lambda **kwargs: KnowledgeDistillationModel(
         subnetwork(**kwargs), teacher(**kwargs)
     ),
+    "pcl": lambda **kwargs: PeerCollaborativeModel(branches(**kwargs), 0),
 }
 """Functions of arguments of `subnetwork` to a model of every method."""
 
