@@ -80,7 +80,7 @@ def assert_same_runs(one, other):
         ("dualnet", (1, 5, 0)),
         *(
             pytest.param(method, looks, marks=pytest.mark.slow)
-            for method in ("ensemble", "one", "dml")
+            for method in ("ensemble", "one", "dml", "pcl")
             for looks in ((0, 4), (3, 9))
         ),
     ],
