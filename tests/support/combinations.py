@@ -11,6 +11,7 @@ from keras_ffl.methods import (
     KnowledgeDistillationModel,
     MutualLearningModel,
     OneModel,
+    PeerCollaborativeModel,
 )
 from support import ranks
 from support.builders import moved
@@ -83,6 +84,7 @@ MODELS = {
     "kd": lambda c: KnowledgeDistillationModel(
         c.network(), c.teacher(), task=c.task
     ),
+    "pcl": lambda c: PeerCollaborativeModel(c.branches(), 0, **c.options),
 }
 
 
