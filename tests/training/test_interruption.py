@@ -81,7 +81,7 @@ def assert_same_runs(one, other):
         *(
             pytest.param(method, looks, marks=pytest.mark.slow)
             for method in ("ensemble", "one", "dml", "pcl")
-            for looks in ((0, 4), (3, 9))
+            for looks in ((0, 4), (3, 7))
         ),
     ],
 )
