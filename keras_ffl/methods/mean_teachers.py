@@ -6,7 +6,7 @@ from keras import ops
 from keras_ffl.backend import after_checks
 from keras_ffl.errors import InputError
 from keras_ffl.methods.subnetworks import prepared_image
-from keras_ffl.models.subnetwork import frozen_copy
+from keras_ffl.models.frozen import frozen_copy
 
 # The largest weight φ of the old average.
 DECAY = 0.999
