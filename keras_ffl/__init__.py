@@ -21,6 +21,7 @@ from keras_ffl.methods import (
     KnowledgeDistillationModel,
     MutualLearningModel,
     OneModel,
+    PeerCollaborativeModel,
     VanillaModel,
 )
 from keras_ffl.models import as_subnetwork
@@ -39,6 +40,7 @@ __all__ = [
     "KnowledgeDistillationModel",
     "MutualLearningModel",
     "OneModel",
+    "PeerCollaborativeModel",
     "TrainingDiverged",
     "Unfinished",
     "VanillaModel",

@@ -9,6 +9,7 @@ from keras_ffl.methods import (
     knowledge_distillation,
     mutual,
     one,
+    peer_collaborative,
     vanilla,
 )
 from keras_ffl.methods.base import TrainingMethod
@@ -19,6 +20,7 @@ from keras_ffl.methods.ffsd import FFSDModel
 from keras_ffl.methods.knowledge_distillation import KnowledgeDistillationModel
 from keras_ffl.methods.mutual import MutualLearningModel
 from keras_ffl.methods.one import OneModel
+from keras_ffl.methods.peer_collaborative import PeerCollaborativeModel
 from keras_ffl.methods.vanilla import VanillaModel
 
 METHODS = {
@@ -29,6 +31,7 @@ METHODS = {
     "one": one.METHOD,
     "dml": mutual.METHOD,
     "kd": knowledge_distillation.METHOD,
+    "pcl": peer_collaborative.METHOD,
     "ffsd": ffsd.METHOD,
 }
 """The rows of the training methods, by their names in a configuration."""
@@ -63,6 +66,7 @@ __all__ = [
     "KnowledgeDistillationModel",
     "MutualLearningModel",
     "OneModel",
+    "PeerCollaborativeModel",
     "TrainingMethod",
     "VanillaModel",
     "method_named",

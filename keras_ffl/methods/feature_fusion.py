@@ -22,7 +22,9 @@ from keras_ffl.methods.rows import Branches, Method
 class FeatureFusionModel(FusedFeatures, ParallelMethod):
     """Trains parallel sub-networks and a fused classifier with each other.
 
-    All sub-networks see the same image. A fusion module combines their last
+    All sub-networks see the same image; in training an image may also come
+    as views (batch, n, h, w, c), of which network k sees the k-th (not in the
+    paper). A fusion module combines their last
     features into one map, one sequence of tokens or one vector, which a fused
     classifier classifies. The
     ensemble of the sub-networks (mean logits) teaches the fused classifier
@@ -50,6 +52,11 @@ class FeatureFusionModel(FusedFeatures, ParallelMethod):
         temperature: Float > 0, T.
         use_ekd: Bool, whether the ensemble teaches the fused classifier.
         use_fkd: Bool, whether the fused classifier teaches the sub-networks.
+        ema_teacher: Bool, whether the EKD's ensemble is that of the
+            sub-networks' mean teachers, z_e = mean_k z̃_k, instead of their
+            own (not in the paper): moving averages of the sub-networks, which
+            make a steadier teacher, with the heads `teacher_1`, ...,
+            `teacher_n`; see `keras_ffl.methods.mean_teachers.MeanTeachers`.
         fusion: Layer from the list of features to one (batch, h, w, N),
             (batch, tokens, N) or (batch, N); by default `FusionModule()`. It
             must belong to this model alone.
@@ -95,6 +102,7 @@ class FeatureFusionModel(FusedFeatures, ParallelMethod):
     """
 
     primary_head = "fused"
+    takes_views = True
 
     def __init__(
         self,
@@ -111,6 +119,7 @@ class FeatureFusionModel(FusedFeatures, ParallelMethod):
         task=None,
         distillation=None,
         detach_fusion=False,
+        ema_teacher=False,
     ):
         head_name = check_head(head)
         fusion = checked_fusion(fusion)
@@ -121,6 +130,7 @@ class FeatureFusionModel(FusedFeatures, ParallelMethod):
             preprocessing=preprocessing,
             task=task,
             more_logits=functools.partial(fused_logits, fusion, head),
+            with_teachers=ema_teacher,
         )
         self.set_distillation(temperature, distillation)
         self.use_ekd = bool(use_ekd)
@@ -137,7 +147,8 @@ class FeatureFusionModel(FusedFeatures, ParallelMethod):
         fused = logits["fused"]
         terms = {}
         if self.use_ekd:
-            ensemble = self.derived_heads(logits)["ensemble"]
+            heads = self.teacher_heads or self._networks
+            ensemble = self.task.average([logits[head] for head in heads])
             terms["ekd"] = self.divergence(y, ensemble, fused)
         if self.use_fkd:
             terms["fkd"] = sum(
@@ -153,6 +164,7 @@ class FeatureFusionModel(FusedFeatures, ParallelMethod):
         return {
             **super().get_config(),
             **detached,
+            **({"ema_teacher": True} if self.teacher_heads else {}),
             "rampup_epochs": self.rampup_epochs,
             **self.distillation_config(),
             "use_ekd": self.use_ekd,
@@ -183,6 +195,8 @@ class FeatureFusionOptions(Branches):
         use_fkd: Whether the fused classifier teaches the sub-networks.
         detach_fusion: Whether the fused classifier's losses don't train the
             sub-networks.
+        ema_teacher: Whether the ensemble is that of the mean teachers.
+        views: Whether each sub-network sees an augmentation of its own.
     """
 
     fusion: str = field("module", choices=("module", "average"))
@@ -195,6 +209,8 @@ class FeatureFusionOptions(Branches):
     use_ekd: bool = field(True)
     use_fkd: bool = field(True)
     detach_fusion: bool = field(False)
+    ema_teacher: bool = field(False)
+    views: bool = field(False)
 
     def idle(self, networks):
         reasons = super().idle(networks)
@@ -205,6 +221,8 @@ class FeatureFusionOptions(Branches):
             )
         elif self.fusion_filters is not None:
             reasons["fusion_width"] = "where `fusion_filters` is given"
+        if not self.use_ekd:
+            reasons["ema_teacher"] = "where `use_ekd` is false"
         return reasons
 
     @property
@@ -226,6 +244,7 @@ def _build(subnetworks, config):
         distillation=DISTILLATIONS[options.distillation](),
         use_ekd=options.use_ekd,
         use_fkd=options.use_fkd,
+        ema_teacher=options.ema_teacher,
         fusion=fusion,
         detach_fusion=options.detach_fusion,
     )

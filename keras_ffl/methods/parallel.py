@@ -8,17 +8,19 @@ from keras_ffl.methods.cautions import (
     warn_of_equal_weights,
     warn_of_separate_draws,
 )
+from keras_ffl.methods.mean_teachers import MeanTeachers, mean_teachers
 from keras_ffl.methods.subnetworks import (
     check_subnetworks,
     connect,
     prepared_image,
 )
+from keras_ffl.methods.views import Views
 from keras_ffl.models import build, build_branches
 from keras_ffl.models.graph import layers_within
 from keras_ffl.tasks import task_config
 
 
-class ParallelMethod(TrainingMethod):
+class ParallelMethod(Views, MeanTeachers, TrainingMethod):
     """Base of the methods with heads `sub_1`, ..., `sub_n`.
 
     It keeps the sub-networks and their feature maps, and has the derived head
@@ -39,6 +41,8 @@ class ParallelMethod(TrainingMethod):
         more_logits: Function from the image and the list of the
             sub-networks' outputs to a dict from name to the logits of further
             heads, which come first; None if there are none.
+        with_teachers: Bool, whether every sub-network has a mean teacher, see
+            `keras_ffl.methods.mean_teachers.MeanTeachers`.
         task: As in `HeadedModel`.
 
     Attributes:
@@ -64,6 +68,7 @@ class ParallelMethod(TrainingMethod):
         *,
         preprocessing=None,
         more_logits=None,
+        with_teachers=False,
         task=None,
     ):
         check_subnetworks(subnetworks, self.fewest, task)
@@ -72,8 +77,12 @@ class ParallelMethod(TrainingMethod):
         image, outputs = connect(subnetworks, preprocessing)
         logits = more_logits(image, outputs) if more_logits else {}
         networks = dict(zip(self.network_heads(len(outputs)), outputs))
-        logits |= {head: each["logits"] for head, each in networks.items()}
+        teachers = mean_teachers(image, outputs) if with_teachers else {}
+        logits |= {
+            head: each["logits"] for head, each in (networks | teachers).items()
+        }
         super().__init__(image, logits, networks, rampup_epochs, name, task)
+        self.keep_teachers(teachers)
         warn_of_equal_weights(self.subnetworks)
         warn_of_separate_draws(self.subnetworks)
 

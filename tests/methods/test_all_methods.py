@@ -40,6 +40,7 @@ LOGGED = {
     "kd": "ce_student kd distillation_weight",
     "ffsd": "ce_fused ce_sub_1 ce_sub_2 ce_leader mutual_sub_1 mutual_sub_2 "
     "ekd fkd diversity_sub_2 attention distillation_weight",
+    "pcl": "ce_fused ce_sub_1 ce_sub_2 pe pm distillation_weight",
 }
 HEADS = {
     "ffl": "fused sub_1 sub_2 ensemble",
@@ -50,6 +51,7 @@ HEADS = {
     "dml": "sub_1 sub_2 ensemble",
     "kd": "student teacher",
     "ffsd": "fused sub_1 sub_2 leader ensemble",
+    "pcl": "fused sub_1 sub_2 teacher_1 teacher_2 ensemble",
 }
 PRIMARY = {
     "ffl": "fused",
@@ -60,6 +62,7 @@ PRIMARY = {
     "dml": "ensemble",
     "kd": "student",
     "ffsd": "leader",
+    "pcl": "teacher_1",
 }
 
 

@@ -15,6 +15,7 @@ from keras_ffl.methods import (
     KnowledgeDistillationModel,
     MutualLearningModel,
     OneModel,
+    PeerCollaborativeModel,
 )
 from keras_ffl.optimizers import SGD
 
@@ -98,6 +99,7 @@ METHODS = {
         subnetwork(**kwargs), teacher(**kwargs)
     ),
     "ffsd": lambda **kwargs: FFSDModel(separate(3, **kwargs), 0),
+    "pcl": lambda **kwargs: PeerCollaborativeModel(branches(**kwargs), 0),
 }
 """Functions of arguments of `subnetwork` to a model of every method."""
 

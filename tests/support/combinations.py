@@ -12,6 +12,7 @@ from keras_ffl.methods import (
     KnowledgeDistillationModel,
     MutualLearningModel,
     OneModel,
+    PeerCollaborativeModel,
 )
 from support import ranks
 from support.builders import moved
@@ -87,6 +88,7 @@ MODELS = {
     "ffsd": lambda c: FFSDModel(
         c.pair(4, 6, 4), **ranks.terms(c.kind), **c.options
     ),
+    "pcl": lambda c: PeerCollaborativeModel(c.branches(), 0, **c.options),
 }
 
 

@@ -24,6 +24,7 @@ from keras_ffl.methods import (
     FFSDModel,
     MutualLearningModel,
     OneModel,
+    PeerCollaborativeModel,
 )
 from keras_ffl.optimizers import SGD
 from support import builders
@@ -44,6 +45,7 @@ CASES = {
     "dualnet": lambda: DualNetModel(pair(), iterative_epochs=1),
     "one": lambda: OneModel(builders.branches(), 0),
     "ffsd": lambda: FFSDModel(builders.separate(3), rampup_epochs=2),
+    "pcl": lambda: PeerCollaborativeModel(builders.branches(), 2),
 }
 CASES["dml_counts"] = CASES["dml"]
 
@@ -69,8 +71,9 @@ def run(devices, case):
     dataset = data.from_arrays(
         x[:IMAGES], y[:IMAGES], x[IMAGES:], y[IMAGES:], num_classes=3
     )
+    views = model.views if case == "pcl" else 1
     history = model.fit(
-        dataset.training_batches(BATCH, 1, AUGMENTATION, epochs=2),
+        dataset.training_batches(BATCH, 1, AUGMENTATION, epochs=2, views=views),
         epochs=2,
         steps_per_epoch=3,
         validation_data=dataset.evaluation_batches(

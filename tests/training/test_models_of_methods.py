@@ -14,6 +14,7 @@ from keras_ffl.methods import (
     KnowledgeDistillationModel,
     MutualLearningModel,
     OneModel,
+    PeerCollaborativeModel,
     VanillaModel,
 )
 from keras_ffl.models import build, count_parameters
@@ -67,6 +68,7 @@ def trained_run(tmp_path_factory):
         ),
         (config("dualnet"), DualNetModel, 4),
         (config("one", branches=3), OneModel, 4),
+        (config("pcl", branches=2), PeerCollaborativeModel, 6),
         (
             config("dml", networks=("resnet8", "wrn_10_1", "resnet8")),
             MutualLearningModel,
@@ -90,9 +92,8 @@ def test_method_and_networks(settings, kind, heads):
 
 
 def test_every_method_has_its_row():
-    assert {"ffl", "vanilla", "ensemble", "dualnet", "one", "dml", "kd"} <= (
-        METHODS.keys()
-    )
+    known = {"ffl", "vanilla", "ensemble", "dualnet", "one", "dml", "kd", "pcl"}
+    assert known <= METHODS.keys()
     assert len({row.model for row in METHODS.values()}) == len(METHODS)
 
 
@@ -276,6 +277,7 @@ def test_another_method_brings_its_own_defaults():
         own = {
             "dml": {"temperature": 1.0, "rampup_epochs": 0.0},
             "kd": {"rampup_epochs": 0.0},
+            "pcl": {"branches": 3, "views": True},
         }.get(method, {})
         recipe = presets.preset("cifar_small")
         for name in Config.names():
@@ -312,6 +314,7 @@ def test_options_are_what_a_method_reads(method, trained_run):
     object.__setattr__(settings, "options", watched)
     read.clear()
     training.build_model(settings, INFO)
+    watched.number_of_views(settings.networks)
     assert set(own.names()) <= read
 
 
