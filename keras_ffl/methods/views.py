@@ -1,6 +1,7 @@
 """Views: in training each network sees its own augmentation of an image."""
 
 import keras
+from keras import ops
 
 from keras_ffl.batch_parts import holds_views
 from keras_ffl.errors import InputError
@@ -18,9 +19,12 @@ class Views:
     Attributes:
         takes_views: Bool, whether a class allows this. Its further heads must
             depend on nothing but the sub-networks' features.
+        detach_fusion: Bool, whether these heads' losses don't train the
+            sub-networks.
     """
 
     takes_views = False
+    detach_fusion = False
 
     @property
     def views(self):
@@ -79,6 +83,8 @@ class _NetworkOfViews:
             for k, part in enumerate(self._parts)
         ]
         features = [outputs.pop("features") for outputs in found]
+        if self._method.detach_fusion:
+            features = [ops.stop_gradient(each) for each in features]
         logits = self._others(features, training=training)
         for outputs in found:
             logits |= outputs

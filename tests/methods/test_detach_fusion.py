@@ -69,6 +69,16 @@ def test_a_step_by_hand(make):
     assert largest_difference(model.weights, ordinary.weights) > 1e-3
 
 
+@pytest.mark.parametrize("ema_teacher", [False, True])
+def test_equal_views_train_as_one_image(ema_teacher):
+    x, y = data()
+    options = {"detach_fusion": True, "ema_teacher": ema_teacher}
+    model, other = (model_of(separate, **options) for _ in range(2))
+    model.train_on_batch(x, y)
+    other.train_on_batch(np.stack([x, x], axis=1), y)
+    assert_close(other.weights, model.weights, 1e-6)
+
+
 def test_a_model_as_fusion():
     maps = [keras.Input((4, 4, 3)) for _ in range(2)]
     joined = keras.layers.Concatenate()(maps)
