@@ -6,7 +6,7 @@ from keras_ffl.errors import InputError
 from keras_ffl.studies.tables import plan, run_cells, table_files
 from keras_ffl.studies.tables.cells import cells_of
 from keras_ffl.studies.tables.entry_results import collect
-from keras_ffl.studies.tables.paper_tables import table as find_table
+from keras_ffl.studies.tables.method_tables import table as find_table
 from keras_ffl.studies.tables.smaller_tables import scaled_table
 from keras_ffl.workdir import folder_path
 
