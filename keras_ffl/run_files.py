@@ -13,6 +13,8 @@ _METRICS = {
     "versions": dict,
     "seconds_per_epoch": (int, float, type(None)),
 }
+# And what it may lack.
+_BEST = {"head": str, "split": str, "epoch": int, "top1_error": (int, float)}
 _ADVICE = "Delete it, and the same command of `train` evaluates the run again"
 
 
@@ -85,6 +87,14 @@ def read_metrics(path):
         numbers = values.values() if isinstance(values, dict) else [None]
         if not all(isinstance(each, (int, float)) for each in numbers):
             raise _damaged(path, f"`{head}` in `heads` must hold numbers")
+    best = metrics.get("best")
+    if best is not None and not (
+        isinstance(best, dict)
+        and all(isinstance(best.get(k), kinds) for k, kinds in _BEST.items())
+    ):
+        raise _damaged(path, f"`best` must hold {', '.join(_BEST)}")
+    if not isinstance(metrics.get("steps", 0), int):
+        raise _damaged(path, "`steps` must be an int")
     return metrics
 
 

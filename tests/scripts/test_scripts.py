@@ -87,7 +87,8 @@ def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path):
     assert "fused" in result.stdout and "top-1 error %" in result.stdout
     # Neither TensorFlow's start-up lines nor a progress bar in a pipe.
     assert result.stderr == "" and "\r" not in result.stdout
-    assert max(map(len, result.stdout.splitlines())) < 80
+    *lines, files = result.stdout.splitlines()
+    assert max(map(len, lines)) < 80 and files.startswith(str(whole))
 
     kill_within_epoch(cut, 3)
     assert list(Workdir(cut).checkpoint_files()) == [2, 1]

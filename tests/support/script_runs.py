@@ -9,6 +9,7 @@ from absl import flags
 
 from keras_ffl import cli  # noqa: F401  (its flags stay)
 
+_COMMANDS = "keras_ffl.commands."
 _SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 
 
@@ -28,6 +29,7 @@ def run_here(script, arguments, monkeypatch):
     Raises:
         Exception: Any that a user would see as a traceback.
     """
+    _forget_commands()
     known = set(flags.FLAGS)
     handler = signal.getsignal(signal.SIGINT)
     path = str(_SCRIPTS / script)
@@ -38,10 +40,17 @@ def run_here(script, arguments, monkeypatch):
         return exit.code or 0
     finally:
         signal.signal(signal.SIGINT, handler)
-        # The next script defines flags of the same names.
+        _forget_commands()
         for name in set(flags.FLAGS) - known:
             delattr(flags.FLAGS, name)
-        for name in list(sys.modules):
-            if name.startswith("keras_ffl.commands."):
-                del sys.modules[name]
     return 0
+
+
+def _forget_commands():
+    """Removes commands that were imported, whose flags have common names."""
+    own = flags.FLAGS.flags_by_module_dict()
+    for module in [name for name in sys.modules if name.startswith(_COMMANDS)]:
+        del sys.modules[module]
+        for flag in own.get(module, []):
+            if flag.name in flags.FLAGS:
+                delattr(flags.FLAGS, flag.name)

@@ -278,6 +278,7 @@ def test_another_method_brings_its_own_defaults():
             "dml": {"temperature": 1.0, "rampup_epochs": 0.0},
             "kd": {"rampup_epochs": 0.0},
             "pcl": {"branches": 3, "views": True},
+            "ffsd": {"temperature": 2.0, "rampup_epochs": 5.0},
         }.get(method, {})
         recipe = presets.preset("cifar_small")
         for name in Config.names():
