@@ -3,13 +3,14 @@
 from keras_ffl.errors import InputError
 from keras_ffl.export.exportable import check_info
 from keras_ffl.training.parts import load_data
+from keras_ffl.workdir import Workdir
 
 
 def load_run(folder, checkpoint="last"):
     """Loads a trained model and the description of its data.
 
     Args:
-        folder: `keras_ffl.workdir.Workdir`.
+        folder: Path of the run's folder, or its `keras_ffl.workdir.Workdir`.
         checkpoint: "last" or "best".
 
     Returns:
@@ -19,6 +20,7 @@ def load_run(folder, checkpoint="last"):
     Raises:
         InputError: A file is missing or damaged, or they don't fit each other.
     """
+    folder = _opened(folder)
     folder.config()
     info = folder.dataset_info()
     model = folder.load_model(checkpoint)
@@ -35,7 +37,7 @@ def load_run_data(folder, config, model):
     """Loads the data set of a trained run.
 
     Args:
-        folder: `keras_ffl.workdir.Workdir`.
+        folder: As in `load_run`.
         config: Its `keras_ffl.config.Config`, possibly with another
             `data_dir`.
         model: Its model.
@@ -46,6 +48,7 @@ def load_run_data(folder, config, model):
     Raises:
         InputError: The data set can't be loaded, or doesn't fit the model.
     """
+    folder = _opened(folder)
     left_out = folder.left_out()
     try:
         dataset, _ = load_data(config, left_out)
@@ -56,6 +59,11 @@ def load_run_data(folder, config, model):
         ) from error
     check_data(folder, dataset, model)
     return dataset
+
+
+def _opened(folder):
+    """The `Workdir` of a path; of a `Workdir`, itself."""
+    return folder if isinstance(folder, Workdir) else Workdir(folder)
 
 
 def check_data(folder, dataset, model):
