@@ -38,7 +38,7 @@ def check_executed(path):
     counts = [cell["execution_count"] for cell in code]
     assert counts == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell["outputs"]]
-    assert len(outputs) >= 3
+    assert code[-1]["outputs"]
     for output in outputs:
         assert output["output_type"] != "error"
         assert output.get("name") != "stderr"
