@@ -1,5 +1,6 @@
 """Installation of keras_ffl; the tools' settings are in pyproject.toml."""
 
+import os
 import pathlib
 import re
 
@@ -33,8 +34,6 @@ INSTALL = [
     "psutil>=5.9,<8",
     # Shows progress while tensorflow-datasets is read.
     "tqdm>=4.66,<5",
-    # Writes the logs of a run; TensorFlow 2.21 does not bring it.
-    "tensorboard~=2.21.0",
 ]
 
 # Pictures and reports of trained runs.
@@ -42,9 +41,12 @@ STUDIES = [
     # Draws curves.png, the Grad-CAM figure and the report's charts.
     "matplotlib>=3.9,<4",
     # Fills the report's page and escapes what users have named; pure Python,
-    # without dependencies but MarkupSafe, which tensorboard brings anyway.
+    # without dependencies but MarkupSafe.
     "jinja2>=3.1,<4",
 ]
+
+# Writes the TensorBoard logs of a run; TensorFlow 2.21 does not bring it.
+TENSORBOARD = ["tensorboard~=2.21.0"]
 
 # Runs exported LiteRT files; TensorFlow brings the converter.
 LITERT = ["ai-edge-litert>=2.1,<3"]
@@ -74,12 +76,16 @@ DOCS = [
 ]
 
 EXTRAS = {
+    # What a run and its exports can use. Not the other backend, nor other
+    # packages' networks.
+    "all": [*STUDIES, *TENSORBOARD, *LITERT, *ONNX],
     "docs": DOCS,
     "hub": HUB,
     "jax": [JAX],
     "litert": LITERT,
     "onnx": ONNX,
     "studies": STUDIES,
+    "tensorboard": TENSORBOARD,
     # The formatter's style changes with ruff's minor version. The runtimes
     # are a tenth of TensorFlow's size.
     "test": [
@@ -90,6 +96,7 @@ EXTRAS = {
         *LITERT,
         *ONNX,
         *STUDIES,
+        *TENSORBOARD,
         JAX,
         # Its networks are tested as sub-networks; no longer developed.
         "keras-cv~=0.9.0",
@@ -99,17 +106,87 @@ EXTRAS = {
     "torch": ["torch>=2.6,<3"],
 }
 
+# Where the published source is, set by .github/workflows/publish.yml.
+REPOSITORY = os.environ.get("KERAS_FFL_REPOSITORY")
+
+
+# Paths to files of the repository, in Markdown and in HTML.
+LINK = re.compile(r'(\]\(|(?:src|srcset|href)=")(?!\w+:|#)([^)"\s]+)')
+# Without an address for them, their text stays, and pictures go.
+PICTURE = re.compile(r"<picture>.*?</picture>|<img[^>]*>", re.DOTALL)
+TEXT = re.compile(r"(!?)\[([^]]*)\]\((?!\w+:|#)[^)]*\)")
+
+
+def with_addresses(markdown):
+    """Markdown whose links lead to this version's files, or nowhere."""
+    if not REPOSITORY:
+        markdown = PICTURE.sub("", markdown)
+        return TEXT.sub(lambda link: "" if link[1] else link[2], markdown)
+
+    def address(link):
+        picture = link[2].endswith((".jpg", ".png", ".svg"))
+        kind = "raw" if picture else "blob"
+        return f"{link[1]}{REPOSITORY}/{kind}/v{VERSION}/{link[2]}"
+
+    return LINK.sub(address, markdown)
+
+
+def long_description():
+    """The README as a page of a package index, which has no other files."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    # Every other part is code.
+    parts = text.split("```")
+    parts[::2] = map(with_addresses, parts[::2])
+    return "```".join(parts)
+
+
 setup(
     name="keras-ffl",
     version=VERSION,
     description="Feature Fusion Learning for Keras",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=long_description(),
     long_description_content_type="text/markdown",
     author="The keras_ffl authors",
     license="Apache-2.0",
     license_files=["LICENSE"],
+    keywords=(
+        "keras tensorflow jax knowledge-distillation mutual-learning "
+        "feature-fusion image-classification"
+    ),
+    project_urls={
+        "Paper": "https://arxiv.org/abs/1904.09058",
+        **(
+            {
+                "Source": REPOSITORY,
+                "Issues": f"{REPOSITORY}/issues",
+                "Changelog": f"{REPOSITORY}/blob/v{VERSION}/CHANGELOG.md",
+            }
+            if REPOSITORY
+            else {}
+        ),
+    },
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
     packages=find_packages(include=["keras_ffl", "keras_ffl.*"]),
-    package_data={"keras_ffl.studies.report": ["*.jinja"]},
+    # Not in the package, whose import takes TensorFlow's time.
+    py_modules=["keras_ffl_launcher"],
+    entry_points={"console_scripts": ["keras-ffl = keras_ffl_launcher:main"]},
+    package_data={
+        "keras_ffl": ["py.typed"],
+        "keras_ffl.studies.report": ["*.jinja"],
+    },
     # TensorFlow 2.21 has no wheels for Python 3.14.
     python_requires=">=3.11,<3.14",
     install_requires=INSTALL,

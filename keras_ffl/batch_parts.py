@@ -95,6 +95,55 @@ def checked_arrays(y, sample_weight, check_values, heads, argument="y"):
     return y, sample_weight
 
 
+def holds_views(x, image_shape):
+    """Whether images come as several views of each.
+
+    Args:
+        x: Image batch, a tensor or its specification.
+        image_shape: Shape of a batch of single images, a tuple.
+    """
+    x = (*keras.tree.flatten(x), None)[0]
+    shape = known_shape(x) if hasattr(x, "shape") else None
+    return shape is not None and len(shape) == len(image_shape) + 1
+
+
+def check_views(x, image_shape, views):
+    """Checks the number of views of each image, if there are several.
+
+    Args:
+        x, image_shape: As in `holds_views`.
+        views: Int, the number that the method takes, 0 for none.
+
+    Raises:
+        InputError: The batch holds another number of views.
+    """
+    if not views:
+        check_single_images(x, image_shape)
+    elif holds_views(x, image_shape):
+        count = known_shape(keras.tree.flatten(x)[0])[1]
+        if count != views:
+            raise InputError(
+                f"`x` must be images {_shape_text(image_shape)} or {views} "
+                "views of each, one for each network, "
+                f"{_shape_text(image_shape, views)}, got {described(x)}"
+            )
+
+
+def check_single_images(x, image_shape):
+    """Raises `InputError` if a batch holds several views of each image."""
+    if holds_views(x, image_shape):
+        raise InputError(
+            f"`x` must be images {_shape_text(image_shape)}; several views of "
+            "each are for training with methods that take them, got "
+            f"{described(x)}"
+        )
+
+
+def _shape_text(image_shape, *views):
+    sizes = ("batch", *views, *image_shape[1:])
+    return f"({', '.join(map(str, sizes))})"
+
+
 def described(value):
     """A short description of a structure of tensors."""
     if isinstance(value, dict):

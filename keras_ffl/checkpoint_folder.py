@@ -194,7 +194,7 @@ class CheckpointFolder:
                     module = "MODULE"
                 raise _MissingClass(
                     f"checkpoint {path} needs the {kind} {name} of module "
-                    f"{module}: import it first (scripts: --import={module})"
+                    f"{module}: import it first (commands: --import={module})"
                 ) from error
             raise InputError(
                 f"checkpoint {path} is damaged or of another version "

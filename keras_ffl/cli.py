@@ -1,6 +1,7 @@
-"""Shared parts of the scripts: flags, and errors as one line."""
+"""Shared parts of the commands: flags, and errors as one line."""
 
 import dataclasses
+import inspect
 import signal
 import sys
 
@@ -29,30 +30,44 @@ IMPORT = flags.DEFINE_multi_string(
     "Python module to import first, for example one with your own method or "
     "layers; repeatable.",
 )
+# Read by `keras_ffl_launcher` too, before the flags are parsed.
+VERBOSE = flags.DEFINE_bool(
+    "verbose",
+    False,
+    "Show Keras' own progress bars and all that TensorFlow says.",
+)
+# What follows defines flags for the module that calls it.
+flags.disclaim_key_flags()
+
+_HELP = {"--help", "-help", "-h", "-?", "--helpshort", "-helpshort"}
 
 
 def run(main):
-    """Runs a script's main function.
+    """Runs a command's main function.
 
-    The script prints a `keras_ffl.errors.FFLError` as one line without a
-    traceback and exits with status 1, or with status `UNFINISHED` if a run is
-    unfinished without an error.
+    It prints a `keras_ffl.errors.FFLError` as one line without a traceback and
+    exits with status 1, or with status `UNFINISHED` if a run is unfinished
+    without an error.
 
     Args:
-        main: Function of no arguments.
+        main: Function in the module with the command's flags, of no arguments,
+            or of a list of what the command line names besides the flags.
     """
+
+    takes_more = bool(inspect.signature(main).parameters)
 
     def guarded(arguments):
         # File names may not be UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")
-        if len(arguments) > 1:
+        given = [arguments[1:]] if takes_more else []
+        if len(arguments) > 1 and not takes_more:
             _fail(f"unexpected argument {arguments[1]!r}; see --help")
-        # The scripts switch it off while they import.
+        # The launcher leaves it to the system while it imports.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             _check_paths()
             import_modules(IMPORT.value)
-            main()
+            main(*given)
         except Unfinished as reason:
             print(reason)
             sys.exit(UNFINISHED)
@@ -66,10 +81,27 @@ def run(main):
             _fail("interrupted; the same command resumes")
 
     logging.set_verbosity(logging.WARNING)
-    app.run(guarded)
+    if _HELP & set(sys.argv[1:]):
+        print(_help(sys.modules[main.__module__]))
+        sys.exit()
+    app.run(guarded, flags_parser=_parse)
 
 
-# Path flags of all scripts. An empty path usually comes from an unset shell
+def _help(module):
+    for holder in (IMPORT, VERBOSE):
+        flag = flags.FLAGS[holder.name]
+        flags.FLAGS.register_key_flag_for_module(module.__name__, flag)
+    return f"{module.__doc__}{flags.FLAGS.module_help(module.__name__)}"
+
+
+def _parse(arguments):
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        _fail(f"{error} (--help lists the flags)")
+
+
+# Path flags of all commands. An empty path usually comes from an unset shell
 # variable and would mean the current folder, or none.
 _PATHS = (
     "class_names",
@@ -93,6 +125,15 @@ def _check_paths():
 def _fail(message):
     print(f"error: {one_line(printable(message))}", file=sys.stderr)
     sys.exit(1)
+
+
+def verbosity():
+    """What to show, by the flag `--verbose`.
+
+    Returns:
+        Int, `verbose` of `keras_ffl.training.train`.
+    """
+    return 2 if VERBOSE.value else 1
 
 
 def define_workdir():
@@ -121,7 +162,7 @@ def define_checkpoint():
 
 
 def define_data_dir():
-    """Defines the flag `--data_dir` of scripts that use a trained run.
+    """Defines the flag `--data_dir` of commands that use a trained run.
 
     Returns:
         `absl.flags.FlagHolder` of the path, None if it hasn't moved.

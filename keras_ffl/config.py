@@ -16,7 +16,8 @@ class Config(Fields):
         preset: Name of the preset that the configuration is based on, or
             None.
         method: Training method: "ffl", "vanilla", "ensemble", "dualnet",
-            "one", "dml", "kd", or another key of `keras_ffl.methods.METHODS`.
+            "one", "dml", "kd", "pcl", "ffsd", or another key of
+            `keras_ffl.methods.METHODS`.
         options: The method's options, of the class `options` in its row of
             that table, or a dict of some of them; None for its defaults.
         dataset: Name of the data set, see `keras_ffl.data.load`.

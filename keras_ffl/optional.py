@@ -82,4 +82,5 @@ tensorflow = OptionalPackage(
 )
 psutil = OptionalPackage("psutil", "photos and large trainings")
 matplotlib = OptionalPackage("matplotlib", "pictures", extra="studies")
+onnx = OptionalPackage("onnx", "the cards within ONNX files", extra="onnx")
 jinja2 = OptionalPackage("jinja2", "reports", extra="studies")

@@ -13,7 +13,7 @@ _METRICS = {
     "versions": dict,
     "seconds_per_epoch": (int, float, type(None)),
 }
-_ADVICE = "Delete it, and the same command of train.py evaluates the run again"
+_ADVICE = "Delete it, and the same command of `train` evaluates the run again"
 
 
 def read_json(path, advice):

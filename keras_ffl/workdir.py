@@ -179,7 +179,7 @@ class Workdir(CheckpointFolder):
         return read_as(
             DatasetInfo,
             self.path / "dataset.json",
-            "Delete it, and the same command of train.py writes it again",
+            "Delete it, and the same command of `train` writes it again",
         )
 
     def left_out(self):

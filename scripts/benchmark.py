@@ -8,35 +8,27 @@ extra "torch".
     python scripts/benchmark.py --part=step,inference --json > speed.json
 """
 
-import importlib.util
 import json
-import os
-import signal
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Some imports below would swallow Ctrl-C.
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-# The backend of all contenders but PyTorch's.
-_BACKEND = os.environ.get("KERAS_BACKEND")
-if _BACKEND in (None, "jax") and importlib.util.find_spec("tensorflow"):
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+from keras_ffl_launcher import starting
 
-from absl import flags  # noqa: E402
-from benchmarks import (  # noqa: E402
-    inference,
-    input_arrays,
-    memory,
-    saving,
-    scaling,
-    startup,
-    step,
-)
-from benchmarks import input as input_part  # noqa: E402
-from benchmarks.printout import describe_machine, format_part  # noqa: E402
+with starting("benchmark"):
+    from absl import flags
+    from benchmarks import (
+        inference,
+        input_arrays,
+        memory,
+        saving,
+        scaling,
+        startup,
+        step,
+    )
+    from benchmarks import input as input_part
+    from benchmarks.printout import describe_machine, format_part
 
-from keras_ffl import backend, cli  # noqa: E402
-from keras_ffl.errors import InputError  # noqa: E402
+    from keras_ffl import backend, cli
+    from keras_ffl.errors import InputError
 
 PARTS = {
     "step": step.run,

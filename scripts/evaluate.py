@@ -1,41 +1,6 @@
-"""Evaluates every head of a trained run on the test split.
+"""Runs keras_ffl/commands/evaluate.py, as `keras-ffl evaluate` does."""
 
-python scripts/evaluate.py --workdir=runs/quickstart
-"""
-
-import json
-import os
-import signal
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Some imports below would swallow Ctrl-C.
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-from absl import flags  # noqa: E402
-
-from keras_ffl import cli, data, training  # noqa: E402
-from keras_ffl.evaluation import evaluate_heads, format_heads  # noqa: E402
-from keras_ffl.workdir import Workdir  # noqa: E402
-
-_WORKDIR = cli.define_workdir()
-_CHECKPOINT = cli.define_checkpoint()
-_DATA_DIR = cli.define_data_dir()
-_JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
-
-
-def main():
-    """Evaluates and prints the table of all heads."""
-    folder = Workdir(_WORKDIR.value)
-    config = cli.with_data_dir(folder.config(), _DATA_DIR.value)
-    model, _ = training.load_run(folder, _CHECKPOINT.value)
-    dataset = training.load_run_data(folder, config, model)
-    batches = dataset.evaluation_batches(config.eval_batch_size)
-    with data.naming_unreadable():
-        heads = evaluate_heads(
-            model, batches, dataset.y_test, verbose=not _JSON.value
-        )
-    print(json.dumps(heads, indent=2) if _JSON.value else format_heads(heads))
-
+import keras_ffl_launcher
 
 if __name__ == "__main__":
-    cli.run(main)
+    keras_ffl_launcher.run("evaluate")

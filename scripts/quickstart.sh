@@ -7,5 +7,5 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-environment studies
+environment studies,tensorboard
 exec "$python" "$root/scripts/quickstart.py" "$@"

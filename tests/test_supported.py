@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+from keras_ffl_launcher import COMMANDS
+
 ROOT = pathlib.Path(__file__).parents[1]
-SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
+SCRIPTS = [f"{name}.py" for name in (*COMMANDS, "benchmark")]
 MESSAGE = "`KERAS_BACKEND` must be tensorflow or jax for keras_ffl, got {}\n"
 
 

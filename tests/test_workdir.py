@@ -165,7 +165,7 @@ def test_a_class_that_is_not_imported(folder, nested):
         folder.load_checkpoint()
     assert str(error.value) == (
         f"checkpoint {folder.checkpoint_files()[2]} needs the class Mine of "
-        f"module {__name__}: import it first (scripts: --import={__name__})"
+        f"module {__name__}: import it first (commands: --import={__name__})"
     )
 
 

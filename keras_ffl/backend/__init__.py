@@ -7,6 +7,7 @@ names:
 * `MethodModel`: the base class of all training methods, which runs their steps.
 * `said_by(error)`: the message of a check of a batch's values within a step,
   None for any other error.
+* `after_checks(value, checked)`: a value that a rejected batch doesn't reach.
 * `make_devices(name)`: the devices of a training run, a
   `keras_ffl.backend.devices.Devices`; `split_cpu(n)` splits a CPU into several.
 * `num_replicas()`, `in_strategy(model)`, `sum_over_replicas(value)`: what a

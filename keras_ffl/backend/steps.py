@@ -5,7 +5,7 @@ import contextlib
 import keras
 
 from keras_ffl.backend.counting import OneCount
-from keras_ffl.batch_parts import unpacked
+from keras_ffl.batch_parts import check_views, holds_views, unpacked
 from keras_ffl.data import Batches
 from keras_ffl.errors import InputError
 
@@ -64,6 +64,8 @@ class SteppedModel(keras.Model):
     * `turns`, a tuple of names: if it isn't empty, every step is the turn of
       one of them, `turn`, which `turn_number(steps, epochs)` chooses before
       the step.
+    * `views`, the number of views that each image of a training batch may
+      have: (batch, views, height, width, channels); 0 for none.
 
     Backends implement `forward_pass_class`, `feed` and the methods that Keras
     calls (`train_step`, `test_step` and so on).
@@ -71,6 +73,7 @@ class SteppedModel(keras.Model):
 
     forward_pass_class = ForwardPass
     turns = ()
+    views = 0
     _turn = None
 
     @property
@@ -86,13 +89,32 @@ class SteppedModel(keras.Model):
         )
         return self.turns[number]
 
-    def unpacked(self, batch):
+    def unpacked(self, batch, training=True):
         """Images, labels and weights (or None) of a batch.
 
+        Args:
+            batch: As in `keras_ffl.batch_parts.unpacked`.
+            training: Bool, whether the batch may hold several views of each
+                image.
+
         Raises:
-            InputError: As in `keras_ffl.batch_parts.unpacked`.
+            InputError: As in `unpacked` and `check_views` of
+                `keras_ffl.batch_parts`.
         """
-        return unpacked(batch, self.check_label_kind, self.heads)
+        parts = unpacked(batch, self.check_label_kind, self.heads)
+        views = self.views if training else 0
+        check_views(parts[0], self.input.shape, views)
+        return parts
+
+    def _symbolic_build(self, iterator=None, data_batch=None):
+        # Keras builds the metrics by calling the model, on single images.
+        if data_batch is not None and holds_views(
+            data_batch[0], self.input.shape
+        ):
+            x, *others = data_batch
+            x = keras.KerasTensor((x.shape[0], *x.shape[2:]), x.dtype)
+            data_batch = (x, *others)
+        super()._symbolic_build(iterator, data_batch)
 
     def check_label_kind(self, y, argument="y"):
         """Checks type and shape of labels, as in `keras_ffl.tasks.Task`."""

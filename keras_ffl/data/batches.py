@@ -12,6 +12,7 @@ from keras_ffl.data.epoch_plan import plan_of_epoch
 from keras_ffl.data.share import Share, batch_bounds
 from keras_ffl.data.transform import constants_of, normalized, transform
 from keras_ffl.errors import InputError
+from keras_ffl.number_checks import check_int
 
 NO_AUGMENTATION = Augmentation(pad=0, flip=False)
 
@@ -33,12 +34,18 @@ class BatchOptions:
             examples than this; `batch_size` drops any incomplete batch.
         one_hot: Bool, whether integer labels always become float32 rows. An
             augmentation that softens labels turns them into rows anyway.
+        views: Int >= 1, how many augmentations of each image a batch holds,
+            for methods whose networks each see their own: images (batch,
+            views, height, width, channels); 1 for images (batch, height,
+            width, channels). CutMix and MixUp mix all views of an image with
+            those of its partner in the same way. Not for photos.
         steps_per_call: Int, how many steps a compiled function runs in one
             call, with the data on the device. JAX only.
         share: `Share`, the rows of every batch that are prepared.
 
     Raises:
-        InputError: The batch size or the seed is outside its range.
+        InputError: The batch size, the seed or the number of views is
+            outside its range.
     """
 
     batch_size: int
@@ -49,6 +56,7 @@ class BatchOptions:
     epochs: int = 1
     smallest: int = 1
     one_hot: bool = False
+    views: int = 1
     steps_per_call: int = 1
     share: Share = Share()
 
@@ -59,6 +67,12 @@ class BatchOptions:
             )
         if self.seed is not None and self.seed < 0:
             raise InputError(f"`seed` must be >= 0, got {self.seed}")
+        check_int("views", self.views, 1)
+        if self.views > 1 and self.seed is None:
+            raise InputError(
+                "`views` must be 1 for batches in order (`seed` None), which "
+                f"aren't augmented, got {self.views}"
+            )
         if self.initial_step and self.epochs != self.initial_epoch + 1:
             raise InputError(
                 "`initial_step` must be 0 for several epochs, got "
@@ -104,9 +118,10 @@ class Batches(keras.utils.PyDataset):
     """All batches of a training run or an evaluation.
 
     Iterating and indexing yield `(images, labels)` as a network takes them,
-    NumPy arrays: normalised float32 (batch, height, width, channels), and
-    int32 (batch,) or float32 (batch, num_classes). Any Keras model takes
-    these batches. The training methods of this package are fed in the way
+    NumPy arrays: normalised float32 (batch, height, width, channels), or
+    (batch, views, height, width, channels) with `options.views`, and int32
+    (batch,) or float32 (batch, num_classes). Any Keras model takes these
+    batches. The training methods of this package are fed in the way
     that is fastest on their backend (`keras_ffl.backend`).
 
     Nothing marks the end of an epoch. Pass `steps_per_epoch` to `fit`, so that
@@ -126,6 +141,11 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         augmentation = options.augmentation
         augmentation.check_input_shape(info.input_shape)
+        if options.views > 1 and examples.are_photos:
+            raise InputError(
+                "`views` must be 1 for photos, whose crops are drawn once for "
+                f"each image, got {options.views}"
+            )
         self.examples, self.info, self.options = examples, info, options
         self.constants = constants_of(info, augmentation)
         self._planned = None, None

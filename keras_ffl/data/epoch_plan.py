@@ -4,6 +4,7 @@ A plan consists of NumPy arrays alone, so it is the same on every backend.
 """
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -15,13 +16,17 @@ _AREA = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
 TRIES = 10
 
+# The columns that each view of an image has for itself.
+PER_VIEW = ("crop", "flip", "operation", "strength", "affine", "cutout")
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
     """What happens to the examples of an epoch, one row each, in order.
 
     A column is None if its operation is not used. A slice of a plan is a
-    plan.
+    plan. With several views of each image, those of `PER_VIEW` have one more
+    axis after the first, with as many entries: (n, views, ...).
 
     Attributes:
         example: int32 (n,), the example's number.
@@ -77,7 +82,9 @@ def plan_of_epoch(n, options, size, photos, epoch):
     """Draws an epoch's plan.
 
     Each kind of draw has its own stream, keyed by the seed, the epoch and the
-    stream's number, so that no draw depends on which others are in use.
+    stream's number, so that no draw depends on which others are in use. The
+    views of an image after the first have streams of their own; it is drawn
+    as if it were the only one.
 
     Args:
         n: Int, number of examples.
@@ -94,11 +101,39 @@ def plan_of_epoch(n, options, size, photos, epoch):
     if options.seed is None:
         return Plan(np.arange(n, dtype="int32"))
 
-    def stream(number):
-        key = np.random.SeedSequence(options.seed, spawn_key=(epoch, number))
-        return np.random.Generator(np.random.Philox(key))
+    def stream(number, view=0):
+        key = (epoch, number, view) if view else (epoch, number)
+        seed = np.random.SeedSequence(options.seed, spawn_key=key)
+        return np.random.Generator(np.random.Philox(seed))
 
-    todo, draws = options.augmentation, {}
+    todo = options.augmentation
+    draws, *others = (
+        _draws_of_view(
+            functools.partial(stream, view=view), n, todo, size, photos
+        )
+        for view in range(options.views)
+    )
+    if others:
+        draws = {
+            name: np.stack([column, *(each[name] for each in others)], axis=1)
+            for name, column in draws.items()
+        }
+        # That there are views is read from the crop.
+        whole = np.zeros((n, options.views, 2), "int32")
+        draws.setdefault("crop", whole)
+    if todo.cutmix:
+        draws["cutmix"] = _cutmix_boxes(stream(4), n, todo.cutmix, size)
+    if todo.mixup:
+        weights = stream(5).beta(todo.mixup, todo.mixup, n)
+        draws["mixup"] = weights.astype("float32")
+    if todo.mixes:
+        draws["partner"] = partners(n, options.batch_size)
+    return Plan(stream(0).permutation(np.arange(n, dtype="int32")), **draws)
+
+
+def _draws_of_view(stream, n, todo, size, photos):
+    """The columns of a plan for one view of each image, a dict."""
+    draws = {}
     if photos:
         draws |= _photo_crops(stream(6), n)
     elif todo.pad or todo.flip:
@@ -112,14 +147,7 @@ def plan_of_epoch(n, options, size, photos, epoch):
         centre = stream(3).integers(0, size, (n, 2), "int32")
         first = centre - todo.cutout // 2
         draws["cutout"] = np.concatenate([first, first + todo.cutout], axis=1)
-    if todo.cutmix:
-        draws["cutmix"] = _cutmix_boxes(stream(4), n, todo.cutmix, size)
-    if todo.mixup:
-        weights = stream(5).beta(todo.mixup, todo.mixup, n)
-        draws["mixup"] = weights.astype("float32")
-    if todo.mixes:
-        draws["partner"] = partners(n, options.batch_size)
-    return Plan(stream(0).permutation(np.arange(n, dtype="int32")), **draws)
+    return draws
 
 
 def partners(n, batch_size):

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_ffl.data import randaugment
+from keras_ffl.data.epoch_plan import PER_VIEW
 
 
 class Constants(typing.NamedTuple):
@@ -55,7 +56,8 @@ def transform(pixels, labels, rows, constants, over_images=ops.map):
         pixels: uint8 tensor (batch, height, width, channels).
         labels: int32 (batch,) or float32 (batch, num_classes) tensor; the
             latter if labels are smoothed or mixed.
-        rows: Dict of tensors, the columns of a `Plan`.
+        rows: Dict of tensors, the columns of a `Plan`. If it is one of several
+            views, so is the result: (batch, views, height, width, channels).
         constants: `Constants`.
         over_images: `keras.ops.map` or `keras.ops.vectorized_map`, whichever
             runs RandAugment faster.
@@ -64,13 +66,7 @@ def transform(pixels, labels, rows, constants, over_images=ops.map):
         Tuple of the pixels in 0..255 (float32 with cutout, CutMix or MixUp,
         otherwise uint8) and the labels.
     """
-    if "crop" in rows:
-        pixels = crop_and_flip(pixels, rows, constants.reflect)
-    if "operation" in rows:
-        pixels = _randaugment(pixels, rows, over_images)
-    if "cutout" in rows:
-        inside = _within(rows["cutout"], pixels)
-        pixels = ops.where(inside, constants.mean, ops.cast(pixels, "float32"))
+    pixels = _augmented(pixels, rows, constants, over_images)
     if len(labels.shape) == 2:
         part = constants.smoothing
         labels = labels * (1 - part) + part / labels.shape[1]
@@ -79,11 +75,33 @@ def transform(pixels, labels, rows, constants, over_images=ops.map):
     return pixels, labels
 
 
+def _augmented(pixels, rows, constants, over_images):
+    """Crops, flips, RandAugments and cuts out, each view by its own draws."""
+    if "crop" in rows and len(rows["crop"].shape) == 3:
+        views = rows["crop"].shape[1]
+        flat = {
+            name: ops.reshape(rows[name], (-1, *rows[name].shape[2:]))
+            for name in PER_VIEW
+            if name in rows
+        }
+        pixels = ops.repeat(pixels, views, axis=0)
+        pixels = _augmented(pixels, flat, constants, over_images)
+        return ops.reshape(pixels, (-1, views, *pixels.shape[1:]))
+    if "crop" in rows:
+        pixels = crop_and_flip(pixels, rows, constants.reflect)
+    if "operation" in rows:
+        pixels = _randaugment(pixels, rows, over_images)
+    if "cutout" in rows:
+        inside = _within(rows["cutout"], pixels)
+        pixels = ops.where(inside, constants.mean, ops.cast(pixels, "float32"))
+    return pixels
+
+
 def normalized(pixels, mean, scale):
     """Normalises pixels by a mean and a scale.
 
     Args:
-        pixels: Tensor (batch, height, width, channels) in 0..255.
+        pixels: Tensor (batch, ..., height, width, channels) in 0..255.
         mean: float32 tensor (channels,).
         scale: float32 tensor (channels,).
 
@@ -122,7 +140,7 @@ class Pixels(typing.NamedTuple):
     """Images that the step will normalise.
 
     Attributes:
-        values: uint8 or float32 (batch, height, width, channels), 0..255.
+        values: uint8 or float32 (batch, ..., height, width, channels), 0..255.
         mean: float32 (channels,).
         scale: float32 (channels,).
     """
@@ -189,7 +207,7 @@ def _randaugment(pixels, rows, over_images):
 
 def _within(box, pixels):
     """Mask of the pixels in each image's box, bool (batch, h, w, 1)."""
-    height, width = pixels.shape[1:3]
+    height, width = pixels.shape[-3:-1]
     y = ops.arange(height, dtype="int32")
     x = ops.arange(width, dtype="int32")
     top, left, bottom, right = (box[:, k, None] for k in range(4))
@@ -199,7 +217,8 @@ def _within(box, pixels):
 
 
 def _mixed(pixels, labels, rows):
-    """Applies CutMix and MixUp with each image's partner."""
+    """Applies CutMix and MixUp with each image's partner, to all its views."""
+    ones = (1,) * (len(pixels.shape) - 1)
     partner = ops.arange(ops.shape(pixels)[0], dtype="int32") + rows["partner"]
 
     def of_partner(values):
@@ -207,15 +226,16 @@ def _mixed(pixels, labels, rows):
 
     if "cutmix" in rows:
         inside = _within(rows["cutmix"], pixels)
+        inside = ops.reshape(inside, (-1, *ones[3:], *inside.shape[1:]))
         pixels = ops.where(inside, of_partner(pixels), pixels)
         box = ops.cast(rows["cutmix"], "float32")
         area = (box[:, 2:3] - box[:, :1]) * (box[:, 3:] - box[:, 1:2])
         # A product, since graphs turn divisions by constants into products.
-        part = area * np.float32(1 / (pixels.shape[1] * pixels.shape[2]))
+        part = area * np.float32(1 / (pixels.shape[-3] * pixels.shape[-2]))
         labels = labels * (1 - part) + of_partner(labels) * part
     if "mixup" in rows:
         own = rows["mixup"][:, None]
         labels = own * labels + (1 - own) * of_partner(labels)
-        own = own[:, :, None, None]
+        own = ops.reshape(own, (-1, *ones))
         pixels = own * pixels + (1 - own) * of_partner(pixels)
     return pixels, labels

@@ -1,5 +1,6 @@
 """Exports trained heads to formats that don't need this package."""
 
+from keras_ffl.export.cards import read_card
 from keras_ffl.export.formats import (
     FORMATS,
     check_format,
@@ -22,6 +23,7 @@ __all__ = [
     "export_head",
     "format_rows",
     "output_path",
+    "read_card",
     "run_elsewhere",
     "size_on_disk",
     "stock_head",

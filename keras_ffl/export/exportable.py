@@ -13,7 +13,7 @@ def check_backend(name):
             f"`format` {name} is written by TensorFlow, got Keras' backend "
             f"{backend.NAME}: save the model, load it with "
             "KERAS_BACKEND=tensorflow and export it there, as "
-            "scripts/export.py does"
+            "`keras-ffl export` does"
         )
 
 

@@ -6,13 +6,12 @@ import pathlib
 import warnings
 from collections.abc import Callable
 
-import keras
-from keras import ops
-
 from keras_ffl.errors import InputError, first_line, named_first_line
+from keras_ffl.export.cards import add_card, card_path, card_text, make_card
 from keras_ffl.export.exportable import check_backend, check_images, check_info
 from keras_ffl.export.onnx_operations import add_to_tf2onnx
 from keras_ffl.export.saved_model import export_head
+from keras_ffl.export.signatures import named, sized
 from keras_ffl.export.stock import stock_head
 from keras_ffl.whole_files import replacing, write_whole
 
@@ -58,7 +57,7 @@ def _write_litert(model, head, info, path, calibration):
     import tensorflow as tf
 
     _convert(
-        _sized(stock_head(model, head, info, "uint8")),
+        sized(stock_head(model, head, info, "uint8")),
         path,
         "litert",
         # Without TensorFlow's operations, which the runtime lacks.
@@ -76,7 +75,7 @@ def _write_litert_int8(model, head, info, path, calibration):
     # The images are the uint8 values of the first quantised tensor, so the
     # graph before quantisation takes floats.
     _convert(
-        _sized(stock_head(model, head, info)),
+        sized(stock_head(model, head, info)),
         path,
         "litert",
         optimizations=[tf.lite.Optimize.DEFAULT],
@@ -91,7 +90,7 @@ def _write_onnx(model, head, info, path, calibration):
     import onnx
 
     add_to_tf2onnx()
-    _convert(_named(stock_head(model, head, info, "uint8")), path, "onnx")
+    _convert(named(stock_head(model, head, info, "uint8")), path, "onnx")
     try:
         onnx.checker.check_model(str(path))
     # tf2onnx only logs what it leaves in TensorFlow's form.
@@ -99,36 +98,6 @@ def _write_onnx(model, head, info, path, calibration):
         raise InputError(
             f"the network can't be converted to onnx ({first_line(error)})"
         ) from error
-
-
-def _named(model, name=None):
-    """Names the output in the exported signature, by default as its layer."""
-    name = name or model.output_names[0]
-    return keras.Model(model.input, {name: model.output})
-
-
-def _sized(model):
-    """The named model, which rejects images of other sizes than its input's.
-
-    LiteRT resizes graphs to any input, and their operations broadcast.
-    """
-    if None in model.input_shape[1:]:
-        return _named(model)
-    given = model.input
-    image = keras.Input(given.shape[1:], dtype=given.dtype, name="images")
-    sized = keras.Model(image, model(_SameSize()(image)))
-    return _named(sized, model.output_names[0])
-
-
-class _SameSize(keras.layers.Layer):
-    """Identity through an operation that demands equal sizes."""
-
-    def __init__(self):
-        super().__init__(autocast=False)
-
-    def call(self, images):
-        other = ops.zeros((1, *images.shape[1:]), images.dtype)
-        return ops.concatenate([other, images])[1:]
 
 
 def _convert(model, path, kind, **options):
@@ -233,7 +202,9 @@ def output_path(folder, head, name):
     return path
 
 
-def write_head(model, head, info, folder, name, calibration=None):
+def write_head(
+    model, head, info, folder, name, calibration=None, run=None, license=None
+):
     """Writes one head in one format, preprocessing included.
 
     All formats map images (batch, h, w, channels) in 0..255 of the data set's
@@ -242,7 +213,9 @@ def write_head(model, head, info, folder, name, calibration=None):
     task. Images are uint8; "keras" also takes
     float32. "saved_model" has more outputs and also takes encoded images (see
     `export_head`). `labels.txt`, with one class name per line, is written
-    next to the file.
+    next to the file, and `model_card.json` in the SavedModel's folder, or
+    beside the file after its name. Files also hold the card, and the axes of
+    ONNX files have names.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
@@ -252,6 +225,9 @@ def write_head(model, head, info, folder, name, calibration=None):
         name: Str, a key of `FORMATS`.
         calibration: uint8 images (n, h, w, channels) of the training split,
             whose activations set the ranges of the int8 format.
+        run: Dict of JSON values about the training for the card, such as
+            `keras_ffl.training.describe_run` returns, or None.
+        license: Str, the licence of the weights for the card, or None.
 
     Returns:
         `pathlib.Path` of the file, or of the SavedModel's folder.
@@ -269,9 +245,13 @@ def write_head(model, head, info, folder, name, calibration=None):
         check_images(calibration, info, "calibration")
     path = output_path(folder, head, name)
     _write_labels(path.parent, info)
+    card = make_card(model, head, info, name, run, license)
     try:
         with replacing(path) as unfinished:
             found.write(model, head, info, unfinished, calibration)
+            add_card(unfinished, card)
+            if unfinished.is_file():
+                write_whole(card_path(path), card_text(card))
     except OSError as error:
         raise _unwritable(path, error) from error
     return path

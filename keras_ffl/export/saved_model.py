@@ -6,6 +6,7 @@ import keras
 
 from keras_ffl.data import decode_image, normalize
 from keras_ffl.errors import InputError, first_line
+from keras_ffl.export.cards import add_card, make_card
 from keras_ffl.export.exportable import check_backend, check_info
 from keras_ffl.export.stock import inference_classifier
 
@@ -33,6 +34,7 @@ def export_head(model, head, info, path, fold=True):
       Without strings it can be compiled by XLA.
 
     Inputs of other shapes are rejected; an empty batch returns an empty result.
+    `model_card.json` in the folder describes the head.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
@@ -118,6 +120,7 @@ def export_head(model, head, info, path, fold=True):
         archive.add_endpoint("serving_encoded", classify_encoded, [encoded])
     try:
         archive.write_out(path, verbose=False)
+        add_card(path, make_card(model, head, info, "saved_model"))
     except (OSError, tf.errors.OpError) as error:
         raise InputError(
             f"`output` {path} can't be written: {first_line(error)}"

@@ -1,5 +1,10 @@
 """Losses: cross-entropy, and knowledge distillation as Keras losses too."""
 
+from keras_ffl.losses.attention import (
+    attention_distance,
+    attention_map,
+    shifted_attention,
+)
 from keras_ffl.losses.distillation import (
     DistillationKL,
     binary_distillation_kl,
@@ -20,8 +25,11 @@ __all__ = [
     "DistillationKL",
     "SoftmaxKL",
     "StandardizedKL",
+    "attention_distance",
+    "attention_map",
     "binary_distillation_kl",
     "cross_entropy",
     "distillation_kl",
     "distillation_term",
+    "shifted_attention",
 ]

@@ -221,6 +221,10 @@ class TrainingMethod(Distilling, CompiledModel):
         outputs = keras.KerasTensor((1, *shape[1:]))
         labels = keras.KerasTensor((1, *self.task.label_shape(shape)[1:]))
         logits = dict.fromkeys(self.trained_heads, outputs)
+        for name, each in self._step_outputs.items():
+            # Of an unknown size any will do.
+            shape = [size or 1 for size in each.shape]
+            logits.setdefault(name, keras.KerasTensor(shape))
         return (
             self.supervised_terms(labels, logits),
             self.distillation_terms(labels, logits),
@@ -278,13 +282,14 @@ class TrainingMethod(Distilling, CompiledModel):
 
     def pass_of_step(self, x):
         """The forward pass of a step, here one for all trainable variables."""
-        return self.forward_pass(self, x, self.trainable_variables)
+        network = self.network_of_step()
+        return self.forward_pass(network, x, self.trainable_variables)
 
     def evaluation_step(self, x, y, sample_weight):
         """Loss and metrics of one batch, with distillation weight 1.
 
         Arguments and result are those of `training_step`.
         """
-        logits = self(x, training=False)
+        logits = self.network_of_step()(x, training=False)
         self.compute_loss(x, y, logits, sample_weight, training=False)
         return self.compute_metrics(x, y, logits, sample_weight)

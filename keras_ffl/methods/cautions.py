@@ -10,8 +10,8 @@ import warnings
 import numpy as np
 from keras import ops
 
+from keras_ffl.models.frozen import FrozenClassifier
 from keras_ffl.models.graph import calls, layers_within
-from keras_ffl.models.subnetwork import FrozenClassifier
 
 _QUIET = contextvars.ContextVar("quiet", default=False)
 

@@ -7,7 +7,13 @@ import types
 import keras
 
 from keras_ffl.backend import said_by
-from keras_ffl.batch_parts import checked_arrays, described, parts_of
+from keras_ffl.batch_parts import (
+    check_views,
+    checked_arrays,
+    described,
+    holds_views,
+    parts_of,
+)
 from keras_ffl.errors import InputError
 from keras_ffl.methods.heads import HeadedModel
 
@@ -23,6 +29,8 @@ class CheckedModel(HeadedModel):
     Labels and weights may be given by head if they are the very same array for
     all heads.
     """
+
+    _trains_on_views = False
 
     def fit(
         self,
@@ -43,9 +51,10 @@ class CheckedModel(HeadedModel):
         ):
             name = "validation_data"
             images, *labels = parts_of(validation_data, f"`{name}`")
+            self._look_at_images(images, training=False)
             validation_data = (images, *self._arrays(*labels, argument=name))
         else:
-            validation_data = self._looked_at(validation_data)
+            validation_data = self._looked_at(validation_data, training=False)
         x, y, sample_weight = self._given(x, y, sample_weight)
         with self._plain_errors():
             return super().fit(
@@ -72,7 +81,7 @@ class CheckedModel(HeadedModel):
         """
         # `fit` has checked what it evaluates between epochs.
         if not kwargs.get("_use_cached_eval_dataset"):
-            x, y, sample_weight = self._given(x, y, sample_weight)
+            x, y, sample_weight = self._given(x, y, sample_weight, False)
         with self._plain_errors():
             return super().evaluate(
                 x, y, batch_size, verbose, sample_weight, **kwargs
@@ -94,19 +103,29 @@ class CheckedModel(HeadedModel):
         Raises:
             InputError: As in `fit`.
         """
-        x, y, sample_weight = self._given(x, y, sample_weight)
+        x, y, sample_weight = self._given(x, y, sample_weight, False)
         with self._plain_errors():
             return super().test_on_batch(x, y, sample_weight, **kwargs)
 
-    def _given(self, x, y, sample_weight):
+    def _given(self, x, y, sample_weight, training=True):
         """Checks the user's data and returns the form for Keras."""
         if y is not None:
+            self._look_at_images(x, training)
             return x, *self._arrays(y, sample_weight)
         if _is_array(x):
             raise InputError(
                 f"`y` must be the labels of the images {described(x)}, got None"
             )
-        return self._looked_at(x), y, sample_weight
+        return self._looked_at(x, training), y, sample_weight
+
+    def _look_at_images(self, x, training):
+        """Checks the number of views of each image."""
+        shape = self.input.shape
+        check_views(x, shape, self.views if training else 0)
+        if training and self._trains_on_views != holds_views(x, shape):
+            # TensorFlow would make one function for images of any rank.
+            self.train_function = None
+            self._trains_on_views = not self._trains_on_views
 
     def _arrays(self, y, sample_weight, argument="y"):
         return checked_arrays(
@@ -129,7 +148,7 @@ class CheckedModel(HeadedModel):
                 raise
             raise InputError(message) from None
 
-    def _looked_at(self, batches):
+    def _looked_at(self, batches, training):
         """Checks the structure of batches if it is known, and returns them.
 
         A generator's first batch is drawn and put back.
@@ -137,13 +156,14 @@ class CheckedModel(HeadedModel):
         if isinstance(batches, types.GeneratorType):
             first = list(itertools.islice(batches, 1))
             for batch in first:
-                self.unpacked(batch)
+                self.unpacked(batch, training)
             # Again a generator, as Keras expects.
             return (each for each in itertools.chain(first, batches))
         batch = getattr(batches, "element_spec", None)
         # Specifications of replicas have no shapes.
         if all(hasattr(each, "shape") for each in keras.tree.flatten(batch)):
-            self.unpacked(batch)
+            images, *_ = self.unpacked(batch, training)
+            self._look_at_images(images, training)
         return batches
 
 

@@ -185,6 +185,7 @@ class CompiledModel(CheckedModel):
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
         """Updates the metrics of all heads and returns all logged values."""
-        logits = {**y_pred, **self.derived_heads(y_pred)}
+        logits = {head: y_pred[head] for head in self.trained_heads}
+        logits |= self.derived_heads(logits)
         labels = {head: y for head in logits}
         return super().compute_metrics(x, labels, logits, sample_weight)

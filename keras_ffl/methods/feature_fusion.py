@@ -5,25 +5,26 @@ import functools
 
 import keras
 
-from keras_ffl.errors import InputError
 from keras_ffl.fields import field
 from keras_ffl.layers import FeatureAverage, FusionModule
 from keras_ffl.losses import DISTILLATIONS
 from keras_ffl.methods.fused_head import (
-    FusedHead,
+    FusedFeatures,
     check_head,
-    fused_output,
+    checked_fusion,
+    fused_logits,
 )
 from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Branches, Method
-from keras_ffl.optimizers import set_decay_group
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
-class FeatureFusionModel(FusedHead, ParallelMethod):
+class FeatureFusionModel(FusedFeatures, ParallelMethod):
     """Trains parallel sub-networks and a fused classifier with each other.
 
-    All sub-networks see the same image. A fusion module combines their last
+    All sub-networks see the same image; in training an image may also come
+    as views (batch, n, h, w, c), of which network k sees the k-th (not in the
+    paper). A fusion module combines their last
     features into one map, one sequence of tokens or one vector, which a fused
     classifier classifies. The
     ensemble of the sub-networks (mean logits) teaches the fused classifier
@@ -51,6 +52,11 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
         temperature: Float > 0, T.
         use_ekd: Bool, whether the ensemble teaches the fused classifier.
         use_fkd: Bool, whether the fused classifier teaches the sub-networks.
+        ema_teacher: Bool, whether the EKD's ensemble is that of the
+            sub-networks' mean teachers, z_e = mean_k z̃_k, instead of their
+            own (not in the paper): moving averages of the sub-networks, which
+            make a steadier teacher, with the heads `teacher_1`, ...,
+            `teacher_n`; see `keras_ffl.methods.mean_teachers.MeanTeachers`.
         fusion: Layer from the list of features to one (batch, h, w, N),
             (batch, tokens, N) or (batch, N); by default `FusionModule()`. It
             must belong to this model alone.
@@ -68,6 +74,10 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
             between outputs and their average.
         distillation: Divergence of the predictions, such as
             `keras_ffl.losses.StandardizedKL()`; None for that of the task.
+        detach_fusion: Bool, whether the fusion takes the features as
+            constants, as in FFSD, so that the losses of the fused classifier
+            don't train the sub-networks. In `fit` and `train_on_batch` only:
+            `classifier` and exported files are the same either way.
 
     Raises:
         InputError: The sub-networks don't fit together, an option is out of
@@ -92,6 +102,7 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
     """
 
     primary_head = "fused"
+    takes_views = True
 
     def __init__(
         self,
@@ -107,41 +118,27 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
         head=None,
         task=None,
         distillation=None,
+        detach_fusion=False,
+        ema_teacher=False,
     ):
         head_name = check_head(head)
-        if fusion is None:
-            fusion = FusionModule(name="fusion_module")
-        if not isinstance(fusion, keras.layers.Layer):
-            raise InputError(
-                "`fusion` must be a Keras layer over a list of feature maps, "
-                f"got {fusion!r}"
-            )
+        fusion = checked_fusion(fusion)
         super().__init__(
             subnetworks,
             rampup_epochs,
             name,
             preprocessing=preprocessing,
             task=task,
-            more_logits=functools.partial(_fused_logits, fusion, head),
+            more_logits=functools.partial(fused_logits, fusion, head),
+            with_teachers=ema_teacher,
         )
         self.set_distillation(temperature, distillation)
         self.use_ekd = bool(use_ekd)
         self.use_fkd = bool(use_fkd)
-        self._fusion_name = fusion.name
-        self._fused_head_name = head_name
-        for layer in (fusion, self.fused_head):
-            set_decay_group(layer.variables, "fusion")
-
-    # ----- parts ---------------------------------------------------------
-
-    @property
-    def fusion(self):
-        """The layer that fuses the feature maps."""
-        return self.get_layer(self._fusion_name)
-
-    def feature_maps(self):
-        """The last feature maps, a dict from head to `keras.KerasTensor`."""
-        return {"fused": self.fusion.output, **super().feature_maps()}
+        self.set_fusion(fusion, head_name)
+        self.detach_fusion = bool(detach_fusion)
+        if self.detach_fusion:
+            self._step_outputs = {"fused": self.detached_fusion()["fused"]}
 
     # ----- loss ----------------------------------------------------------
 
@@ -150,7 +147,8 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
         fused = logits["fused"]
         terms = {}
         if self.use_ekd:
-            ensemble = self.derived_heads(logits)["ensemble"]
+            heads = self.teacher_heads or self._networks
+            ensemble = self.task.average([logits[head] for head in heads])
             terms["ekd"] = self.divergence(y, ensemble, fused)
         if self.use_fkd:
             terms["fkd"] = sum(
@@ -162,20 +160,16 @@ class FeatureFusionModel(FusedHead, ParallelMethod):
     # ----- serialisation -------------------------------------------------
 
     def get_config(self):
+        detached = {"detach_fusion": True} if self.detach_fusion else {}
         return {
             **super().get_config(),
-            "fusion": keras.saving.serialize_keras_object(self.fusion),
+            **detached,
+            **({"ema_teacher": True} if self.teacher_heads else {}),
             "rampup_epochs": self.rampup_epochs,
             **self.distillation_config(),
             "use_ekd": self.use_ekd,
             "use_fkd": self.use_fkd,
         }
-
-
-def _fused_logits(fusion, head, image, networks):
-    """The output of a head for the features from a fusion layer."""
-    fused = fusion([network["features"] for network in networks])
-    return {"fused": fused_output(fused, head, networks[0]["logits"])}
 
 
 # ----- the row ---------------------------------------------------------------
@@ -199,6 +193,10 @@ class FeatureFusionOptions(Branches):
         rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
         use_ekd: Whether the ensemble teaches the fused classifier.
         use_fkd: Whether the fused classifier teaches the sub-networks.
+        detach_fusion: Whether the fused classifier's losses don't train the
+            sub-networks.
+        ema_teacher: Whether the ensemble is that of the mean teachers.
+        views: Whether each sub-network sees an augmentation of its own.
     """
 
     fusion: str = field("module", choices=("module", "average"))
@@ -210,6 +208,9 @@ class FeatureFusionOptions(Branches):
     rampup_epochs: float = field(80.0, 0)
     use_ekd: bool = field(True)
     use_fkd: bool = field(True)
+    detach_fusion: bool = field(False)
+    ema_teacher: bool = field(False)
+    views: bool = field(False)
 
     def idle(self, networks):
         reasons = super().idle(networks)
@@ -220,6 +221,8 @@ class FeatureFusionOptions(Branches):
             )
         elif self.fusion_filters is not None:
             reasons["fusion_width"] = "where `fusion_filters` is given"
+        if not self.use_ekd:
+            reasons["ema_teacher"] = "where `use_ekd` is false"
         return reasons
 
     @property
@@ -241,7 +244,9 @@ def _build(subnetworks, config):
         distillation=DISTILLATIONS[options.distillation](),
         use_ekd=options.use_ekd,
         use_fkd=options.use_fkd,
+        ema_teacher=options.ema_teacher,
         fusion=fusion,
+        detach_fusion=options.detach_fusion,
     )
 
 

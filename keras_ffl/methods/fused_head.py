@@ -3,10 +3,14 @@
 import inspect
 
 import keras
+from keras import ops
 
 from keras_ffl.errors import InputError, first_line
+from keras_ffl.layers import FusionModule
 from keras_ffl.models.checks import check_features
 from keras_ffl.models.components import pooled_logits
+from keras_ffl.models.graph import calls
+from keras_ffl.optimizers import set_decay_group
 
 _DEFAULT = "fused_classifier"
 _FROM_FUNCTION = "fused_head"
@@ -86,6 +90,41 @@ def _model(features, function):
     return keras.Model(given, function(given), name=_FROM_FUNCTION)
 
 
+def checked_fusion(fusion):
+    """A user's layer that fuses features, `FusionModule` for None.
+
+    Raises:
+        InputError: It is no layer.
+    """
+    if fusion is None:
+        return FusionModule(name="fusion_module")
+    if not isinstance(fusion, keras.layers.Layer):
+        raise InputError(
+            "`fusion` must be a Keras layer over a list of feature maps, "
+            f"got {fusion!r}"
+        )
+    return fusion
+
+
+def fused_logits(fusion, head, image, networks):
+    """The output of a head for the fused features of networks.
+
+    Args:
+        fusion: Layer, as from `checked_fusion`.
+        head: As in `fused_output`.
+        image: KerasTensor, not used.
+        networks: List of the networks' outputs.
+
+    Returns:
+        Dict, "fused" to a KerasTensor.
+
+    Raises:
+        InputError: As in `fused_output`.
+    """
+    fused = fusion([network["features"] for network in networks])
+    return {"fused": fused_output(fused, head, networks[0]["logits"])}
+
+
 class FusedHead:
     """Mixin of methods that take `head`: the layer, and its configuration.
 
@@ -108,3 +147,64 @@ class FusedHead:
                 self.fused_head
             )
         return config
+
+
+class FusedFeatures(FusedHead):
+    """Mixin of methods that take `fusion` besides: the layer over features.
+
+    Their constructors call `set_fusion`.
+    """
+
+    def set_fusion(self, fusion, head_name):
+        """Sets the names of the layers, and their group of weight decay.
+
+        Args:
+            fusion: Layer of this model, as from `checked_fusion`.
+            head_name: What `check_head` returned.
+        """
+        self._fusion_name = fusion.name
+        self._fused_head_name = head_name
+        for layer in (fusion, self.fused_head):
+            set_decay_group(layer.variables, "fusion")
+
+    @property
+    def fusion(self):
+        """The layer that fuses the feature maps."""
+        return self.get_layer(self._fusion_name)
+
+    def feature_maps(self):
+        """The last feature maps, a dict from head to `keras.KerasTensor`."""
+        # A model's `output` belongs to its own graph.
+        (fused,) = (
+            call.outputs[0] for call in calls(self) if call.layer is self.fusion
+        )
+        return {"fused": fused, **super().feature_maps()}
+
+    def detached_fusion(self):
+        """The fused features and output without a gradient to the networks.
+
+        Only graphs of training steps contain them (`network_of_step`):
+        extracted and exported heads, which may be trained further, have no
+        stopped gradients.
+
+        Returns:
+            Dict of `keras.KerasTensor`s: "features" and "fused", computed by
+            the layers of the head "fused".
+        """
+        features = self.feature_maps()
+        outputs = {
+            "features": features["fused"],
+            "fused": self.output["fused"],
+        }
+        # Networks may have the same features.
+        maps = {id(features[head]): features[head] for head in self.sub_heads}
+        maps = list(maps.values())
+        head = keras.Model(maps, outputs)
+        # `call` instead of the model itself: no nested model.
+        return head.call([ops.stop_gradient(each) for each in maps])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "fusion": keras.saving.serialize_keras_object(self.fusion),
+        }

@@ -31,6 +31,7 @@ class HeadedModel(MethodModel):
     """
 
     derived_head_names = ()
+    _step_outputs = {}
 
     def __init__(self, image, logits, networks=None, name=None, task=None):
         task = checked_task(task)
@@ -71,6 +72,22 @@ class HeadedModel(MethodModel):
     def derived_heads(self, logits):
         """Logits computed from those of the trained heads."""
         return {}
+
+    def network_of_step(self):
+        """The functional model that steps call, with shared weights.
+
+        Its outputs are what the loss takes: those of this model, which it is
+        by default. Subclasses set `_step_outputs`, a dict from name to an
+        output that is added, such as features, or replaces a head's.
+
+        Returns:
+            `keras.Model` from the image to a dict of outputs. (As a property
+            it would be saved with the model.)
+        """
+        if not self._step_outputs:
+            return self
+        outputs = {**self.output, **self._step_outputs}
+        return keras.Model(self.input, outputs, name="network_of_step")
 
     @property
     def subnetworks(self):

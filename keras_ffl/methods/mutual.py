@@ -85,13 +85,6 @@ class MutualLearningModel(ParallelMethod):
 
     # ----- loss ----------------------------------------------------------
 
-    def mutual_term(self, y, logits, head):
-        """The divergence of a network from its peers, a (batch,) tensor."""
-        peers = [peer for peer in self.trained_heads if peer != head]
-        return sum(
-            self.divergence(y, logits[peer], logits[head]) for peer in peers
-        ) / len(peers)
-
     def distillation_terms(self, y, logits):
         """T² times the mean divergence from the peers, by network."""
         return {

@@ -8,17 +8,19 @@ from keras_ffl.methods.cautions import (
     warn_of_equal_weights,
     warn_of_separate_draws,
 )
+from keras_ffl.methods.mean_teachers import MeanTeachers, mean_teachers
 from keras_ffl.methods.subnetworks import (
     check_subnetworks,
     connect,
     prepared_image,
 )
+from keras_ffl.methods.views import Views
 from keras_ffl.models import build, build_branches
 from keras_ffl.models.graph import layers_within
 from keras_ffl.tasks import task_config
 
 
-class ParallelMethod(TrainingMethod):
+class ParallelMethod(Views, MeanTeachers, TrainingMethod):
     """Base of the methods with heads `sub_1`, ..., `sub_n`.
 
     It keeps the sub-networks and their feature maps, and has the derived head
@@ -39,11 +41,14 @@ class ParallelMethod(TrainingMethod):
         more_logits: Function from the image and the list of the
             sub-networks' outputs to a dict from name to the logits of further
             heads, which come first; None if there are none.
+        with_teachers: Bool, whether every sub-network has a mean teacher, see
+            `keras_ffl.methods.mean_teachers.MeanTeachers`.
         task: As in `HeadedModel`.
 
     Attributes:
         shares_nothing: Bool, whether the sub-networks may only share frozen
             weights.
+        fewest: Int, the minimum number of sub-networks.
 
     Raises:
         InputError: The sub-networks don't fit together, or share weights
@@ -53,6 +58,7 @@ class ParallelMethod(TrainingMethod):
     primary_head = "ensemble"
     derived_head_names = ("ensemble",)
     shares_nothing = False
+    fewest = 2
 
     def __init__(
         self,
@@ -62,16 +68,21 @@ class ParallelMethod(TrainingMethod):
         *,
         preprocessing=None,
         more_logits=None,
+        with_teachers=False,
         task=None,
     ):
-        check_subnetworks(subnetworks, minimum=2, task=task)
+        check_subnetworks(subnetworks, self.fewest, task)
         if self.shares_nothing:
             self._check_apart(subnetworks)
         image, outputs = connect(subnetworks, preprocessing)
         logits = more_logits(image, outputs) if more_logits else {}
-        networks = {f"sub_{k}": each for k, each in enumerate(outputs, start=1)}
-        logits |= {head: each["logits"] for head, each in networks.items()}
+        networks = dict(zip(self.network_heads(len(outputs)), outputs))
+        teachers = mean_teachers(image, outputs) if with_teachers else {}
+        logits |= {
+            head: each["logits"] for head, each in (networks | teachers).items()
+        }
         super().__init__(image, logits, networks, rampup_epochs, name, task)
+        self.keep_teachers(teachers)
         warn_of_equal_weights(self.subnetworks)
         warn_of_separate_draws(self.subnetworks)
 
@@ -147,6 +158,16 @@ class ParallelMethod(TrainingMethod):
         ]
         return cls(subnetworks, **options)
 
+    @staticmethod
+    def network_heads(count):
+        """The heads of so many sub-networks, a list."""
+        return [f"sub_{k}" for k in range(1, count + 1)]
+
+    @property
+    def sub_heads(self):
+        """The heads of the sub-networks whose mean is the ensemble, a list."""
+        return list(self._networks)
+
     @property
     def branches(self):
         """Number of sub-networks, an int."""
@@ -175,7 +196,14 @@ class ParallelMethod(TrainingMethod):
 
     def sub_logits(self, logits):
         """The sub-networks' logits in order, a list."""
-        return [logits[head] for head in self._networks]
+        return [logits[head] for head in self.sub_heads]
+
+    def mutual_term(self, y, logits, head):
+        """The mean divergence of a network from its peers, (batch,) tensor."""
+        peers = [peer for peer in self.sub_heads if peer != head]
+        return sum(
+            self.divergence(y, logits[peer], logits[head]) for peer in peers
+        ) / len(peers)
 
     def derived_heads(self, logits):
         """The ensemble: the task's average of the sub-networks' outputs."""

@@ -51,6 +51,18 @@ class Options(Fields):
         """L2 decays of groups of weights with a decay of their own, a dict."""
         return {}
 
+    def number_of_views(self, names):
+        """Number of augmentations of each image in a training batch, an int.
+
+        One for each network where the option `views` is set, otherwise 1.
+
+        Args:
+            names: Names of the networks, a tuple.
+        """
+        if not getattr(self, "views", False):
+            return 1
+        return self.branches if len(names) == 1 else len(names)
+
     def make_networks(self, names, num_classes, input_shape):
         """Makes the sub-networks, a list of functional models.
 

@@ -7,7 +7,8 @@ from keras_ffl.models.checks import check_features
 from keras_ffl.models.components import pooled_logits
 from keras_ffl.models.copying import copy_model
 from keras_ffl.models.feature_layers import Features, find_features
-from keras_ffl.models.graph import has_graph, layers_within
+from keras_ffl.models.frozen import FrozenClassifier, frozen
+from keras_ffl.models.graph import has_graph
 from keras_ffl.models.layout import check_channels_last
 from keras_ffl.models.random_images import random_outputs
 from keras_ffl.models.to_logits import copy_to_logits
@@ -249,24 +250,7 @@ def as_teacher(
         image, (logits,) = copy_to_logits(
             source, from_logits, argument, task=task
         )
-    teacher = FrozenClassifier(image, logits, name=name)
-    # Keras passes `trainable` on only when it changes: a layer created frozen
-    # may have created trainable layers inside.
-    for layer in (teacher, *layers_within(teacher)):
-        layer.trainable = False
-    return teacher
-
-
-@keras.saving.register_keras_serializable(package="keras_ffl")
-class FrozenClassifier(keras.Model):
-    """A functional model that always runs in inference mode.
-
-    A functional model runs nested models in its own mode and overrides a
-    `training=False` in their call.
-    """
-
-    def call(self, inputs, training=None, mask=None):
-        return super().call(inputs, training=False, mask=mask)
+    return frozen(image, logits, name)
 
 
 def _functional(model, task, argument="model"):

@@ -109,6 +109,7 @@ def fit_arguments(config, dataset, holdout, done, devices, first_step=0):
         initial_step=first_step,
         epochs=epochs,
         smallest=smallest,
+        views=config.options.number_of_views(config.networks),
         **options,
     )
     # Keras treats one call of a compiled function as a step.

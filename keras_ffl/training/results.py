@@ -11,6 +11,7 @@ from keras_ffl.data import evaluation_batch_size
 from keras_ffl.evaluation import evaluate_heads
 from keras_ffl.models import count_multiply_adds, count_parameters
 from keras_ffl.training.curves import plot_curves
+from keras_ffl.training.progress_line import ProgressLine, shows_bars
 
 
 def writers(model, config, folder):
@@ -45,6 +46,23 @@ def _monitored_accuracy(model):
     return f"val_{model.primary_head}_accuracy"
 
 
+def progress_line(model, config, steps):
+    """The callback that shows how far training is, a `ProgressLine`.
+
+    Args:
+        model: Compiled `keras_ffl.methods.TrainingMethod`.
+        config: `keras_ffl.config.Config`.
+        steps: As in `ProgressLine`.
+    """
+    return ProgressLine(
+        model.primary_head,
+        _monitored_accuracy(model).removeprefix("val_"),
+        model.loss_terms,
+        steps,
+        config.epochs,
+    )
+
+
 def _best_row(folder, monitor):
     """The row of the history for the best checkpoint, or None."""
     epochs = folder.best_epochs()
@@ -73,7 +91,7 @@ def _evaluated(model, config, folder, dataset, verbose, devices):
         model,
         dataset.evaluation_batches(batch, share=process),
         dataset.y_test[rows],
-        verbose,
+        shows_bars(verbose),
         add_up=devices.sum_over_processes,
     )
 
@@ -87,7 +105,7 @@ def results(model, config, folder, dataset, seconds, verbose, devices):
         folder: `keras_ffl.workdir.Workdir` of the run.
         dataset: Data set from `load_data`.
         seconds: Float, seconds per epoch, or None.
-        verbose: Int, whether to show a progress bar.
+        verbose: As in `keras_ffl.training.train`.
         devices: Result of `make_devices`.
 
     Returns:

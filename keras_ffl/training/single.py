@@ -15,7 +15,7 @@ from keras_ffl.training.fit_arguments import check_batches, fit_arguments
 from keras_ffl.training.interruption import Interruption, Progress, StopRequest
 from keras_ffl.training.memory_estimate import check_memory
 from keras_ffl.training.parts import build_model, load_data
-from keras_ffl.training.results import results, writers
+from keras_ffl.training.results import progress_line, results, writers
 from keras_ffl.training.trained import check_data
 from keras_ffl.workdir import Workdir
 
@@ -37,7 +37,8 @@ def train(
         config: `keras_ffl.config.Config`.
         workdir: Path of the run's folder. If it holds a run of the same
             configuration, the run is resumed after its last checkpoint.
-        verbose: 0 for silence, 1 for progress bars, 2 for a line per epoch.
+        verbose: 0 for silence, 1 for a progress line and the values of every
+            epoch, 2 for Keras' progress bars.
         strategy: Devices to train on, a name for
             `keras_ffl.backend.make_devices`. With `synchronized_batch_norm`
             it only changes rounding errors. Several workers share the folder.
@@ -137,14 +138,24 @@ def _train(config, folder, verbose, devices, request, save_every_minutes):
             print(f"{folder.path}: resumed after {after}", flush=True)
         started = time.monotonic()
         for part, of_part in zip(parts, steps):
-            interruption = Interruption(
-                request, folder, devices, of_part, save_every_minutes, progress
-            )
-            progress = None
-            with contextlib.closing(interruption):
-                _fit(
-                    model, config, folder, part, verbose, chief, [interruption]
+            last = [
+                Interruption(
+                    request,
+                    folder,
+                    devices,
+                    of_part,
+                    save_every_minutes,
+                    progress,
                 )
+            ]
+            progress = None
+            if chief and verbose == 1:
+                # An epoch that is shown has been saved.
+                last.insert(0, progress_line(model, config, of_part))
+            with contextlib.ExitStack() as stack:
+                for each in last:
+                    stack.enter_context(contextlib.closing(each))
+                _fit(model, config, folder, part, verbose, chief, last)
         finished = done + step / steps[0][-1, 1]
         seconds = (time.monotonic() - started) / (config.epochs - finished)
     metrics = results(model, config, folder, dataset, seconds, verbose, devices)
@@ -180,5 +191,5 @@ def _fit(model, config, folder, arguments, verbose, chief, last=()):
     callbacks = [*arguments["callbacks"], *writing, *last]
     model.fit(
         **{**arguments, "callbacks": callbacks},
-        verbose=verbose if chief else 0,
+        verbose=int(verbose == 2 and chief),
     )

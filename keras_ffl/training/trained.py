@@ -1,5 +1,7 @@
 """Opens a trained run: its model, and the data that belong to it."""
 
+import contextlib
+
 from keras_ffl.errors import InputError
 from keras_ffl.export.exportable import check_info
 from keras_ffl.training.parts import load_data
@@ -28,9 +30,51 @@ def load_run(folder, checkpoint="last"):
         model,
         info,
         f"{folder.path / 'dataset.json'}",
-        "Delete it, and the same command of train.py writes it again",
+        "Delete it, and the same command of `train` writes it again",
     )
     return model, info
+
+
+def describe_run(folder, model, head, checkpoint="last"):
+    """Describes the training of a head, for its model card.
+
+    Args:
+        folder: `keras_ffl.workdir.Workdir`.
+        model: The model that `load_run` returned.
+        head: One of `model.heads`.
+        checkpoint: "last" or "best", as in `load_run`.
+
+    Returns:
+        Dict of JSON values. `errors` is None unless `metrics.json` has the
+        errors of this head of this epoch: top-1 and top-5 error in percent
+        and loss in nats, and the split that they were counted on.
+    """
+    config = folder.config()
+    epochs = int(model.epochs_trained.numpy())
+    metrics, errors = {}, None
+    # A head can be exported before the end of its run.
+    with contextlib.suppress(InputError):
+        metrics = folder.read_metrics()
+    best = metrics.get("best") or {}
+    if checkpoint == "last" and metrics.get("epoch") == epochs:
+        counted = metrics["heads"].get(head, {})
+        errors = {
+            name: counted[name]
+            for name in ("top1_error", "top5_error", "loss")
+            if name in counted
+        }
+        errors["split"] = "test"
+    elif (best.get("head"), best.get("epoch")) == (head, epochs):
+        errors = {name: best[name] for name in ("top1_error", "split")}
+    return {
+        "method": config.method,
+        "networks": list(config.networks),
+        "epochs": epochs,
+        "checkpoint": checkpoint,
+        "seed": config.seed,
+        "errors": errors,
+        "versions": metrics.get("versions"),
+    }
 
 
 def load_run_data(folder, config, model):

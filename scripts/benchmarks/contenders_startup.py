@@ -50,7 +50,13 @@ def _first_step():
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-u", str(script), f"--workdir={folder}"],
+            [
+                sys.executable,
+                "-u",
+                str(script),
+                "--verbose",
+                f"--workdir={folder}",
+            ],
             stdout=subprocess.PIPE,
         )
         printed = b""

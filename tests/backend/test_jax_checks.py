@@ -54,7 +54,8 @@ SLOW_TESTS = (
         (TESTS, BY_TENSORFLOW),
         # A large network takes long, operation by operation.
         (TESTS_OF_COPIES, "not application"),
-        (TESTS_OF_LAYERS, BY_TENSORFLOW),
+        # Their sums are in the steps of tests/backend/test_jax_steps.py.
+        pytest.param(TESTS_OF_LAYERS, BY_TENSORFLOW, marks=pytest.mark.slow),
         pytest.param(SLOW_TESTS, BY_TENSORFLOW, marks=pytest.mark.slow),
     ],
 )

@@ -83,7 +83,7 @@ def folder(tmp_path_factory):
 
 
 slow = pytest.mark.slow
-ALL = ("ffl", "dml", "dml_counts", "dualnet", "one")
+ALL = ("ffl", "dml", "dml_counts", "dualnet", "one", "pcl", "ffsd")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_ffl.data import Augmentation, BatchOptions, Plan
-from keras_ffl.data.epoch_plan import partners, plan_of_epoch
+from keras_ffl.data.epoch_plan import PER_VIEW, partners, plan_of_epoch
 from keras_ffl.errors import InputError
 
 SIZE = (12, 10)
@@ -83,6 +83,29 @@ def test_streams_stand_by_themselves():
         some = planned(augmentation=Augmentation(pad=3, **options)).columns()
         assert set(options) <= set(some)
         assert_same(some, {name: everything[name] for name in some})
+
+
+def test_each_view_has_its_own_draws():
+    one = planned(5, 7).columns()
+    options = BatchOptions(16, 5, EVERYTHING, views=3)
+    plan = plan_of_epoch(50, options, SIZE, False, 7).columns()
+    for name, column in plan.items():
+        if name in PER_VIEW:
+            assert column.shape == (50, 3, *one[name].shape[1:])
+            np.testing.assert_array_equal(column[:, 0], one[name])
+        else:
+            np.testing.assert_array_equal(column, one[name])
+    for view in (1, 2):
+        key = np.random.SeedSequence(5, spawn_key=(7, 1, view))
+        own = np.random.Generator(np.random.Philox(key))
+        crop = own.integers(-3, 4, (50, 2), dtype="int32")
+        np.testing.assert_array_equal(plan["crop"][:, view], crop)
+        for name in ("flip", "operation", "cutout"):
+            assert (plan[name][:, view] != one[name]).any()
+    # Without an augmentation the views are the image itself.
+    options = BatchOptions(16, 5, None, views=2)
+    plan = plan_of_epoch(9, options, SIZE, False, 0)
+    np.testing.assert_array_equal(plan.crop, np.zeros((9, 2, 2)))
 
 
 def test_what_is_switched_off_has_no_column():

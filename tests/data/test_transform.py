@@ -11,6 +11,7 @@ from keras_ffl.data import (
     normalize,
     training_batches,
 )
+from keras_ffl.data.epoch_plan import PER_VIEW
 from keras_ffl.data.transform import constants_of, normalized, transform
 
 CLASSES = 4
@@ -34,10 +35,12 @@ def random_images(n, shape=(12, 10, 3)):
     return rng.integers(0, 256, (n, *shape), dtype="uint8")
 
 
-def drawn(n, augmentation, shape=(12, 10, 3), seed=5):
+def drawn(n, augmentation, shape=(12, 10, 3), seed=5, **options):
     """Images and the rows of a plan for them, in one batch."""
     x, y = random_images(n, shape), np.arange(n) % CLASSES
-    batches = training_batches(x, y, make_info(shape), n, seed, augmentation)
+    batches = training_batches(
+        x, y, make_info(shape), n, seed, augmentation, **options
+    )
     return x, batches.plan(0).columns()
 
 
@@ -162,6 +165,21 @@ def test_mixing(options, n):
     np.testing.assert_allclose(soft, expected_labels, atol=1e-6)
     np.testing.assert_allclose(soft.sum(axis=1), 1, atol=1e-6)
     assert (np.abs(ours - images).max(axis=(1, 2, 3)) > 0).mean() > 0.5
+
+
+@pytest.mark.parametrize("mixed", [{}, {"mixup": 0.4, "cutmix": 0.8}])
+def test_each_view_is_an_augmentation_of_its_own(mixed):
+    augmentation = Augmentation(pad=3, cutout=4, randaugment=6, **mixed)
+    x, rows = drawn(5, augmentation, views=3)
+    labels = np.eye(CLASSES, dtype="float32")[np.arange(5) % CLASSES]
+    pixels, found = transformed(x, rows, augmentation, labels)
+    assert pixels.shape == (5, 3, 12, 10, 3)
+    for view in range(3):
+        own = {k: v[:, view] if k in PER_VIEW else v for k, v in rows.items()}
+        expected, same = transformed(x, own, augmentation, labels)
+        np.testing.assert_array_equal(pixels[:, view], expected)
+        np.testing.assert_array_equal(found, same)
+        assert (pixels[:, view] != pixels[:, view - 1]).any()
 
 
 def test_smoothed_labels():

@@ -54,8 +54,9 @@ def check(model, labels, name, head, folder):
     assert row["milliseconds"][2] > 0
     assert row["bytes"] == export.size_on_disk(path) > 1000
     assert (folder / "labels.txt").read_text() == "cat\ndog\nemu\n"
+    card = f"{path.name}.model_card.json"
     assert sorted(each.name for each in folder.iterdir()) == sorted(
-        ["labels.txt", path.name]
+        ["labels.txt", path.name, card]
     )
     return row, path
 
@@ -68,7 +69,14 @@ def test_exact_formats(name, model, labels, tmp_path):
     assert path.name == "fused" + FORMATS[name].suffix
 
 
-@pytest.mark.parametrize("name", ["keras", "litert", "onnx"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "onnx",
+        pytest.param("keras", marks=pytest.mark.slow),
+        pytest.param("litert", marks=pytest.mark.slow),
+    ],
+)
 def test_vision_transformer(name, tmp_path):
     """With operations that no converter meets in the other networks."""
     network = vit(3, INFO.input_shape, 3, 8, 2, 2, patch_size=2)

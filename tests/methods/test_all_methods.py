@@ -38,6 +38,9 @@ LOGGED = {
     "one": "ce_teacher ce_sub_1 ce_sub_2 ce_sub_3 kd distillation_weight",
     "dml": "ce_sub_1 ce_sub_2 mutual_sub_1 mutual_sub_2 distillation_weight",
     "kd": "ce_student kd distillation_weight",
+    "ffsd": "ce_fused ce_sub_1 ce_sub_2 ce_leader mutual_sub_1 mutual_sub_2 "
+    "ekd fkd diversity_sub_2 attention distillation_weight",
+    "pcl": "ce_fused ce_sub_1 ce_sub_2 pe pm distillation_weight",
 }
 HEADS = {
     "ffl": "fused sub_1 sub_2 ensemble",
@@ -47,6 +50,8 @@ HEADS = {
     "one": "teacher sub_1 sub_2 sub_3",
     "dml": "sub_1 sub_2 ensemble",
     "kd": "student teacher",
+    "ffsd": "fused sub_1 sub_2 leader ensemble",
+    "pcl": "fused sub_1 sub_2 teacher_1 teacher_2 ensemble",
 }
 PRIMARY = {
     "ffl": "fused",
@@ -56,6 +61,8 @@ PRIMARY = {
     "one": "teacher",
     "dml": "ensemble",
     "kd": "student",
+    "ffsd": "leader",
+    "pcl": "teacher_1",
 }
 
 
@@ -332,5 +339,5 @@ for method in sys.argv[1:]:
 
 
 def test_two_replicas_train_as_one_device_does():
-    command = [sys.executable, "-c", REPLICAS, "dml", "dualnet"]
+    command = [sys.executable, "-c", REPLICAS, "dml", "dualnet", "ffsd"]
     subprocess.run(command, env=environment(), check=True)

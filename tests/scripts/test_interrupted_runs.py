@@ -43,6 +43,7 @@ def command(case, workdir):
         "--preset=quickstart",
         "--deterministic",
         "--save_every_minutes=0.01",
+        "--verbose",
         "--set=epochs=8",
         "--set=batch_size=64",
         "--set=lr_milestones=4,6",

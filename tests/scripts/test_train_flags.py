@@ -1,7 +1,6 @@
-"""What configuration the flags of `train.py` make."""
+"""What configuration the flags of `train` make."""
 
 import json
-import pathlib
 import subprocess
 import sys
 
@@ -10,30 +9,27 @@ import pytest
 from keras_ffl import preset
 from keras_ffl.config import Config
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "train.py"
-
 # Prints for each list of flags the configuration, or why there is none.
 STARTER = """
-import json, runpy, sys
+import json, sys
 from absl import flags
 from absl.testing import flagsaver
-from keras_ffl import training
+from keras_ffl.commands import train
 from keras_ffl.errors import InputError
 
 caught = []
 class Caught(Exception):
     pass
 
-def train(config, *arguments, **options):
+def catch(config, *arguments, **options):
     raise Caught(config)
 
-training.train = train
-script = runpy.run_path(sys.argv[1], run_name="train")
-for arguments in json.loads(sys.argv[2]):
+train.training.train = catch
+for arguments in json.loads(sys.argv[1]):
     with flagsaver.flagsaver():
         flags.FLAGS(["train.py", "--workdir=w", *arguments])
         try:
-            script["main"]()
+            train.main()
         except Caught as found:
             caught.append(found.args[0].to_dict())
         except InputError as error:
@@ -67,7 +63,7 @@ GIVEN = {
 def found():
     lists = json.dumps(list(GIVEN.values()))
     done = subprocess.run(
-        [sys.executable, "-c", STARTER, str(SCRIPT), lists],
+        [sys.executable, "-c", STARTER, lists],
         capture_output=True,
         text=True,
     )

@@ -11,9 +11,11 @@ from keras_ffl.layers import BatchNormalization
 from keras_ffl.methods import (
     DualNetModel,
     EnsembleModel,
+    FFSDModel,
     KnowledgeDistillationModel,
     MutualLearningModel,
     OneModel,
+    PeerCollaborativeModel,
 )
 from keras_ffl.optimizers import SGD
 
@@ -96,6 +98,8 @@ METHODS = {
     "kd": lambda **kwargs: KnowledgeDistillationModel(
         subnetwork(**kwargs), teacher(**kwargs)
     ),
+    "ffsd": lambda **kwargs: FFSDModel(separate(3, **kwargs), 0),
+    "pcl": lambda **kwargs: PeerCollaborativeModel(branches(**kwargs), 0),
 }
 """Functions of arguments of `subnetwork` to a model of every method."""
 

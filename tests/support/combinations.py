@@ -8,9 +8,11 @@ from keras_ffl import FeatureFusionModel, VanillaModel
 from keras_ffl.methods import (
     DualNetModel,
     EnsembleModel,
+    FFSDModel,
     KnowledgeDistillationModel,
     MutualLearningModel,
     OneModel,
+    PeerCollaborativeModel,
 )
 from support import ranks
 from support.builders import moved
@@ -83,6 +85,10 @@ MODELS = {
     "kd": lambda c: KnowledgeDistillationModel(
         c.network(), c.teacher(), task=c.task
     ),
+    "ffsd": lambda c: FFSDModel(
+        c.pair(4, 6, 4), **ranks.terms(c.kind), **c.options
+    ),
+    "pcl": lambda c: PeerCollaborativeModel(c.branches(), 0, **c.options),
 }
 
 

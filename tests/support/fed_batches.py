@@ -54,6 +54,9 @@ SCENARIOS = {
     ),
     "mixed": lambda: training(MIXED, epochs=2),
     "randaugment": lambda: training(Augmentation(pad=1, randaugment=8)),
+    "views": lambda: training(
+        Augmentation(pad=2, cutout=3, mixup=0.4, cutmix=1.0), views=3
+    ),
     "steps": lambda: training(Augmentation(pad=2), 2, epochs=2),
     "evaluation": lambda: evaluation_batches(*arrays(), INFO, 4),
     "one_hot": lambda: evaluation_batches(*arrays(), INFO, 4, one_hot=True),

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ffl.methods import PeerCollaborativeModel
 from keras_ffl.optimizers import SGD
 from support import builders, combinations, ranks
 from support.task_references import TASKS
@@ -57,8 +58,12 @@ def take_steps(model):
     for step in range(STEPS):
         rows = slice(step * BATCH, (step + 1) * BATCH)
         weights = np.linspace(0.5, 1.5, BATCH, dtype="float32")
+        images = x[rows]
+        if isinstance(model, PeerCollaborativeModel):
+            views = range(model.views)
+            images = np.stack([images * (1 - k / 4) for k in views], axis=1)
         logs = model.train_on_batch(
-            x[rows], y[rows], sample_weight=weights, return_dict=True
+            images, y[rows], sample_weight=weights, return_dict=True
         )
         found |= {f"step {step}: {name}": v for name, v in logs.items()}
         if step == 0:

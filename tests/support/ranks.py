@@ -7,6 +7,7 @@ from keras_ffl.data import DatasetInfo
 from keras_ffl.methods import (
     DualNetModel,
     EnsembleModel,
+    FFSDModel,
     KnowledgeDistillationModel,
     MutualLearningModel,
     OneModel,
@@ -106,6 +107,12 @@ def branches(kind):
     return [network(kind, f"net_{k}", trunk=trunk) for k in (1, 2)]
 
 
+def terms(kind):
+    """FFSD's options: vectors have no attention maps."""
+    names = ("diversity_weight", "attention_weight")
+    return dict.fromkeys(names, 0) if kind == "vectors" else {}
+
+
 def teacher(kind):
     """A classifier whose weights no initializer gives."""
     wise = network(kind, "wise", channels=6)
@@ -120,6 +127,7 @@ _OF_ONE_KIND = {
     "one": lambda kind: OneModel(branches(kind), 0),
     "dml": lambda kind: MutualLearningModel(networks(kind, kind)),
     "kd": lambda kind: KnowledgeDistillationModel(network(kind), teacher(kind)),
+    "ffsd": lambda kind: FFSDModel(networks(kind, kind, kind), **terms(kind)),
 }
 _MIXED = {
     "ffl_maps_tokens": ("maps", "tokens"),

@@ -19,7 +19,13 @@ from keras_ffl import data
 from keras_ffl.backend import make_devices, split_cpu
 from keras_ffl.backend.tensorflow.replicas import agreed_if_finite
 from keras_ffl.layers.batch_normalization import synchronized_batch_norm
-from keras_ffl.methods import DualNetModel, MutualLearningModel, OneModel
+from keras_ffl.methods import (
+    DualNetModel,
+    FFSDModel,
+    MutualLearningModel,
+    OneModel,
+    PeerCollaborativeModel,
+)
 from keras_ffl.optimizers import SGD
 from support import builders
 
@@ -38,6 +44,8 @@ CASES = {
     "dml": lambda: MutualLearningModel(builders.separate(2)),
     "dualnet": lambda: DualNetModel(pair(), iterative_epochs=1),
     "one": lambda: OneModel(builders.branches(), 0),
+    "ffsd": lambda: FFSDModel(builders.separate(3), rampup_epochs=2),
+    "pcl": lambda: PeerCollaborativeModel(builders.branches(), 2),
 }
 CASES["dml_counts"] = CASES["dml"]
 
@@ -63,8 +71,9 @@ def run(devices, case):
     dataset = data.from_arrays(
         x[:IMAGES], y[:IMAGES], x[IMAGES:], y[IMAGES:], num_classes=3
     )
+    views = model.views if case == "pcl" else 1
     history = model.fit(
-        dataset.training_batches(BATCH, 1, AUGMENTATION, epochs=2),
+        dataset.training_batches(BATCH, 1, AUGMENTATION, epochs=2, views=views),
         epochs=2,
         steps_per_epoch=3,
         validation_data=dataset.evaluation_batches(

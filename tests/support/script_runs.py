@@ -38,6 +38,10 @@ def run_here(script, arguments, monkeypatch):
         return exit.code or 0
     finally:
         signal.signal(signal.SIGINT, handler)
+        # The next script defines flags of the same names.
         for name in set(flags.FLAGS) - known:
             delattr(flags.FLAGS, name)
+        for name in list(sys.modules):
+            if name.startswith("keras_ffl.commands."):
+                del sys.modules[name]
     return 0

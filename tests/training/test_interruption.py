@@ -80,8 +80,8 @@ def assert_same_runs(one, other):
         ("dualnet", (1, 5, 0)),
         *(
             pytest.param(method, looks, marks=pytest.mark.slow)
-            for method in ("ensemble", "one", "dml")
-            for looks in ((0, 4), (3, 9))
+            for method in ("ensemble", "one", "dml", "pcl")
+            for looks in ((0, 4), (3, 7))
         ),
     ],
 )

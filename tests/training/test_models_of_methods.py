@@ -14,6 +14,7 @@ from keras_ffl.methods import (
     KnowledgeDistillationModel,
     MutualLearningModel,
     OneModel,
+    PeerCollaborativeModel,
     VanillaModel,
 )
 from keras_ffl.models import build, count_parameters
@@ -67,6 +68,7 @@ def trained_run(tmp_path_factory):
         ),
         (config("dualnet"), DualNetModel, 4),
         (config("one", branches=3), OneModel, 4),
+        (config("pcl", branches=2), PeerCollaborativeModel, 6),
         (
             config("dml", networks=("resnet8", "wrn_10_1", "resnet8")),
             MutualLearningModel,
@@ -90,9 +92,8 @@ def test_method_and_networks(settings, kind, heads):
 
 
 def test_every_method_has_its_row():
-    assert {"ffl", "vanilla", "ensemble", "dualnet", "one", "dml", "kd"} <= (
-        METHODS.keys()
-    )
+    known = {"ffl", "vanilla", "ensemble", "dualnet", "one", "dml", "kd", "pcl"}
+    assert known <= METHODS.keys()
     assert len({row.model for row in METHODS.values()}) == len(METHODS)
 
 
@@ -238,7 +239,7 @@ def test_kd_takes_its_teacher_from_a_run(head, trained_run):
             "magic",
             {},
             f"`method` must be one of {', '.join(METHODS)}, got 'magic' (one "
-            "of another package is imported first, in scripts by --import)",
+            "of another package is imported first, in commands by --import)",
         ),
     ],
 )
@@ -276,6 +277,7 @@ def test_another_method_brings_its_own_defaults():
         own = {
             "dml": {"temperature": 1.0, "rampup_epochs": 0.0},
             "kd": {"rampup_epochs": 0.0},
+            "pcl": {"branches": 3, "views": True},
         }.get(method, {})
         recipe = presets.preset("cifar_small")
         for name in Config.names():
@@ -312,6 +314,7 @@ def test_options_are_what_a_method_reads(method, trained_run):
     object.__setattr__(settings, "options", watched)
     read.clear()
     training.build_model(settings, INFO)
+    watched.number_of_views(settings.networks)
     assert set(own.names()) <= read
 
 
@@ -369,6 +372,8 @@ def test_options_without_a_meaning(method, values, message):
             1_214_112 - (1_728 + 384 + 12_288 + 128 + 6_500) + 99 + 6,
         ),
         ("cifar_dml", "dml", 472_756 + 703_284),
+        # Two students, the leader, fusion module and fused classifier.
+        ("cifar_ffsd", "ffsd", 3 * 472_756 + 16_228),
     ],
 )
 def test_models_of_the_presets(name, method, parameters):
@@ -391,6 +396,13 @@ def test_recipes_of_the_presets():
         assert (settings.epochs, settings.lr_milestones) == (300, (150, 225))
     one = presets.preset("cifar_one").options
     assert (one.branches, one.temperature, one.rampup_epochs) == (3, 3.0, 80)
+    for name in ("ffl", "vanilla", "ensemble", "one", "dml", "ffsd"):
+        first = presets.preset(f"cifar_{name}")
+        second = f"cifar_{name}_cosine"
+        assert presets.preset(second) == first.changed(
+            preset=second, lr_schedule="cosine", weight_decay=5e-4
+        )
+        assert f"--preset {second} " in presets.PRESETS[second].__doc__
     dml = presets.preset("cifar_dml")
     assert dml.networks == ("resnet32", "wrn_16_2")
     assert (dml.options.temperature, dml.options.rampup_epochs) == (1.0, 0.0)

@@ -19,7 +19,7 @@ from keras_ffl.backend.jax.replicas import (
 )
 from keras_ffl.backend.jax.sizes import same_size_in_step
 from keras_ffl.backend.jax.steps import MethodModel
-from keras_ffl.backend.jax.values import said_by
+from keras_ffl.backend.jax.values import after_checks, said_by
 
 __all__ = [
     "STEPS_IN_A_CALL",
@@ -27,6 +27,7 @@ __all__ = [
     "NAME",
     "PACKAGES",
     "TENSORBOARD",
+    "after_checks",
     "fused_batch_norm",
     "gradients_of",
     "has_accelerator",

@@ -123,7 +123,7 @@ class MethodModel(SteppedModel):
         for variable, value in zip(self._all_variables(), values, strict=True):
             variable.assign(value)
 
-    def _stateless(self, step, groups, state, data):
+    def _stateless(self, step, groups, state, data, training=True):
         """Calls a step on the values of groups of variables.
 
         Returns:
@@ -131,7 +131,7 @@ class MethodModel(SteppedModel):
         """
         pairs = _pairs(groups, state)
         with keras.StatelessScope(pairs, collect_losses=True) as scope:
-            logs = step(*self.unpacked(data))
+            logs = step(*self.unpacked(data, training))
         return logs, tuple(
             [scope.get_current_value(v) for v in group] for group in groups
         )
@@ -197,6 +197,7 @@ class MethodModel(SteppedModel):
             self._groups_of_test(),
             state,
             _prepared(data),
+            training=False,
         )
 
     def predict_step(self, state, data):
@@ -220,7 +221,7 @@ class MethodModel(SteppedModel):
         if self.test_function is None or force:
             super().make_test_function(force)
             self.test_function = with_values_checked(
-                self, self.test_function, self._groups_of_test
+                self, self.test_function, self._groups_of_test, training=False
             )
 
     def _symbolic_build(self, iterator=None, data_batch=None):

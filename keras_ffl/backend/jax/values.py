@@ -20,35 +20,41 @@ def said_by(error):
     return None
 
 
+def after_checks(value, checked):
+    """Returns `value`: batches are checked before the step."""
+    return value
+
+
 def on_device(batch):
     """Whether a batch is a `DeviceBatch`, whose labels are already checked."""
     return isinstance(batch, tuple) and isinstance(batch[0], DeviceBatch)
 
 
-def check_values(model, batch):
+def check_values(model, batch, training=True):
     """Checks a batch from a data set.
 
     Args:
         model: `keras_ffl.backend.MethodModel`.
-        batch: `(images, labels)` or `(images, labels, sample_weight)`.
+        batch, training: As in `model.unpacked`.
 
     Raises:
         InputError: The structure, a type or a value is wrong.
     """
-    _, *given = model.unpacked(batch)
+    _, *given = model.unpacked(batch, training)
     # With several processes, none of them has the whole batch.
     if all(getattr(each, "is_fully_addressable", True) for each in given):
         given = (each if each is None else np.asarray(each) for each in given)
         checked_arrays(*given, model.check_label_values, model.heads)
 
 
-def with_values_checked(model, function, groups):
+def with_values_checked(model, function, groups, training=True):
     """Adds a check before each step to Keras' function that runs them.
 
     Args:
         model: `keras_ffl.backend.MethodModel`.
         function: Function of the state and an iterator of batches.
         groups: Function that returns the groups of variables in the state.
+        training: Bool, whether they are steps of training.
 
     Returns:
         Function of the same arguments.
@@ -61,7 +67,7 @@ def with_values_checked(model, function, groups):
         try:
             for batch in batches:
                 if not on_device(batch):
-                    check_values(model, batch)
+                    check_values(model, batch, training)
         except InputError:
             # Keras has moved the values out of the variables.
             for group, values in zip(groups(), state, strict=True):

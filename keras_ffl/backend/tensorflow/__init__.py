@@ -22,7 +22,7 @@ from keras_ffl.backend.tensorflow.replicas import (
 )
 from keras_ffl.backend.tensorflow.sizes import same_size_in_step
 from keras_ffl.backend.tensorflow.steps import MethodModel
-from keras_ffl.backend.tensorflow.values import said_by
+from keras_ffl.backend.tensorflow.values import after_checks, said_by
 
 __all__ = [
     "STEPS_IN_A_CALL",
@@ -30,6 +30,7 @@ __all__ = [
     "NAME",
     "PACKAGES",
     "TENSORBOARD",
+    "after_checks",
     "fused_batch_norm",
     "gradients_of",
     "has_accelerator",

@@ -1,11 +1,14 @@
 """TensorFlow as a platform: devices, compiler, packages."""
 
+import importlib.util
+
 from keras_ffl.optional import tensorflow as tf
 
 NAME = "tensorflow"
 PACKAGES = ("tensorflow", "keras", "numpy")
 STEPS_IN_A_CALL = False
-TENSORBOARD = True
+# The extra `tensorboard` installs the writer of the logs.
+TENSORBOARD = importlib.util.find_spec("tensorboard") is not None
 
 
 def has_accelerator():

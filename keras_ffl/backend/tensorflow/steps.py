@@ -68,11 +68,11 @@ class MethodModel(SteppedModel):
         Returns:
             Dict of the running means of metrics and loss terms.
         """
-        return self.evaluation_step(*self._checked(data))
+        return self.evaluation_step(*self._checked(data, training=False))
 
-    def _checked(self, data):
+    def _checked(self, data, training=True):
         """The unpacked batch, its values checked where that is possible."""
-        batch = self.unpacked(normalized_batch(data))
+        batch = self.unpacked(normalized_batch(data), training)
         if self.jit_compile or has_accelerator():
             return batch
         return values_checked(*batch, self.task, self.head_shape)

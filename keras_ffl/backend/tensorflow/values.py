@@ -48,6 +48,20 @@ def values_checked(x, y, sample_weight, task, shape):
     return x, y, sample_weight
 
 
+def after_checks(value, checked):
+    """A tensor that can be used only when a checked batch can.
+
+    Args:
+        value: Tensor that doesn't depend on the batch.
+        checked: Tensor of the batch, from `values_checked`.
+
+    Returns:
+        Tensor like `value`.
+    """
+    with tf.control_dependencies([tf.convert_to_tensor(checked)]):
+        return tf.identity(value)
+
+
 def said_by(error):
     """The message of a failed check, None for any other error."""
     found = re.search(rf"assertion failed: \[{_MARK}(.*)", str(error))

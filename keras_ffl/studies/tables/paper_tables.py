@@ -1,4 +1,4 @@
-"""The tables of the paper and of all methods: the runs for each number.
+"""The tables of the paper: the runs for each number.
 
 Tables I to VI of Kim et al., 2019, https://arxiv.org/abs/1904.09058.
 """
@@ -6,22 +6,20 @@ Tables I to VI of Kim et al., 2019, https://arxiv.org/abs/1904.09058.
 import functools
 
 from keras_ffl import presets
-from keras_ffl.errors import InputError
 from keras_ffl.methods import METHODS
-from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.studies.tables import printed_errors as paper
 from keras_ffl.studies.tables.entries import Entry, PrintedError, Table
 
 _THREE = ("resnet32", "resnet56", "wrn_16_2")
 
 
-def _versus_dualnet(**changes):
-    """Recipe of Tables I and II."""
+def versus_dualnet(**changes):
+    """The recipe of Tables I and II with changes, a `Config`."""
     return presets.preset("cifar_ffl_307", **changes)
 
 
-def _versus_one(**changes):
-    """Recipe of Tables III, V and VI."""
+def versus_one(**changes):
+    """The recipe of Tables III, V and VI with changes, a `Config`."""
     return presets.preset("cifar_ffl", **changes)
 
 
@@ -45,7 +43,7 @@ def _table_1(printed, dualnet_head, ffl_head):
                 Entry(
                     paper.NETWORK_LABELS[network],
                     f"{paper.DATASET_LABELS[dataset]}, {METHODS[method].label}",
-                    _versus_dualnet(
+                    versus_dualnet(
                         method=method, dataset=dataset, networks=(network,)
                     ),
                     head,
@@ -82,9 +80,10 @@ _CASES = (
 )
 
 
-def _cases(fused_column, sub_column):
+def cases(fused_column, sub_column):
+    """The entries of Table II, in columns of these labels, a list."""
     return [
-        Entry(row, column, _versus_dualnet(**changes), head, error)
+        Entry(row, column, versus_dualnet(**changes), head, error)
         for (row, changes), (fused, sub) in zip(_CASES, paper.TABLE_2)
         for column, head, error in (
             (fused_column, "fused", fused),
@@ -97,7 +96,7 @@ def _table_2():
     return Table(
         "2",
         "Table II: ablation of FFL, two ResNet-32, CIFAR-100",
-        tuple(_cases("fused classifier", "sub-networks")),
+        tuple(cases("fused classifier", "sub-networks")),
     )
 
 
@@ -119,7 +118,7 @@ def _table_3():
             Entry(
                 paper.NETWORK_LABELS[network],
                 column,
-                _versus_one(method=method, networks=(network,), branches=3),
+                versus_one(method=method, networks=(network,), branches=3),
                 head,
                 error,
             )
@@ -162,7 +161,7 @@ def _table_4():
 def _mixed(method, networks, sub, fused=None):
     """Entries of one method on mixed networks, a column for each network."""
     name = METHODS[method].label
-    config = _versus_one(method=method, networks=networks)
+    config = versus_one(method=method, networks=networks)
     row = _label(networks)
     entries = [
         Entry(row, f"{name}, net {k}", config, f"sub_{k}", error)
@@ -203,13 +202,13 @@ _STACKED = {"resnet32": "resnet32_6_7_5", "resnet56": "resnet56_10_11_9"}
 def _two_networks(networks):
     if len(networks) > 1:
         networks = tuple(_STACKED.get(name, name) for name in networks)
-    return _versus_one(method="ensemble", networks=networks)
+    return versus_one(method="ensemble", networks=networks)
 
 
 def _table_6():
     methods = (
         ("2-net", _two_networks, "ensemble"),
-        ("FFL", lambda networks: _versus_one(networks=networks), "fused"),
+        ("FFL", lambda networks: versus_one(networks=networks), "fused"),
     )
     return Table(
         "6",
@@ -230,81 +229,7 @@ def _table_6():
     )
 
 
-# ----- all methods on one network ----------------------------------------
-
-
-_PAPER = {
-    "vanilla": (paper.VANILLA_RESNET_32, None),
-    "ensemble": (paper.TABLE_6[("resnet32",)][0], None),
-    "dualnet": (
-        PrintedError(*paper.TABLE_1A["resnet32"][2], 10),
-        PrintedError(*paper.TABLE_1B["resnet32"][2], 10),
-    ),
-}
-
-
-def _every_method(recipe, columns, printed):
-    """Entries of all methods but FFL that need no other run.
-
-    Args:
-        recipe: Function from `method` to a `Config`.
-        columns: Pair of labels, of the primary head and of sub-networks.
-        printed: Dict from method to a `PrintedError` for each column.
-    """
-    entries = []
-    for key, row in METHODS.items():
-        if key == "ffl" or row.runs:
-            continue
-        heads = row.model.primary_head, "sub"
-        if not issubclass(row.model, ParallelMethod):
-            heads = heads[:1]
-        entries += [
-            Entry(row.label, column, recipe(method=key), head, error)
-            for column, head, error in zip(
-                columns, heads, printed.get(key, (None, None))
-            )
-        ]
-    return entries
-
-
-_COLUMNS = "fused or ensemble", "sub-networks"
-
-
-def _table_methods():
-    return Table(
-        "methods",
-        "All methods on one network, ResNet-32, CIFAR-100",
-        (
-            *_every_method(_versus_dualnet, _COLUMNS, _PAPER),
-            *_cases(*_COLUMNS),
-        ),
-        (
-            "Not a table of the paper: every method with the recipe of Tables "
-            "I and II. The paper's figures are from there, 2-net's from "
-            "Table VI, vanilla's implied by its text.",
-            "DML as in its own paper: temperature 1 and no ramp-up.",
-        ),
-    )
-
-
-def _table_digits():
-    recipe = functools.partial(presets.preset, "quickstart")
-    ffl = [
-        Entry(METHODS["ffl"].label, column, recipe(), head)
-        for column, head in zip(_COLUMNS, ("fused", "sub"))
-    ]
-    return Table(
-        "digits",
-        "All methods on one network, ResNet-8, the embedded digits",
-        (*_every_method(recipe, _COLUMNS, {}), *ffl),
-        (
-            "Not a table of the paper: whether a method trains, in minutes. "
-            "An error of 0.28 % is one image of 360.",
-        ),
-    )
-
-
-TABLES = {
+PAPER_TABLES = {
     "1a": _table_1a,
     "1b": _table_1b,
     "2": _table_2,
@@ -312,26 +237,5 @@ TABLES = {
     "4": _table_4,
     "5": _table_5,
     "6": _table_6,
-    "methods": _table_methods,
-    "digits": _table_digits,
 }
-"""The functions that build the tables, by their names for `--table`."""
-
-
-def table(key):
-    """Builds a table by its key.
-
-    Args:
-        key: A key of `TABLES`.
-
-    Returns:
-        `Table`.
-
-    Raises:
-        InputError: There is no such table; the message lists the known ones.
-    """
-    if key not in TABLES:
-        raise InputError(
-            f"unknown table {key!r}; known tables: {', '.join(TABLES)}"
-        )
-    return TABLES[key]()
+"""The functions that build the tables of the paper, by their names."""

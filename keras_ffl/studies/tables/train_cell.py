@@ -37,8 +37,7 @@ def train(cell):
     """
     try:
         if not cell.finished:
-            # One line per epoch.
-            training.train(cell.config, cell.path, verbose=2)
+            training.train(cell.config, cell.path)
     except FolderInUse:
         return BUSY
     except Unfinished:

@@ -1,4 +1,4 @@
-"""Tables from cells to report, as called by `scripts/reproduce.py`."""
+"""Tables from cells to report, as `keras-ffl reproduce` calls it."""
 
 import os
 
@@ -6,7 +6,7 @@ from keras_ffl.errors import InputError
 from keras_ffl.studies.tables import plan, run_cells, table_files
 from keras_ffl.studies.tables.cells import cells_of
 from keras_ffl.studies.tables.entry_results import collect
-from keras_ffl.studies.tables.paper_tables import table as find_table
+from keras_ffl.studies.tables.method_tables import table as find_table
 from keras_ffl.studies.tables.smaller_tables import scaled_table
 from keras_ffl.workdir import folder_path
 
@@ -109,7 +109,7 @@ def _command(table, runs, epochs):
     """The command without the folders of this machine."""
     scaled = f" --scale --epochs={epochs}" if epochs else ""
     return (
-        f"python scripts/reproduce.py --table={table} --runs={runs}{scaled} "
+        f"keras-ffl reproduce --table={table} --runs={runs}{scaled} "
         "--workdir=RUNS"
     )
 

@@ -10,7 +10,7 @@ from keras_ffl.config import Config
 from keras_ffl.fields import field
 from keras_ffl.studies.tables import cells
 from keras_ffl.studies.tables.cells import Cell, cell_of, cells_of
-from keras_ffl.studies.tables.paper_tables import table
+from keras_ffl.studies.tables.method_tables import table
 
 
 def names(key, runs=1):

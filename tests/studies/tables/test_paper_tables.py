@@ -6,7 +6,7 @@ from keras_ffl import training
 from keras_ffl.errors import InputError
 from keras_ffl.models import count_parameters
 from keras_ffl.studies.tables import TABLES
-from keras_ffl.studies.tables.paper_tables import table
+from keras_ffl.studies.tables.method_tables import table
 from keras_ffl.studies.tables.plan import dataset_info
 from keras_ffl.studies.tables.smaller_tables import scaled_config, scaled_table
 
@@ -28,8 +28,8 @@ def entry_of(key, row, column):
         ("4", 14),
         ("5", 14),
         ("6", 12),
-        ("methods", 17),
-        ("digits", 11),
+        ("methods", 21),
+        ("digits", 15),
     ],
 )
 def test_every_entry_has_its_own_place(key, entries):

@@ -9,7 +9,7 @@ from keras_ffl import data
 from keras_ffl.errors import InputError
 from keras_ffl.studies.tables import TABLES, plan, reproduce
 from keras_ffl.studies.tables.cells import Cell, cell_of
-from keras_ffl.studies.tables.paper_tables import table
+from keras_ffl.studies.tables.method_tables import table
 
 
 def test_time_is_the_remaining_epochs_times_a_timed_epoch(

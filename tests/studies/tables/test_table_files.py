@@ -16,7 +16,7 @@ from keras_ffl.studies.tables.entry_results import collect, error_of, heads_of
 
 FUSED = (24.0, 25.0, 26.5)
 SUBS = ((27.0, 28.0), (27.5, 28.5), (26.0, 27.5))
-COMMAND = "python scripts/reproduce.py --table=small"
+COMMAND = "keras-ffl reproduce --table=small"
 
 
 @pytest.fixture

@@ -1,0 +1,205 @@
+"""Model cards: what an exported head is, beside the file and within it."""
+
+import importlib.metadata
+import json
+import pathlib
+import zipfile
+
+import keras_ffl
+from keras_ffl import backend
+from keras_ffl.errors import InputError, first_line
+from keras_ffl.models import count_parameters
+from keras_ffl.optional import onnx, require
+from keras_ffl.whole_files import write_whole
+
+CARD = "model_card.json"
+# Name of the card within ONNX files.
+_WITHIN = "model_card"
+
+
+def make_card(model, head, info, name, run=None, license=None):
+    """Describes a head that is exported.
+
+    Args:
+        model: `keras_ffl.methods.TrainingMethod`.
+        head: One of `model.heads`.
+        info: `keras_ffl.data.DatasetInfo` of the data it was trained on.
+        name: Str, the format.
+        run: Dict of JSON values about its training, or None.
+        license: Str, the licence of its weights, or None if it isn't stated.
+
+    Returns:
+        Dict of JSON values.
+    """
+    sizes = zip(("height", "width", "channels"), info.input_shape)
+    return {
+        "head": head,
+        "format": name,
+        "model": type(model).__name__,
+        "task": type(model.task).__name__,
+        "dataset": info.name,
+        "classes": list(info.class_names),
+        "input": {
+            "name": "images",
+            "shape": ["batch", *(size or axis for axis, size in sizes)],
+            "dtype": "uint8",
+            "range": [0, 255],
+        },
+        "normalization": {
+            "included": True,
+            "mean": list(info.mean),
+            "std": list(info.std),
+        },
+        "central_crop": info.central_crop,
+        "output": {
+            "name": model.task.output_name,
+            "shape": ["batch", *model.head_shape[1:]],
+            "dtype": "float32",
+        },
+        "parameters": count_parameters(model.classifier(head), frozen=True),
+        "run": run,
+        "license": license,
+        "versions": {
+            "keras_ffl": keras_ffl.__version__,
+            **{
+                package: importlib.metadata.version(package)
+                for package in backend.PACKAGES
+            },
+        },
+    }
+
+
+def card_path(path):
+    """The path of an exported head's card.
+
+    Args:
+        path: `pathlib.Path` of the file, or of the SavedModel's folder.
+
+    Returns:
+        `pathlib.Path`: in the folder, or beside the file.
+    """
+    if path.is_dir():
+        return path / CARD
+    return path.with_name(f"{path.name}.{CARD}")
+
+
+def add_card(path, card):
+    """Puts a card into an exported file, or into a SavedModel's folder.
+
+    Args:
+        path: `pathlib.Path`.
+        card: Dict from `make_card`.
+    """
+    text = card_text(card)
+    if path.is_dir():
+        write_whole(path / CARD, text)
+    else:
+        _ADD[path.suffix](path, text)
+
+
+def card_text(card):
+    """Returns a card as JSON text."""
+    return json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+
+
+def read_card(path):
+    """Reads the card of an exported head.
+
+    Args:
+        path: Path of the exported file, a SavedModel's folder, or the card.
+
+    Returns:
+        Dict, as from `make_card`.
+
+    Raises:
+        InputError: There is no card, or it can't be read.
+    """
+    path = pathlib.Path(path)
+    beside = path if path.name.endswith(CARD) else card_path(path)
+    try:
+        if beside.exists() or path.is_dir():
+            text = beside.read_text(encoding="utf-8")
+        elif path.suffix in _READ and path.exists():
+            # Also without the file beside it.
+            text = _READ[path.suffix](path)
+        else:
+            raise InputError(f"{path} holds no model card, nor is {beside} one")
+        card = json.loads(text)
+        if not isinstance(card, dict) or "head" not in card:
+            raise InputError(f"{path} holds no model card")
+        return card
+    except OSError as error:
+        raise InputError(
+            f"{beside} can't be read: {error.strerror or first_line(error)}"
+        ) from error
+    # Of JSON, zip, and the packages that read the other formats.
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"the model card of {path} can't be read: {first_line(error)}"
+        ) from error
+
+
+# ----- within a file --------------------------------------------------------
+
+
+def _add_to_archive(path, text):
+    # `.keras` is a zip archive. Behind a LiteRT model one is appended, as the
+    # format has it for associated files.
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(CARD, text)
+
+
+def _read_from_archive(path):
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(CARD).decode()
+
+
+def _add_to_onnx(path, text):
+    model = onnx.load(path)
+    labels = "\n".join(json.loads(text)["classes"])
+    onnx.helper.set_model_props(model, {_WITHIN: text, "labels": labels})
+    _name_axes(model.graph, json.loads(text))
+    onnx.save(model, path)
+
+
+def _name_axes(graph, card):
+    """Gives the axes of unknown size in an ONNX graph the card's names."""
+    names = {}
+    for value, kind in ((graph.input, "input"), (graph.output, "output")):
+        axes = value[0].type.tensor_type.shape.dim
+        for axis, name in zip(axes, card[kind]["shape"]):
+            if isinstance(name, str) and not axis.HasField("dim_value"):
+                if axis.dim_param:
+                    names[axis.dim_param] = name
+                axis.dim_param = name
+    # The same sizes within the graph.
+    for value in graph.value_info:
+        for axis in value.type.tensor_type.shape.dim:
+            axis_name = names.get(axis.dim_param)
+            if axis_name:
+                axis.dim_param = axis_name
+
+
+def _read_from_onnx(path):
+    require(onnx)
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except DecodeError as error:
+        raise ValueError(first_line(error)) from error
+    return {each.key: each.value for each in model.metadata_props}[_WITHIN]
+
+
+_ADD = {
+    ".keras": _add_to_archive,
+    ".onnx": _add_to_onnx,
+    ".tflite": _add_to_archive,
+}
+_READ = {
+    ".keras": _read_from_archive,
+    ".onnx": _read_from_onnx,
+    ".tflite": _read_from_archive,
+}
