@@ -39,7 +39,7 @@ def describe_run(folder, model, head, checkpoint="last"):
     """Describes the training of a head, for its model card.
 
     Args:
-        folder: `keras_ffl.workdir.Workdir`.
+        folder: As in `load_run`.
         model: The model that `load_run` returned.
         head: One of `model.heads`.
         checkpoint: "last" or "best", as in `load_run`.
@@ -49,6 +49,7 @@ def describe_run(folder, model, head, checkpoint="last"):
         errors of this head of this epoch: top-1 and top-5 error in percent
         and loss in nats, and the split that they were counted on.
     """
+    folder = _opened(folder)
     config = folder.config()
     epochs = int(model.epochs_trained.numpy())
     metrics, errors = {}, None
