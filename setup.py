@@ -63,13 +63,16 @@ JAX = "jax~=0.10.2"
 # TensorFlow's minor version, and the tokenizers of text models.
 HUB = ["keras-hub~=0.32.0"]
 
-# Builds the documentation's site; pure Python but for a YAML parser.
+# Builds the documentation's site.
 DOCS = [
     "mkdocs>=1.6.1,<2",
     "mkdocs-material>=9.7,<10",
     "mkdocstrings[python]>=1,<2",
     # The nested lists of the pages, as GitHub shows them.
     "mdx-truly-sane-lists>=1.3,<2",
+    # Execute the notebooks and turn them into pages.
+    "nbconvert>=7.17,<8",
+    "ipykernel>=7.1,<8",
 ]
 
 EXTRAS = {

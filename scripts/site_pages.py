@@ -1,7 +1,8 @@
-"""MkDocs' hooks: the API reference, and pages that live outside of docs/.
+"""MkDocs' hooks: the API reference, notebooks, and pages outside of docs/.
 
 `mkdocs.yml` names this file. It needs no import of the package: the names are
 read from the source, and mkdocstrings reads the docstrings from there too.
+Notebooks are shown with their committed outputs and not executed.
 """
 
 import ast
@@ -122,6 +123,8 @@ def site_link(source, target):
     else:
         place = OUTSIDE.get(path, path.removeprefix("docs/"))
     page = OUTSIDE.get(source, source.removeprefix("docs/"))
+    # Notebooks have a page; their files can be downloaded from there.
+    place = re.sub(r"\.ipynb$", ".md", place)
     return posixpath.relpath(place, posixpath.dirname(page) or ".")
 
 
@@ -160,11 +163,34 @@ def site_text(source, text):
     return "\n".join(lines)
 
 
+def notebook_page(path):
+    """Turns an executed notebook into a page.
+
+    Args:
+        path: Path of the notebook, in docs/.
+
+    Returns:
+        Dict from the places in the site, of the page and of its pictures, to
+        their Markdown (str) and their content (bytes).
+    """
+    from nbconvert import MarkdownExporter
+
+    place = pathlib.PurePosixPath(path.relative_to(ROOT / "docs"))
+    names = {"unique_key": place.stem, "output_files_dir": place.stem}
+    text, found = MarkdownExporter().from_filename(str(path), names)
+    title, _, rest = site_text(f"docs/{place}", text).strip().partition("\n")
+    download = f"[Download this notebook]({place.name})"
+    return {
+        str(place.with_suffix(".md")): f"{title}\n\n{download}\n{rest}\n",
+        **{str(place.parent / k): v for k, v in found["outputs"].items()},
+    }
+
+
 # ----- called by MkDocs -------------------------------------------------------
 
 
 def on_files(files, config):
-    """Adds the pages of the API reference and those beside docs/."""
+    """Adds the API reference, the notebooks' pages and those beside docs/."""
     from mkdocs.structure.files import File
 
     pages = reference_pages()
@@ -173,6 +199,8 @@ def on_files(files, config):
         pages[place] = (
             site_text(source, text) if source.endswith(".md") else text
         )
+    for path in sorted((ROOT / "docs").rglob("*.ipynb")):
+        pages |= notebook_page(path)
     for place, text in pages.items():
         files.append(File.generated(config, place, content=text))
     return files

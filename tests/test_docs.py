@@ -215,6 +215,8 @@ def test_pages_are_adapted_to_the_site():
     )
     link = PAGES["site_link"]
     assert link("README.md", "docs/methods.md") == "methods.md"
+    assert link("README.md", "docs/notebooks/x.ipynb") == "notebooks/x.md"
+    assert link("docs/notebooks/x.ipynb", "../a.md") == "../a.md"
     assert link("docs/studies/methods_8_epochs/README.md", "../../x.md") == (
         "../../x.md"
     )

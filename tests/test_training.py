@@ -86,6 +86,13 @@ def test_a_run_and_its_folder(few_digits, tmp_path, caplog):
     )
     assert max(map(len, text.splitlines()[:-1])) <= 80
 
+    model, info = training.load_run(tmp_path)
+    assert (model.heads, info.num_classes) == (tuple(metrics["heads"]), 10)
+    loaded = training.load_run_data(str(tmp_path), SMALL, model)
+    assert loaded.num_train == 300
+    card = training.describe_run(tmp_path, model, "sub_1")
+    assert card["errors"]["loss"] == metrics["heads"]["sub_1"]["loss"]
+
     # Finished: nothing is trained again, and more epochs go on from here.
     assert training.train(SMALL, tmp_path, verbose=0) == metrics
     more = training.train(changed(epochs=3), tmp_path, verbose=0)

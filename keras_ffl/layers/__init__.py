@@ -1,6 +1,9 @@
 """Layers: the fusion module, its ablation, ONE's gate, fast batch norm."""
 
-from keras_ffl.layers.batch_normalization import BatchNormalization
+from keras_ffl.layers.batch_normalization import (
+    BatchNormalization,
+    synchronized_batch_norm,
+)
 from keras_ffl.layers.feature_sum import FeatureAverage, FeatureSum
 from keras_ffl.layers.fusion import FusionModule
 from keras_ffl.layers.gate import Gate
@@ -11,4 +14,5 @@ __all__ = [
     "FeatureSum",
     "FusionModule",
     "Gate",
+    "synchronized_batch_norm",
 ]

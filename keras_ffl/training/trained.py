@@ -5,13 +5,14 @@ import contextlib
 from keras_ffl.errors import InputError
 from keras_ffl.export.exportable import check_info
 from keras_ffl.training.parts import load_data
+from keras_ffl.workdir import Workdir
 
 
 def load_run(folder, checkpoint="last"):
     """Loads a trained model and the description of its data.
 
     Args:
-        folder: `keras_ffl.workdir.Workdir`.
+        folder: Path of the run's folder, or its `keras_ffl.workdir.Workdir`.
         checkpoint: "last" or "best".
 
     Returns:
@@ -21,6 +22,7 @@ def load_run(folder, checkpoint="last"):
     Raises:
         InputError: A file is missing or damaged, or they don't fit each other.
     """
+    folder = _opened(folder)
     folder.config()
     info = folder.dataset_info()
     model = folder.load_model(checkpoint)
@@ -37,7 +39,7 @@ def describe_run(folder, model, head, checkpoint="last"):
     """Describes the training of a head, for its model card.
 
     Args:
-        folder: `keras_ffl.workdir.Workdir`.
+        folder: As in `load_run`.
         model: The model that `load_run` returned.
         head: One of `model.heads`.
         checkpoint: "last" or "best", as in `load_run`.
@@ -47,6 +49,7 @@ def describe_run(folder, model, head, checkpoint="last"):
         errors of this head of this epoch: top-1 and top-5 error in percent
         and loss in nats, and the split that they were counted on.
     """
+    folder = _opened(folder)
     config = folder.config()
     epochs = int(model.epochs_trained.numpy())
     metrics, errors = {}, None
@@ -79,7 +82,7 @@ def load_run_data(folder, config, model):
     """Loads the data set of a trained run.
 
     Args:
-        folder: `keras_ffl.workdir.Workdir`.
+        folder: As in `load_run`.
         config: Its `keras_ffl.config.Config`, possibly with another
             `data_dir`.
         model: Its model.
@@ -90,6 +93,7 @@ def load_run_data(folder, config, model):
     Raises:
         InputError: The data set can't be loaded, or doesn't fit the model.
     """
+    folder = _opened(folder)
     left_out = folder.left_out()
     try:
         dataset, _ = load_data(config, left_out)
@@ -100,6 +104,11 @@ def load_run_data(folder, config, model):
         ) from error
     check_data(folder, dataset, model)
     return dataset
+
+
+def _opened(folder):
+    """The `Workdir` of a path; of a `Workdir`, itself."""
+    return folder if isinstance(folder, Workdir) else Workdir(folder)
 
 
 def check_data(folder, dataset, model):
