@@ -16,6 +16,23 @@ CARD = "model_card.json"
 # Name of the card within ONNX files.
 _WITHIN = "model_card"
 
+# What every card holds: types by key.
+_TENSOR = {"name": str, "shape": list, "dtype": str}
+_FORM = {
+    "head": str,
+    "format": str,
+    "model": str,
+    "dataset": str,
+    "classes": list,
+    "input": _TENSOR,
+    "output": _TENSOR,
+    "normalization": {"mean": list, "std": list},
+    "parameters": int,
+    "run": (dict, type(None)),
+    "license": (str, type(None)),
+    "versions": dict,
+}
+
 
 def make_card(model, head, info, name, run=None, license=None):
     """Describes a head that is exported.
@@ -125,8 +142,8 @@ def read_card(path):
         else:
             raise InputError(f"{path} holds no model card, nor is {beside} one")
         card = json.loads(text)
-        if not isinstance(card, dict) or "head" not in card:
-            raise InputError(f"{path} holds no model card")
+        if not _fits(card, _FORM):
+            raise InputError(f"{path} holds no complete model card")
         return card
     except OSError as error:
         raise InputError(
@@ -139,6 +156,14 @@ def read_card(path):
         raise InputError(
             f"the model card of {path} can't be read: {first_line(error)}"
         ) from error
+
+
+def _fits(value, form):
+    if not isinstance(form, dict):
+        return isinstance(value, form)
+    return isinstance(value, dict) and all(
+        key in value and _fits(value[key], part) for key, part in form.items()
+    )
 
 
 # ----- within a file --------------------------------------------------------

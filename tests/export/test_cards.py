@@ -132,7 +132,8 @@ def test_the_command_shows_it(exported, capsys):
     [
         (None, "holds no model card, nor is .*x.onnx.model_card.json one"),
         (b"{", "the model card of .*x.onnx can't be read"),
-        (b"[]", "holds no model card"),
+        (b"[]", "holds no complete model card"),
+        (b'{"head": "fused"}', "holds no complete model card"),
         (b"\xff", "the model card of .*x.onnx can't be read"),
     ],
 )
