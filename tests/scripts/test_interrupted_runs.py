@@ -18,14 +18,14 @@ from keras_ffl.workdir import Workdir
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "scripts" / "train.py"
 SIGNALS = signal.SIGKILL, signal.SIGTERM, signal.SIGINT
-# So often each run below is stopped; all together 104 times.
+# So often each run below is stopped; all together 117 times.
 STOPS = int(os.environ.get("KERAS_FFL_STOPS", 13))
 # A run's process has this long to stop by itself.
 LIMIT = 10
 CASES = [
     *(
         ("tensorflow", method)
-        for method in ("ffl", "vanilla", "dualnet", "dml", "one")
+        for method in ("ffl", "vanilla", "dualnet", "dml", "one", "pcl")
     ),
     ("tensorflow", "mixed_float16"),
     *(("jax", method) for method in ("ffl", "dualnet")),
