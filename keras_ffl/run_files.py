@@ -79,23 +79,29 @@ def read_metrics(path):
     """
     metrics = read_json(path, _ADVICE)
     for name, kinds in _METRICS.items():
-        if name not in metrics or not isinstance(metrics[name], kinds):
+        if name not in metrics or not _is(metrics[name], kinds):
             raise _damaged(path, f"`{name}` is missing or has another type")
     if not metrics["heads"]:
         raise _damaged(path, "`heads` is empty")
     for head, values in metrics["heads"].items():
         numbers = values.values() if isinstance(values, dict) else [None]
-        if not all(isinstance(each, (int, float)) for each in numbers):
+        if not all(_is(each, (int, float)) for each in numbers):
             raise _damaged(path, f"`{head}` in `heads` must hold numbers")
     best = metrics.get("best")
     if best is not None and not (
         isinstance(best, dict)
-        and all(isinstance(best.get(k), kinds) for k, kinds in _BEST.items())
+        and all(_is(best.get(name), kinds) for name, kinds in _BEST.items())
     ):
         raise _damaged(path, f"`best` must hold {', '.join(_BEST)}")
-    if not isinstance(metrics.get("steps", 0), int):
+    if not _is(metrics.get("steps", 0), int):
         raise _damaged(path, "`steps` must be an int")
     return metrics
+
+
+def _is(value, kinds):
+    """Whether a value has a type, and is no int too large for a float."""
+    too_large = isinstance(value, int) and abs(value) > 10**18
+    return isinstance(value, kinds) and not too_large
 
 
 def _damaged(path, what):
