@@ -90,6 +90,7 @@ class Workdir(CheckpointFolder):
             InputError: The folder can't be written, or contains a run with
                 another configuration (the message names the difference).
         """
+        self._check_files()
         self._check_writable()
         if not self.started:
             if self.checkpoint_files():
@@ -98,7 +99,6 @@ class Workdir(CheckpointFolder):
                     "says which run they belong to; use another folder"
                 )
             return
-        self._check_files()
         old, new = self.config().to_dict(), config.to_dict()
         differences = [
             f"{key} is {old[key]!r}, requested {new[key]!r}"
@@ -128,12 +128,13 @@ class Workdir(CheckpointFolder):
 
     def _check_files(self):
         """Raises `InputError` if a file or folder is in the other's place."""
-        files = self.metrics, self.history, self.curves
+        files = self.metrics, self.history, self.curves, self.path / ".lock"
         for path in (*files, *self.checkpoints.glob("*.*")):
             if path.is_dir():
                 raise InputError(f"{path} must be a file, got a folder")
-        if self.logs.exists() and not self.logs.is_dir():
-            raise InputError(f"{self.logs} must be a folder, got a file")
+        for path in (self.logs, self.checkpoints):
+            if path.exists() and not path.is_dir():
+                raise InputError(f"{path} must be a folder, got a file")
 
     def _check_writable(self):
         probe = self.path / f".{uuid.uuid4().hex}"
