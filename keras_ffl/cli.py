@@ -2,8 +2,10 @@
 
 import dataclasses
 import inspect
+import os
 import signal
 import sys
+import threading
 
 from absl import app, flags, logging
 
@@ -64,6 +66,7 @@ def run(main):
             _fail(f"unexpected argument {arguments[1]!r}; see --help")
         # The launcher leaves it to the system while it imports.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        hook, sys.unraisablehook = sys.unraisablehook, _interrupted_again
         try:
             _check_paths()
             import_modules(IMPORT.value)
@@ -79,12 +82,23 @@ def run(main):
             _fail(f"{what}: {error.strerror or first_line(error)}")
         except KeyboardInterrupt:
             _fail("interrupted; the same command resumes")
+        finally:
+            sys.unraisablehook = hook
 
     logging.set_verbosity(logging.WARNING)
     if _HELP & set(sys.argv[1:]):
         print(_help(sys.modules[main.__module__]))
         sys.exit()
     app.run(guarded, flags_parser=_parse)
+
+
+def _interrupted_again(unraisable):
+    """Repeats Ctrl-C where Python would ignore it, as in a destructor."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        again = os.getpid(), signal.SIGINT
+        threading.Timer(0.05, os.kill, again).start()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _help(module):

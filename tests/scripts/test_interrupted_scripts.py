@@ -8,7 +8,9 @@ import time
 
 import pytest
 from support.processes import environment
+from support.script_runs import forget_commands
 
+from keras_ffl import cli
 from keras_ffl.workdir import Workdir
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
@@ -108,3 +110,21 @@ def test_while_it_imports(script, tmp_path):
 def test_at_any_moment(script, run, tmp_path):
     for seconds in (0.05, 0.5, 2, 3, 4, 5, 6, 7, 8):
         check(script, seconds, run, tmp_path / f"new_{seconds}")
+
+
+def test_where_python_ignores_it(monkeypatch, capfd):
+    class Ignoring:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    def main():
+        Ignoring()
+        time.sleep(10)
+        raise AssertionError("not interrupted")
+
+    forget_commands()
+    monkeypatch.setattr(sys, "argv", ["main"])
+    with pytest.raises(SystemExit, match="1"):
+        cli.run(main)
+    expected = "error: interrupted; the same command resumes\n"
+    assert capfd.readouterr().err == expected

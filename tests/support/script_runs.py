@@ -29,7 +29,7 @@ def run_here(script, arguments, monkeypatch):
     Raises:
         Exception: Any that a user would see as a traceback.
     """
-    _forget_commands()
+    forget_commands()
     known = set(flags.FLAGS)
     handler = signal.getsignal(signal.SIGINT)
     path = str(_SCRIPTS / script)
@@ -40,13 +40,13 @@ def run_here(script, arguments, monkeypatch):
         return exit.code or 0
     finally:
         signal.signal(signal.SIGINT, handler)
-        _forget_commands()
+        forget_commands()
         for name in set(flags.FLAGS) - known:
             delattr(flags.FLAGS, name)
     return 0
 
 
-def _forget_commands():
+def forget_commands():
     """Removes commands that were imported, whose flags have common names."""
     own = flags.FLAGS.flags_by_module_dict()
     for module in [name for name in sys.modules if name.startswith(_COMMANDS)]:
