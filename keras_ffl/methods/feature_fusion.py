@@ -160,10 +160,9 @@ class FeatureFusionModel(FusedFeatures, ParallelMethod):
     # ----- serialisation -------------------------------------------------
 
     def get_config(self):
-        detached = {"detach_fusion": True} if self.detach_fusion else {}
         return {
             **super().get_config(),
-            **detached,
+            **({"detach_fusion": True} if self.detach_fusion else {}),
             **({"ema_teacher": True} if self.teacher_heads else {}),
             "rampup_epochs": self.rampup_epochs,
             **self.distillation_config(),

@@ -94,7 +94,9 @@ def seconds_per_epoch(config):
     keras.utils.clear_session()
     model = training.build_model(config, info)
     rng = np.random.default_rng(0)
-    shape = (config.batch_size, *info.input_shape)
+    views = config.options.number_of_views(config.networks)
+    several = (views,) if views > 1 else ()
+    shape = (config.batch_size, *several, *info.input_shape)
     x = rng.standard_normal(shape, "float32")
     y = rng.integers(info.num_classes, size=config.batch_size, dtype="int32")
     times = []

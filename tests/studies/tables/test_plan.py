@@ -1,12 +1,15 @@
 """The plan: what is left, and for how long."""
 
 import dataclasses
+import itertools
+import types
 
 import pytest
 from support.finished_cells import VANILLA, finish_ffl, small_table
 
 from keras_ffl import data
 from keras_ffl.errors import InputError
+from keras_ffl.methods import PeerCollaborativeModel
 from keras_ffl.studies.tables import TABLES, plan, reproduce
 from keras_ffl.studies.tables.cells import Cell, cell_of
 from keras_ffl.studies.tables.method_tables import table
@@ -39,9 +42,23 @@ def test_what_cannot_be_built_has_its_reason(tmp_path):
 def test_a_timed_epoch_of_every_kind_of_step(monkeypatch):
     monkeypatch.setattr(plan, "_WARM_UP", 1)
     monkeypatch.setattr(plan, "_TIMED", 1)
-    for method in ("vanilla", "dualnet"):
+    # A clock that goes on by a second at every look.
+    clock = types.SimpleNamespace(perf_counter=itertools.count().__next__)
+    monkeypatch.setattr(plan, "time", clock)
+    shapes = []
+    train = PeerCollaborativeModel.train_on_batch
+
+    def spy(model, x, y):
+        shapes.append(x.shape)
+        return train(model, x, y)
+
+    monkeypatch.setattr(PeerCollaborativeModel, "train_on_batch", spy)
+    for method in ("vanilla", "dualnet", "pcl"):
         config = VANILLA.changed(method=method, batch_size=8)
-        assert plan.seconds_per_epoch(config) > 0
+        (_, _, images) = plan._DATASETS[config.dataset]
+        assert plan.seconds_per_epoch(config) == -(-images // 8)
+    views = config.options.branches
+    assert [shape[:2] for shape in shapes] == [(8, views)] * 2
 
 
 def test_known_data_sets_are_the_real_ones():
