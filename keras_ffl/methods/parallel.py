@@ -188,7 +188,8 @@ class ParallelMethod(Views, MeanTeachers, TrainingMethod):
         """
         prepared = prepared_image(self)
         if prepared is not self.input:
-            x = keras.Model(self.input, prepared)(x, training=True)
+            preparation = keras.Model(self.input, prepared, name="preparation")
+            x = preparation(x, training=True)
         return x, {
             head: keras.Model(prepared, logits, name=f"{head}_network")
             for head, logits in self.output.items()

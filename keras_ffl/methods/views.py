@@ -60,17 +60,21 @@ class _NetworkOfViews:
         maps = method.feature_maps()
         subs = [head for head in maps if head.startswith("sub_")]
         self._parts = []
+        # TensorFlow adds gradients in the order of the models' names, and
+        # those that Keras makes up differ in a process that loads its model.
         for head in subs:
             heads = head, head.replace("sub_", "teacher_")
             outputs = {h: method.output[h] for h in heads if h in method.output}
             outputs["features"] = maps[head]
-            self._parts.append(keras.Model(method.input, outputs))
+            part = keras.Model(method.input, outputs, name=f"view_of_{head}")
+            self._parts.append(part)
         others = {
             head: logits
             for head, logits in method.output.items()
             if head not in (*subs, *method.teacher_heads)
         }
-        self._others = keras.Model([maps[head] for head in subs], others)
+        features = [maps[head] for head in subs]
+        self._others = keras.Model(features, others, name="of_all_views")
 
     @property
     def losses(self):
