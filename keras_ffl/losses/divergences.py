@@ -57,7 +57,8 @@ class StandardizedKL(SoftmaxKL):
 
     with mean and standard deviation over the classes (dividing by their
     number), so that a student need not match the size of its teacher's
-    logits.
+    logits. Equal logits (std <= 1e-6), as those of a classifier that begins
+    with zeros, have s = 0 and no gradient.
 
     Args:
         weight: Number >= 0. The source uses 9 at T = 2 for a larger, trained
@@ -157,7 +158,11 @@ DISTILLATIONS = {
 def _standardized(logits):
     logits = full_precision(logits)
     centred = logits - ops.mean(logits, axis=-1, keepdims=True)
-    return centred / (ops.std(logits, axis=-1, keepdims=True) + 1e-7)
+    variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+    # The gradient for equal logits would be infinite.
+    varies = variance > 1e-12
+    deviation = ops.sqrt(ops.where(varies, variance, 1.0))
+    return ops.where(varies, centred / (deviation + 1e-7), 0.0)
 
 
 def _odds(logits, own, temperature):

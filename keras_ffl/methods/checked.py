@@ -56,6 +56,12 @@ class CheckedModel(HeadedModel):
         else:
             validation_data = self._looked_at(validation_data, training=False)
         x, y, sample_weight = self._given(x, y, sample_weight)
+        if kwargs.get("validation_split") and self._trains_on_views:
+            raise InputError(
+                "`validation_split` must be 0 for several views of each image, "
+                f"got {kwargs['validation_split']}; give single images as "
+                "`validation_data`"
+            )
         with self._plain_errors():
             return super().fit(
                 x,

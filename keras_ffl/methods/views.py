@@ -44,52 +44,49 @@ class Views:
             )
         if not holds_views(x, self.input.shape):
             return super().pass_of_step(x)
-        network = _NetworkOfViews(self)
-        return self.forward_pass(network, x, self.trainable_variables)
+        views = ops.unstack(x, self.views, axis=1)
+        network = _network_of_views(self)
+        return self.forward_pass(network, views, self.trainable_variables)
 
 
-class _NetworkOfViews:
-    """Calls each sub-network of a method on a view of its own.
+def _network_of_views(method):
+    """The network of a step in which each sub-network has its own view.
 
     Args:
         method: `ParallelMethod` with `takes_views`.
+
+    Returns:
+        `keras.Model` from the list of views to a dict of outputs.
+
+    Raises:
+        InputError: Sub-networks have the same features.
     """
-
-    def __init__(self, method):
-        self._method = method
-        maps = method.feature_maps()
-        subs = [head for head in maps if head.startswith("sub_")]
-        self._parts = []
-        # TensorFlow adds gradients in the order of the models' names, and
-        # those that Keras makes up differ in a process that loads its model.
-        for head in subs:
-            heads = head, head.replace("sub_", "teacher_")
-            outputs = {h: method.output[h] for h in heads if h in method.output}
-            outputs["features"] = maps[head]
-            part = keras.Model(method.input, outputs, name=f"view_of_{head}")
-            self._parts.append(part)
-        others = {
-            head: logits
-            for head, logits in method.output.items()
-            if head not in (*subs, *method.teacher_heads)
-        }
-        features = [maps[head] for head in subs]
-        self._others = keras.Model(features, others, name="of_all_views")
-
-    @property
-    def losses(self):
-        """The method's regularisation losses."""
-        return self._method.losses
-
-    def __call__(self, x, training):
-        found = [
-            part(x[:, k], training=training)
-            for k, part in enumerate(self._parts)
-        ]
-        features = [outputs.pop("features") for outputs in found]
-        if self._method.detach_fusion:
-            features = [ops.stop_gradient(each) for each in features]
-        logits = self._others(features, training=training)
-        for outputs in found:
-            logits |= outputs
-        return {head: logits[head] for head in self._method.output}
+    maps = method.feature_maps()
+    subs = [head for head in maps if head.startswith("sub_")]
+    if len({id(maps[head]) for head in subs}) < len(subs):
+        raise InputError(
+            "`x` can't hold views: sub-networks have the same features, which "
+            "would be those of several views; give each network its own "
+            "`feature_layer`"
+        )
+    views, features, logits = [], [], {}
+    # TensorFlow adds gradients in the order of the models' names, and those
+    # that Keras makes up differ in a process that loads its model.
+    for head in subs:
+        heads = head, head.replace("sub_", "teacher_")
+        outputs = {h: method.output[h] for h in heads if h in method.output}
+        outputs["features"] = maps[head]
+        network = keras.Model(method.input, outputs, name=f"view_of_{head}")
+        views.append(keras.Input(method.input.shape[1:], dtype=method.input.dtype))
+        found = network(views[-1])
+        features.append(found.pop("features"))
+        logits |= found
+    if method.detach_fusion:
+        features = [ops.stop_gradient(each) for each in features]
+    others = {h: z for h, z in method.output.items() if h not in logits}
+    network = keras.Model(
+        [maps[head] for head in subs], others, name="of_all_views"
+    )
+    logits |= network(features)
+    logits = {head: logits[head] for head in method.output}
+    return keras.Model(views, logits, name="network_of_views")

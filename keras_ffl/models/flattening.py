@@ -2,7 +2,13 @@
 
 import keras
 
-from keras_ffl.models.graph import nested_inputs, run_again, runs_its_graph
+from keras_ffl.models.frozen import FrozenClassifier
+from keras_ffl.models.graph import (
+    layers_within,
+    nested_inputs,
+    run_again,
+    runs_its_graph,
+)
 from keras_ffl.models.layer_copies import copy_values, make_anew
 
 
@@ -24,7 +30,8 @@ def flat_copy(model):
 class Rebuilder:
     """Runs graphs again with new layers that get copies of the weights.
 
-    Nested models become part of the one graph. A layer that is called several
+    Nested models become part of the one graph; layers of frozen classifiers,
+    such as mean teachers, can be trained there. A layer that is called several
     times stays one layer. All layers compute in full precision, even if the
     old ones used half precision.
 
@@ -54,10 +61,18 @@ class Rebuilder:
             name = f"{prefix}{call.layer.name}"
             if runs_its_graph(call.layer):
                 taken = nested_inputs(args, kwargs)
-                return self.run(call.layer, taken, f"{name}_")
+                outputs = self.run(call.layer, taken, f"{name}_")
+                if isinstance(call.layer, FrozenClassifier):
+                    self._make_trainable(layers_within(call.layer))
+                return outputs
             return self._call(call.layer, name, args, kwargs)
 
         return run_again(model, inputs, run)
+
+    def _make_trainable(self, layers):
+        for layer in layers:
+            if id(layer) in self._made:
+                self._made[id(layer)].trainable = True
 
     def _call(self, layer, name, args, kwargs):
         replace = self._replacements.get(type(layer))

@@ -38,6 +38,8 @@ def frozen(image, outputs, name):
     # may have created trainable layers inside.
     for layer in (model, *layers_within(model)):
         layer.trainable = False
+        # What can't be trained has no part in a loss.
+        layer.activity_regularizer = None
     return model
 
 

@@ -28,7 +28,7 @@ def summary(workdir, metrics=None):
         format_heads(metrics["heads"]),
     ]
     if history:
-        parts += [_course(history, metrics), _terms(history[-1])]
+        parts += [_course(config, history, metrics), _terms(history[-1])]
     parts += filter(None, [_cost(metrics)])
     files = [folder.curves, folder.history, folder.metrics, folder.logs]
     names = ", ".join(path.name for path in files if path.exists())
@@ -36,9 +36,9 @@ def summary(workdir, metrics=None):
     return "\n\n".join(parts)
 
 
-def _course(history, metrics):
+def _course(config, history, metrics):
     """The evaluated error of the main head in a few epochs, as a table."""
-    head = next(iter(metrics["heads"]))
+    head = config.row.model.primary_head
     names = [f"val_{head}_accuracy", "val_accuracy"]
     name = next((name for name in names if name in history[-1]), None)
     if name is None:

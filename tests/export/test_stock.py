@@ -49,6 +49,9 @@ def test_every_head_agrees_and_is_stock(method, images, tmp_path):
         stock.save(tmp_path / f"{head}.keras")
         loaded = keras.models.load_model(tmp_path / f"{head}.keras")
         assert_array_equal(loaded(images).numpy(), probabilities)
+        # Heads of frozen networks, such as mean teachers, can be fine-tuned.
+        kernels = [w for w in loaded.weights if w.name == "kernel"]
+        assert kernels and all(kernel.trainable for kernel in kernels)
 
 
 def test_maps_of_different_sizes_and_averaged_maps(images):

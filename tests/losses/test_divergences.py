@@ -106,6 +106,18 @@ def test_half_precision_and_large_logits(name):
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("level", [0.0, 0.1])
+def test_a_student_with_equal_logits(name, level):
+    divergence, _ = CASES[name]
+    teacher, y = ops.cast(TEACHER, "float32"), ops.array(Y)
+    (slope,) = backend.gradients_of(
+        lambda z: ops.sum(divergence(teacher, z[0], 4.0, y)),
+        [ops.full(STUDENT.shape, level, "float32")],
+    )
+    assert np.abs(slope).max() < 100
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_configurations(name):
     divergence, _ = CASES[name]
     config = keras.saving.serialize_keras_object(divergence)

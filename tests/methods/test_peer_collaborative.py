@@ -13,6 +13,7 @@ from support.builders import (
     ffl,
     kl,
     moved,
+    subnetwork,
 )
 
 from keras_ffl.errors import InputError
@@ -297,6 +298,41 @@ def test_names_that_keras_makes_up_change_no_bit():
     assert_close(*results, 0)
 
 
+@pytest.mark.parametrize("ema_teacher", [False, True])
+def test_the_activities_of_every_view_are_regularised(ema_teacher):
+    image = keras.Input((4, 4, 2))
+    trunk = keras.layers.ActivityRegularization(l2=0.1)(image)
+    networks = [subnetwork(trunk=(image, trunk), name=k) for k in "ab"]
+    model = compiled(ffl(networks, ema_teacher=ema_teacher))
+    x, y = data(4, image=(2, 4, 4, 2))
+    logs = model.train_on_batch(x, y, return_dict=True)
+    terms = sum(logs[name] for name in model.loss_terms)
+    # Keras takes the mean over the batch.
+    expected = 0.1 * np.square(x.astype("float64")).sum() / len(x)
+    assert logs["loss"] - terms == pytest.approx(expected, rel=1e-5)
+
+
+def test_features_of_several_views_are_told_apart():
+    image = keras.Input((4, 4, 2))
+    features = keras.layers.Conv2D(3, 3)(image)
+    pooled = keras.layers.GlobalAveragePooling2D()(features)
+    networks = [
+        keras.Model(
+            image,
+            {
+                "features": features,
+                "logits": keras.layers.Dense(CLASSES, name=f"z_{k}")(pooled),
+            },
+        )
+        for k in (1, 2)
+    ]
+    model = compiled(PeerCollaborativeModel(networks, 0))
+    x, y = data(4)
+    model.train_on_batch(x, y)
+    with pytest.raises(InputError, match="`x` can't hold views: sub-netw"):
+        model.train_on_batch(np.stack([x, x], axis=1), y)
+
+
 @pytest.mark.parametrize("way", ["fit", "evaluate", "validation"])
 def test_wrong_views(model, way):
     x, y = data(4)
@@ -311,6 +347,12 @@ def test_wrong_views(model, way):
         message += r" or 2 views .*\(batch, 2, 4, 4, 2\), got .*\(4, 3, 4"
     with pytest.raises(InputError, match=message):
         calls[way]()
+
+
+def test_views_are_not_split_for_validation(model):
+    x, y = data(4, image=(2, *model.input_shape[1:]))
+    with pytest.raises(InputError, match="`validation_split` must be 0 for"):
+        model.fit(x, y, validation_split=0.5)
 
 
 # ----- FFL's option -------------------------------------------------------
