@@ -57,23 +57,25 @@ class CheckpointFolder:
             keep: Int, number of checkpoints to keep.
         """
         self._save(model, self.checkpoints / f"epoch_{epochs:04d}.keras")
-        for path in list(self.checkpoint_files().values())[keep:]:
-            path.unlink()
-        for path in self.all_progress().values():
+        old = [
+            *list(self.checkpoint_files().values())[keep:],
+            *list(self._numbered("best").values())[1:],
+            *self.all_progress().values(),
+        ]
+        for path in old:
             path.unlink()
 
     def save_best(self, model, epochs):
-        """Saves a model as the best one and deletes the previous one.
+        """Saves a model as the best one.
+
+        The one before is kept until the epoch is saved: without that, the
+        epoch is trained again and may turn out otherwise.
 
         Args:
             model: Compiled Keras model.
             epochs: Int, number of finished epochs.
         """
-        path = self.checkpoints / f"best_{epochs:04d}.keras"
-        self._save(model, path)
-        for other in self._numbered("best").values():
-            if other != path:
-                other.unlink()
+        self._save(model, self.checkpoints / f"best_{epochs:04d}.keras")
 
     def _save(self, model, path):
         with replacing(path) as unfinished:

@@ -46,8 +46,13 @@ def locked(folder):
                 time.sleep(0.1)
             except OSError as error:
                 # Some network file systems don't support locks.
+                file.seek(0)
                 logging.warning(
-                    "%s can't be locked (%s)", folder, error.strerror
+                    "%s can't be locked (%s), so make sure that no other "
+                    "process is training in it; the last one was %s",
+                    folder,
+                    error.strerror,
+                    file.read().strip() or "this one",
                 )
                 break
         file.truncate(0)

@@ -93,7 +93,7 @@ class Workdir(CheckpointFolder):
         self._check_files()
         self._check_writable()
         if not self.started:
-            if self.checkpoint_files():
+            if self.checkpoint_files() or self.all_progress():
                 raise InputError(
                     f"{self.path} holds checkpoints but no config.json that "
                     "says which run they belong to; use another folder"

@@ -59,7 +59,7 @@ _PLAN = flags.DEFINE_bool(
 
 
 def main():
-    """Runs the table; exits with 1 if a cell failed."""
+    """Runs the table; exits with 1 if a cell failed, 75 if one was stopped."""
     succeeded = reproduce(
         _TABLE.value,
         _WORKDIR.value,

@@ -28,6 +28,7 @@ class DatasetInfo(Fields):
             side. None uses the whole image and ignores its aspect ratio.
         left_out: Tuple of the names of files that are left out because they
             can't be decoded.
+        num_train: Int, number of the training images, or None if unknown.
 
     Raises:
         InputError: A field is of the wrong type or out of its range, or the
@@ -43,6 +44,7 @@ class DatasetInfo(Fields):
     flip: bool = field()
     central_crop: float | None = field(None, 0, 1)
     left_out: tuple[str, ...] = field(())
+    num_train: int | None = field(None, 1)
 
     def __post_init__(self):
         super().__post_init__()
@@ -77,7 +79,7 @@ class DatasetInfo(Fields):
         """Returns the `DatasetInfo` whose `to_dict` gave `fields`."""
         known = cls.names()
         # Runs made before a field was added lack it.
-        optional = {"central_crop", "left_out"}
+        optional = {"central_crop", "left_out", "num_train"}
         if not set(known) - optional <= set(fields) <= set(known):
             raise InputError(
                 f"the fields of a data set's info must be {known}, "

@@ -77,7 +77,9 @@ def _network_of_views(method):
         outputs = {h: method.output[h] for h in heads if h in method.output}
         outputs["features"] = maps[head]
         network = keras.Model(method.input, outputs, name=f"view_of_{head}")
-        views.append(keras.Input(method.input.shape[1:], dtype=method.input.dtype))
+        views.append(
+            keras.Input(method.input.shape[1:], dtype=method.input.dtype)
+        )
         found = network(views[-1])
         features.append(found.pop("features"))
         logits |= found

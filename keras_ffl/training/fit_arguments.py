@@ -92,6 +92,12 @@ def fit_arguments(config, dataset, holdout, done, devices, first_step=0):
             f"`dataset` must have at least {smallest} training images for "
             f"these devices and this batch size, got {dataset.num_train}"
         )
+    if first_step >= steps:
+        raise InputError(
+            f"`strategy` must give devices with more than {first_step} steps "
+            f"an epoch, because the run stopped there, got {steps} steps on "
+            f"{replicas} devices; resume on as many as before"
+        )
     epochs = done + 1 if first_step else config.epochs
     options = {}
     if backend.STEPS_IN_A_CALL and isinstance(dataset, data.Dataset):

@@ -51,6 +51,11 @@ class StopRequest:
         self.between_steps = False
 
     @property
+    def by_signal(self):
+        """Whether a signal was received."""
+        return self._signal is not None
+
+    @property
     def reason(self):
         """Why the run should stop, a clause, or None."""
         if self._signal:
@@ -234,21 +239,26 @@ class Interruption(keras.callbacks.Callback):
         self._wait()
 
     def on_test_batch_end(self, batch, logs=None):
-        if self._agreed()[0]:
+        # A start that has made a single step would come no further next time.
+        first = self._before_last.step == self._steps[0, 0]
+        if self._agreed(signals_only=first)[0]:
             self._write(self._before_last)
             self._stop(f"step {self._before_last.step} of")
 
     def on_epoch_end(self, epoch, logs=None):
-        if epoch + 1 < self.params["epochs"] and self._agreed(at_once=True)[0]:
+        # After the last epoch nobody looks again: signals stop it at once.
+        self._request.between_steps = epoch + 1 < self.params["epochs"]
+        if self._agreed(at_once=True)[0]:
             self._stop("")
 
     def _now(self, step):
         return Progress.of(self.model, self._epoch, int(step))
 
-    def _agreed(self, at_once=False):
+    def _agreed(self, at_once=False, signals_only=False):
         """Whether to stop and whether to save, the same in all processes."""
         asked = [
-            self._request.reason is not None,
+            self._request.reason is not None
+            and (self._request.by_signal or not signals_only),
             time.monotonic() - self._saved > self._every,
         ]
         processes = self._devices.process.total

@@ -3,6 +3,7 @@
 import importlib.metadata
 
 import keras
+from absl import logging
 
 import keras_ffl
 from keras_ffl import backend
@@ -69,6 +70,13 @@ def _best_row(folder, monitor):
     rows = {int(row["epoch"]) + 1: row for row in folder.read_history()}
     row = rows.get(epochs, {})
     # Another program may have removed the column.
+    if epochs is not None and monitor not in row:
+        logging.warning(
+            "%s lacks the accuracy of the best checkpoint, of epoch %d; the "
+            "next epoch counts as the best so far",
+            folder.history,
+            epochs,
+        )
     return row if monitor in row else None
 
 

@@ -1,6 +1,7 @@
 """A single run, from configuration to results."""
 
 import contextlib
+import dataclasses
 import json
 import time
 import zlib
@@ -77,6 +78,8 @@ def train(
         folder.check(config)
         # The other workers only read the folder.
         with locked(folder.path) if devices.chief else contextlib.nullcontext():
+            # Another process may have used it until now.
+            folder.check(config)
             return _train(
                 config, folder, verbose, devices, request, save_every_minutes
             )
@@ -103,7 +106,7 @@ def _train(config, folder, verbose, devices, request, save_every_minutes):
                 config, dataset.info, dataset.num_train, devices.process.total
             )
             model = build_model(config, dataset.info)
-        check_data(folder, dataset, model)
+        check_data(folder, dataset, model, training=True)
         progress = _progress(folder, model, done)
     step = progress.step if progress else 0
     devices.check_same(done, f"the last checkpoint in {folder.path}")
@@ -122,12 +125,16 @@ def _train(config, folder, verbose, devices, request, save_every_minutes):
     for part in parts:
         for name in ("x", "validation_data"):
             part[name] = model.feed(part[name])
+    finished = done == config.epochs and folder.finished(done)
     chief = devices.chief
     if chief:
         # From here on the folder belongs to this configuration.
-        folder.start(config, dataset.info)
+        folder.start(
+            config,
+            dataclasses.replace(dataset.info, num_train=dataset.num_train),
+        )
         folder.cut_to(done)
-    if done == config.epochs and folder.finished(done):
+    if finished:
         return folder.read_metrics()
     seconds = None
     if done < config.epochs:

@@ -1,6 +1,9 @@
 """Opens a trained run: its model, and the data that belong to it."""
 
 import contextlib
+import operator
+
+import numpy as np
 
 from keras_ffl.errors import InputError
 from keras_ffl.export.exportable import check_info
@@ -111,14 +114,43 @@ def _opened(folder):
     return folder if isinstance(folder, Workdir) else Workdir(folder)
 
 
-def check_data(folder, dataset, model):
-    """Raises `InputError` unless a data set fits the model of a run."""
+def check_data(folder, dataset, model, training=False):
+    """Checks that a data set is that of a run.
+
+    Args:
+        folder: `keras_ffl.workdir.Workdir`.
+        dataset: Data set.
+        model: The run's model.
+        training: Bool, whether the run goes on, which needs as many training
+            images as before.
+
+    Raises:
+        InputError: The data set doesn't fit the model, or is another one than
+            `dataset.json` describes.
+    """
     _check_fits(
         model,
         dataset.info,
         f"the data set of {folder.path / 'config.json'}",
         "Restore the file or the data, or use another workdir",
     )
+    if not (folder.path / "dataset.json").exists():
+        return
+    known = vars(folder.dataset_info())
+    found = {**vars(dataset.info), "num_train": dataset.num_train}
+    names = ["class_names", "mean", "std", "central_crop"]
+    if training and known["num_train"] is not None:
+        names.append("num_train")
+    for name in names:
+        numbers = name in ("mean", "std")
+        same = np.allclose if numbers else operator.eq
+        if not same(known[name], found[name]):
+            raise InputError(
+                f"the data set must be that of {folder.path / 'dataset.json'}: "
+                f"`{name}` is {str(known[name])[:200]} there, got "
+                f"{str(found[name])[:200]}. Restore the data, or use another "
+                "workdir"
+            )
 
 
 def _check_fits(model, info, what, advice):

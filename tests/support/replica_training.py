@@ -83,6 +83,13 @@ def run(devices, case):
         verbose=0,
     )
     results = {f"log/{k}": v for k, v in history.history.items()}
+    # A single batch: none is smaller than the others.
+    logs = model.evaluate(
+        dataset.evaluation_batches(EVALUATED, one_hot=True),
+        verbose=0,
+        return_dict=True,
+    )
+    results |= {f"evaluated/{k}": v for k, v in logs.items()}
     for index, weight in enumerate(model.weights):
         value = keras.ops.convert_to_numpy(weight)
         results[f"weight/{index}/{weight.name}"] = value

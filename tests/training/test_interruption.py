@@ -1,5 +1,6 @@
 """Runs that are stopped in the middle of an epoch, and resumed."""
 
+import contextlib
 import errno
 import json
 import os
@@ -9,7 +10,14 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ffl import Config, InputError, Unfinished, training, whole_files
+from keras_ffl import (
+    Config,
+    InputError,
+    Unfinished,
+    data,
+    training,
+    whole_files,
+)
 from keras_ffl.backend.devices import Devices
 from keras_ffl.data import Share
 from keras_ffl.folder_lock import FolderInUse, locked
@@ -130,6 +138,107 @@ def test_what_is_left_of_an_epoch(tmp_path, stop_after):
     stop_after(0)
     with pytest.raises(Unfinished, match="after step 4 of epoch 1"):
         training.train(QUICK, tmp_path, 0)
+
+
+@pytest.fixture
+def stopped(tmp_path, stop_after):
+    """The folder of a run that was stopped after three steps."""
+    stop_after(2)
+    with pytest.raises(Unfinished, match="after step 3 of epoch 1"):
+        training.train(QUICK, tmp_path / "run", 0)
+    stop_after(1000)
+    return tmp_path / "run"
+
+
+def contents(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("num_train", 160, "`num_train` is 160 there, got 3"),
+        ("mean", [100.0], r"`mean` is \(100.0,\) there, got"),
+        ("class_names", list("9876543210"), r"`class_names` is \('9'.*got"),
+    ],
+)
+def test_other_data(stopped, name, value, message):
+    path = stopped / "dataset.json"
+    info = json.loads(path.read_text())
+    assert info[name] != value
+    path.write_text(json.dumps({**info, name: value}))
+    before = contents(stopped)
+    with pytest.raises(InputError, match=message):
+        training.train(QUICK, stopped, 0)
+    assert contents(stopped) == before
+
+
+def test_devices_with_fewer_steps(stopped, monkeypatch):
+    steps = data.steps_per_epoch
+    monkeypatch.setattr(data, "steps_per_epoch", lambda *a: steps(*a) - 2)
+    with pytest.raises(InputError, match="`strategy` .* got 3 steps on 1 dev"):
+        training.train(QUICK, stopped, 0)
+
+
+def test_a_state_without_its_configuration(stopped):
+    (stopped / "config.json").unlink()
+    with pytest.raises(InputError, match="checkpoints but no config.json"):
+        training.train(QUICK.changed(learning_rate=0.01), stopped, 0)
+
+
+def test_a_run_that_begins_while_another_waits(tmp_path, monkeypatch):
+    other = QUICK.changed(learning_rate=0.01, epochs=1, lr_milestones=())
+
+    @contextlib.contextmanager
+    def waiting(folder):
+        monkeypatch.setattr(single, "locked", locked)
+        training.train(other, folder, 0)
+        yield
+
+    monkeypatch.setattr(single, "locked", waiting)
+    with pytest.raises(InputError, match="learning_rate is 0.01, requested"):
+        training.train(QUICK, tmp_path, 0)
+
+
+def test_time_that_is_too_short_for_a_validation(tmp_path, stop_after):
+    stop_after(3)
+    with pytest.raises(Unfinished, match="after step 4 of epoch 1"):
+        training.train(QUICK, tmp_path, 0)
+    stop_after(0)
+    with pytest.raises(Unfinished, match="after epoch 1, since"):
+        training.train(QUICK, tmp_path, 0)
+
+
+def test_stopped_at_the_very_end(tmp_path, stop_after):
+    config = QUICK.changed(epochs=1, lr_milestones=())
+    stop_after(6)
+    with pytest.raises(Unfinished, match="after epoch 1, since"):
+        training.train(config, tmp_path, 0)
+    assert training.train(config, tmp_path, 0)["epoch"] == 1
+
+
+def test_damaged_results_are_found_before_anything_is_written(tmp_path):
+    training.train(QUICK, tmp_path, 0)
+    for name in ("history.csv", "metrics.json"):
+        (tmp_path / name).write_text("damaged")
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match="metrics.json can't be read"):
+        training.train(QUICK, tmp_path, 0)
+    assert contents(tmp_path) == before
+
+
+def test_the_best_checkpoint_survives_a_kill(tmp_path, monkeypatch):
+    training.train(QUICK.changed(epochs=1, lr_milestones=()), tmp_path, 0)
+    folder = Workdir(tmp_path)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Workdir, "save_checkpoint", killed)
+    folder.save_best(folder.load_model(), 2)
+    assert folder.best_epochs() == 2
+    folder.cut_to(1)
+    assert folder.best_epochs() == 1
 
 
 def test_saved_while_it_trains(tmp_path, monkeypatch):

@@ -113,8 +113,13 @@ def function_of_replicas(strategy, step, steps_per_execution=1):
         value averaged over the replicas.
     """
 
+    def step_of_batch(batch):
+        # Without this, the metrics of a batch after the last are counted.
+        with tf.control_dependencies(tf.nest.flatten(batch)):
+            return step(batch)
+
     def one_step(batch):
-        outputs = strategy.run(step, args=(batch,))
+        outputs = strategy.run(step_of_batch, args=(batch,))
         return {
             name: strategy.reduce(tf.distribute.ReduceOp.MEAN, value, axis=None)
             for name, value in outputs.items()
@@ -123,7 +128,7 @@ def function_of_replicas(strategy, step, steps_per_execution=1):
     @tf.function
     def several_steps(iterator):
         for _ in tf.range(steps_per_execution - 1):
-            strategy.run(step, args=(next(iterator),))
+            strategy.run(step_of_batch, args=(next(iterator),))
         return one_step(next(iterator))
 
     one_step_of_batch = tf.function(one_step)

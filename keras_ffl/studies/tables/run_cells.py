@@ -11,7 +11,7 @@ import sys
 import time
 
 import keras_ffl
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, Unfinished
 from keras_ffl.studies.tables.cells import BUSY, FAILED, STOPPED, store_failure
 
 _PROGRAM = "keras_ffl.studies.tables.train_cell"
@@ -125,15 +125,22 @@ class _Job:
             store_failure(self.cell.path, _ended(code))
         return f"failed: {self.cell.failure()}"
 
+    def ask_to_stop(self):
+        """Asks the process to stop after its step, see `train_cell`."""
+        # It may have ended.
+        with contextlib.suppress(OSError):
+            self.process.stdin.write(b".")
+            self.process.stdin.flush()
+
     def end(self):
-        """Ends the process."""
-        self.process.terminate()
+        """Waits a minute for the process, and kills it if it still runs."""
         try:
-            self.process.wait(10)
+            self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.process.stdin.close()
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
 
 
 def _environment():
@@ -168,12 +175,16 @@ def run(cells, jobs, changed, imports=()):
         changed: Function of no arguments that is called after every cell.
         imports: Names of modules for each process to import first.
 
+    Returns:
+        Int, number of cells that were stopped (their process by a signal).
+
     Raises:
-        KeyboardInterrupt: On Ctrl-C or SIGTERM. Running cells are stopped and
-            resume at the next start.
+        Unfinished: On Ctrl-C or SIGTERM. Running cells are stopped and resume
+            at the next start.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     waiting, shares, running = list(cells), cpu_shares(jobs), []
+    stopped = 0
     try:
         while waiting or running:
             while waiting and shares:
@@ -186,12 +197,18 @@ def run(cells, jobs, changed, imports=()):
                 outcome = job.poll()
                 if outcome is not None:
                     running.remove(job)
+                    stopped += job.process.returncode == STOPPED
                     shares.append(job.cpus)
                     _tell(job.cell, outcome)
                     changed()
+    except KeyboardInterrupt:
+        raise Unfinished("interrupted; the same command resumes") from None
     finally:
         for job in running:
+            job.ask_to_stop()
+        for job in running:
             job.end()
+    return stopped
 
 
 def _interrupt(*_):

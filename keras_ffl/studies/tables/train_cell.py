@@ -1,14 +1,17 @@
 """Trains one cell in a separate process: `python -m` with a JSON object.
 
 The process ends with its parent, however that ends: its standard input is a
-pipe that the parent holds open.
+pipe that the parent holds open. A byte there asks it to stop after the step;
+unlike a signal it does no harm to a process that is stopping already.
 """
 
 import json
 import os
 import pathlib
+import signal
 import sys
 import threading
+import time
 import traceback
 
 from keras_ffl import training
@@ -57,19 +60,26 @@ def _reason(error):
     return named_first_line(error)
 
 
-def _end_with_parent():
+def _follow_parent(begun):
     # Not sys.stdin, whose lock would interfere with a normal exit.
     while os.read(0, 1):
-        pass
+        if not begun.is_set():
+            os._exit(STOPPED)
+        # Nobody listens to signals yet, or one has been received.
+        while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
     os._exit(1)
 
 
 def main():
     """Trains the cell described by the only argument."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begun = threading.Event()
+    threading.Thread(target=_follow_parent, args=(begun,), daemon=True).start()
     given = json.loads(sys.argv[1])
     import_modules(given["imports"])
     config = Config.from_dict(given["config"])
+    begun.set()
     sys.exit(train(Cell(config, pathlib.Path(given["root"]))))
 
 

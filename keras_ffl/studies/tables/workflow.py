@@ -2,7 +2,7 @@
 
 import os
 
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, Unfinished
 from keras_ffl.studies.tables import plan, run_cells, table_files
 from keras_ffl.studies.tables.cells import cells_of
 from keras_ffl.studies.tables.entry_results import collect
@@ -53,6 +53,7 @@ def reproduce(
     Raises:
         InputError: An argument is out of range or the folder can't be
             written.
+        Unfinished: This process was interrupted, or one of its children.
     """
     epochs = _check(runs, jobs, scale, epochs)
     entries = find_table(table)
@@ -70,11 +71,15 @@ def reproduce(
         results = collect(entries, runs, workdir)
         return table_files.write(entries, results, workdir, command, scale)
 
-    path = write()
+    path, stopped = write(), 0
     if not report_only:
-        run_cells.run(cells, jobs, write, imports)
+        stopped = run_cells.run(cells, jobs, write, imports)
         path = write()
     _print_summary(cells, path)
+    if stopped:
+        raise Unfinished(
+            f"cells that were stopped: {stopped}; the same command resumes"
+        )
     return report_only or not any(cell.failure() for cell in cells)
 
 
