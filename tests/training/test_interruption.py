@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import signal
 
 import keras
@@ -140,14 +141,20 @@ def test_what_is_left_of_an_epoch(tmp_path, stop_after):
         training.train(QUICK, tmp_path, 0)
 
 
+@pytest.fixture(scope="module")
+def first_steps(tmp_path_factory):
+    return tmp_path_factory.mktemp("stopped") / "run"
+
+
 @pytest.fixture
-def stopped(tmp_path, stop_after):
+def stopped(first_steps, tmp_path, stop_after):
     """The folder of a run that was stopped after three steps."""
-    stop_after(2)
-    with pytest.raises(Unfinished, match="after step 3 of epoch 1"):
-        training.train(QUICK, tmp_path / "run", 0)
+    if not first_steps.exists():
+        stop_after(2)
+        with pytest.raises(Unfinished, match="after step 3 of epoch 1"):
+            training.train(QUICK, first_steps, 0)
     stop_after(1000)
-    return tmp_path / "run"
+    return shutil.copytree(first_steps, tmp_path / "run")
 
 
 def contents(folder):
@@ -187,12 +194,11 @@ def test_a_state_without_its_configuration(stopped):
 
 
 def test_a_run_that_begins_while_another_waits(tmp_path, monkeypatch):
-    other = QUICK.changed(learning_rate=0.01, epochs=1, lr_milestones=())
+    other = QUICK.changed(learning_rate=0.01)
 
     @contextlib.contextmanager
     def waiting(folder):
-        monkeypatch.setattr(single, "locked", locked)
-        training.train(other, folder, 0)
+        (folder / "config.json").write_text(json.dumps(other.to_dict()))
         yield
 
     monkeypatch.setattr(single, "locked", waiting)
@@ -227,18 +233,19 @@ def test_damaged_results_are_found_before_anything_is_written(tmp_path):
     assert contents(tmp_path) == before
 
 
-def test_the_best_checkpoint_survives_a_kill(tmp_path, monkeypatch):
+def test_the_best_checkpoint_survives_a_kill(tmp_path):
     training.train(QUICK.changed(epochs=1, lr_milestones=()), tmp_path, 0)
     folder = Workdir(tmp_path)
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Workdir, "save_checkpoint", killed)
-    folder.save_best(folder.load_model(), 2)
+    model = folder.load_model()
+    folder.save_best(model, 2)
     assert folder.best_epochs() == 2
+    # Killed before the epoch was saved, it goes on after epoch 1.
     folder.cut_to(1)
     assert folder.best_epochs() == 1
+    folder.save_best(model, 2)
+    folder.save_checkpoint(model, 2, 1)
+    folder.cut_to(1)
+    assert folder.best_epochs() is None
 
 
 def test_saved_while_it_trains(tmp_path, monkeypatch):

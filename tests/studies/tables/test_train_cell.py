@@ -1,5 +1,9 @@
 """What a cell's process does, called directly."""
 
+import os
+import signal
+import threading
+
 from support.finished_cells import VANILLA
 
 from keras_ffl import training
@@ -61,3 +65,17 @@ def test_a_cell_that_was_stopped_has_not_failed(tmp_path, monkeypatch):
     cell = Cell(VANILLA, tmp_path)
     assert train_cell.train(cell) == STOPPED
     assert cell.failure() is None
+
+
+def test_it_follows_its_parent(monkeypatch):
+    # Asked to stop before it listens to signals, then after.
+    sent, handlers = [], iter([signal.SIG_DFL, signal.SIG_DFL, print])
+    given = iter([b".", b""])
+    monkeypatch.setattr(os, "read", lambda *_: next(given))
+    monkeypatch.setattr(os, "kill", lambda _, number: sent.append(number))
+    monkeypatch.setattr(os, "_exit", sent.append)
+    monkeypatch.setattr(signal, "getsignal", lambda _: next(handlers))
+    begun = threading.Event()
+    begun.set()
+    train_cell._follow_parent(begun)
+    assert sent == [signal.SIGTERM, 1]
