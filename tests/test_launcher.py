@@ -66,6 +66,8 @@ WRITER = """
 import os, signal, sys
 from keras_ffl_launcher import without_start_up_lines
 
+# Background jobs of a shell ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with without_start_up_lines():
     os.write(2, b"WARNING: All log messages before absl::InitializeLog() is\\n")
     os.write(2, b"I0000 00:00:1.2 3 port.cc:153] oneDNN is on.\\n")

@@ -208,6 +208,7 @@ def test_best_and_last_model(folder):
     folder.save_best(model_of(0), 1)
     folder.save_best(model_of(1), 2)
     assert folder.best_epochs() == 2
+    folder.save_checkpoint(model_of(2), 2, keep=2)
     assert len(list(folder.checkpoints.glob("best_*"))) == 1
     assert value_of(folder.load_model("best")) == 1
     assert value_of(folder.load_model("last")) == 2
