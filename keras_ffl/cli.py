@@ -18,6 +18,7 @@ from keras_ffl.errors import (
     printable,
 )
 from keras_ffl.optional import import_modules
+from keras_ffl.process_end import leave
 
 # Exit status of a run that stopped on request and can be resumed (EX_TEMPFAIL).
 UNFINISHED = 75
@@ -73,7 +74,7 @@ def run(main):
             main(*given)
         except Unfinished as reason:
             print(reason)
-            sys.exit(UNFINISHED)
+            leave(UNFINISHED)
         except FFLError as error:
             _fail(error)
         except OSError as error:
@@ -81,7 +82,10 @@ def run(main):
             what = error.filename or "input or output"
             _fail(f"{what}: {error.strerror or first_line(error)}")
         except KeyboardInterrupt:
-            _fail("interrupted; the same command resumes")
+            print(
+                "error: interrupted; the same command resumes", file=sys.stderr
+            )
+            leave(1)
         finally:
             sys.unraisablehook = hook
 

@@ -19,6 +19,7 @@ from keras_ffl.config import Config
 from keras_ffl.errors import FFLError, Unfinished, named_first_line
 from keras_ffl.folder_lock import FolderInUse
 from keras_ffl.optional import import_modules
+from keras_ffl.process_end import leave
 from keras_ffl.studies.tables.cells import (
     BUSY,
     FAILED,
@@ -80,7 +81,10 @@ def main():
     import_modules(given["imports"])
     config = Config.from_dict(given["config"])
     begun.set()
-    sys.exit(train(Cell(config, pathlib.Path(given["root"]))))
+    status = train(Cell(config, pathlib.Path(given["root"])))
+    if status == STOPPED:
+        leave(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":
