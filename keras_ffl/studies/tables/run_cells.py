@@ -127,6 +127,11 @@ class _Job:
 
     def ask_to_stop(self):
         """Asks the process to stop after its step, see `train_cell`."""
+        lock = self.cell.path / ".lock"
+        if not lock.exists() or f" {self.process.pid} " not in lock.read_text():
+            # It doesn't train yet.
+            self.process.terminate()
+            return
         # It may have ended.
         with contextlib.suppress(OSError):
             self.process.stdin.write(b".")

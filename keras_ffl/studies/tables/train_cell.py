@@ -61,12 +61,10 @@ def _reason(error):
     return named_first_line(error)
 
 
-def _follow_parent(begun):
+def _follow_parent():
     # Not sys.stdin, whose lock would interfere with a normal exit.
     while os.read(0, 1):
-        if not begun.is_set():
-            os._exit(STOPPED)
-        # Nobody listens to signals yet, or one has been received.
+        # One has been received, which a second would overtake.
         while signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -75,12 +73,10 @@ def _follow_parent(begun):
 
 def main():
     """Trains the cell described by the only argument."""
-    begun = threading.Event()
-    threading.Thread(target=_follow_parent, args=(begun,), daemon=True).start()
+    threading.Thread(target=_follow_parent, daemon=True).start()
     given = json.loads(sys.argv[1])
     import_modules(given["imports"])
     config = Config.from_dict(given["config"])
-    begun.set()
     status = train(Cell(config, pathlib.Path(given["root"])))
     if status == STOPPED:
         leave(status)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 
 from support.finished_cells import VANILLA
 
@@ -68,14 +67,12 @@ def test_a_cell_that_was_stopped_has_not_failed(tmp_path, monkeypatch):
 
 
 def test_it_follows_its_parent(monkeypatch):
-    # Asked to stop before it listens to signals, then after.
+    # Asked to stop while nobody listens to signals, then left alone.
     sent, handlers = [], iter([signal.SIG_DFL, signal.SIG_DFL, print])
     given = iter([b".", b""])
     monkeypatch.setattr(os, "read", lambda *_: next(given))
     monkeypatch.setattr(os, "kill", lambda _, number: sent.append(number))
     monkeypatch.setattr(os, "_exit", sent.append)
     monkeypatch.setattr(signal, "getsignal", lambda _: next(handlers))
-    begun = threading.Event()
-    begun.set()
-    train_cell._follow_parent(begun)
+    train_cell._follow_parent()
     assert sent == [signal.SIGTERM, 1]
