@@ -13,8 +13,10 @@ from keras_ffl import InputError, TrainingDiverged, data, training
 from keras_ffl.backend import make_devices
 from keras_ffl.config import Config
 from keras_ffl.layers import FeatureAverage
+from keras_ffl.methods import METHODS
 from keras_ffl.training import single
 from keras_ffl.training.fit_arguments import fit_arguments
+from keras_ffl.training.summary import summary
 from keras_ffl.workdir import Workdir
 
 SMALL = Config(
@@ -230,3 +232,24 @@ def test_bad_input_leaves_no_run_behind(change, message, tmp_path):
     with pytest.raises(InputError, match=message):
         training.train(changed(**change), tmp_path, 0)
     assert not Workdir(tmp_path).started
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_summary_shows_the_main_head(method, tmp_path):
+    config = Config().changed(method=method)
+    folder, head = Workdir(tmp_path), config.row.model.primary_head
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    values = "top1_error", "top5_error", "loss", "parameters"
+    errors = dict.fromkeys(values, 50.0)
+    others = {f"val_{name}_accuracy": 0.5 for name in ("fused", "sub_1")}
+    row = {"epoch": 0, **others, f"val_{head}_accuracy": 0.75}
+    folder.add_to_history(row)
+    metrics = {
+        "epoch": 1,
+        "heads": {"fused": errors, head: errors},
+        "seconds_per_epoch": None,
+        "parameters": 1,
+        "multiply_adds": 1,
+    }
+    text = summary(tmp_path, metrics)
+    assert re.search(f"top-1 error % of {head} +25.00", text)

@@ -25,6 +25,13 @@ def writers(model, config, folder):
     """
     monitor = _monitored_accuracy(model)
     best = _best_row(folder, monitor)
+    if best is None and folder.best_epochs() is not None:
+        logging.warning(
+            "%s lacks the accuracy of the best checkpoint, of epoch %d; the "
+            "next epoch counts as the best so far",
+            folder.history,
+            folder.best_epochs(),
+        )
     return [
         # The history is written before the checkpoint: if a run dies between
         # the two, resuming cuts the history to the checkpoint.
@@ -70,13 +77,6 @@ def _best_row(folder, monitor):
     rows = {int(row["epoch"]) + 1: row for row in folder.read_history()}
     row = rows.get(epochs, {})
     # Another program may have removed the column.
-    if epochs is not None and monitor not in row:
-        logging.warning(
-            "%s lacks the accuracy of the best checkpoint, of epoch %d; the "
-            "next epoch counts as the best so far",
-            folder.history,
-            epochs,
-        )
     return row if monitor in row else None
 
 

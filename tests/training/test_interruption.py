@@ -24,6 +24,7 @@ from keras_ffl.data import Share
 from keras_ffl.folder_lock import FolderInUse, locked
 from keras_ffl.training import interruption, single
 from keras_ffl.training.interruption import Progress, StopRequest
+from keras_ffl.training.results import writers
 from keras_ffl.workdir import Workdir
 
 # Five steps an epoch, the last one smaller, and validation in two steps.
@@ -247,6 +248,17 @@ def test_the_best_checkpoint_survives_a_kill(tmp_path):
     folder.save_checkpoint(model, 2, 1)
     folder.cut_to(1)
     assert folder.best_epochs() is None
+
+
+def test_a_best_checkpoint_without_its_accuracy(tmp_path, caplog):
+    folder = Workdir(tmp_path)
+    folder.checkpoints.mkdir()
+    (folder.checkpoints / "best_0003.keras").touch()
+    info = data.load("digits").info
+    writers(training.build_model(QUICK, info), QUICK, folder)
+    assert (
+        "lacks the accuracy of the best checkpoint, of epoch 3" in caplog.text
+    )
 
 
 def test_saved_while_it_trains(tmp_path, monkeypatch):
