@@ -14,4 +14,4 @@ cd "$root"
 # Warnings, such as of broken links, are errors (--quiet would hide them).
 NO_MKDOCS_2_WARNING=1 "$python" -m mkdocs build --strict
 # Two processes: a single one can't keep two cores busy with small tests.
-"$python" -m pytest -n 2 --dist loadfile "$@"
+"$python" -m pytest -n 2 --dist worksteal "$@"

@@ -91,12 +91,7 @@ def inference_classifier(classifier):
         computes in half precision, where rounding would differ, or (with a
         warning) can't be recreated from its configuration.
     """
-    layers = [call.layer for call in unrolled(classifier)[0]]
-    if any(
-        isinstance(layer, keras.Layer)
-        and layer.compute_dtype in ("float16", "bfloat16")
-        for layer in layers
-    ):
+    if half_precision(classifier):
         return classifier
     image = keras.Input(
         classifier.input_shape[1:], dtype=classifier.input.dtype, name="image"
@@ -112,6 +107,27 @@ def inference_classifier(classifier):
         )
         return classifier
     return fold_batch_normalization(rebuilt)
+
+
+def half_precision(classifier):
+    """Looks for layers that compute in half precision.
+
+    Args:
+        classifier: Functional `keras.Model`.
+
+    Returns:
+        Str, the least precise dtype of a layer, "bfloat16" or "float16", or
+        None without such layers.
+    """
+    found = {
+        call.layer.compute_dtype
+        for call in unrolled(classifier)[0]
+        if isinstance(call.layer, keras.Layer)
+    }
+    for dtype in ("bfloat16", "float16"):
+        if dtype in found:
+            return dtype
+    return None
 
 
 def _rebuilt(classifier, image):

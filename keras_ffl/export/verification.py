@@ -17,14 +17,18 @@ from keras_ffl.evaluation import (
 )
 from keras_ffl.export.exportable import check_images, check_info
 from keras_ffl.export.formats import FORMATS
+from keras_ffl.export.stock import half_precision
 
-# Tolerances of a probability, and of a quantised head's error in percentage
-# points.
-PROBABILITY = 1e-4
+# Tolerances of a quantised head's error in percentage points, and by the half
+# precision of `predict`, which a file in float32 doesn't repeat, those of a
+# probability and of a tie: classes so close to each other that rounding (about
+# 2e-6 between formats in float32) decides which one comes out on top.
 POINTS = 1.0
-# Classes closer to each other than this are a tie: rounding, by which formats
-# differ by about 2e-6, decides which one comes out on top.
-TIE = 1e-5
+TOLERANCES = {
+    None: (1e-4, 1e-5),
+    "float16": (2e-3, 2e-3),
+    "bfloat16": (2e-2, 2e-2),
+}
 
 
 def run_elsewhere(paths, images, batches=()):
@@ -88,8 +92,10 @@ def verify(model, info, written, images, labels, batches=()):
         `predict_error` in percent, `bytes`, `milliseconds` (a dict by batch
         size) and `agrees`. Exact formats agree if probabilities are within
         1e-4 and top classes are the same except for ties, that is classes
-        within 1e-5 in `predict`; int8 agrees within one percentage point of
-        error.
+        within 1e-5 in `predict`. If `predict` computes in half precision, both
+        are 2e-3 (float16) or 2e-2 (bfloat16) for all formats but SavedModel,
+        because these compute in float32. int8 agrees within one percentage
+        point of error.
 
     Raises:
         InputError: `info` or `images` don't fit the model's data, or an
@@ -109,6 +115,9 @@ def verify(model, info, written, images, labels, batches=()):
         results = run_elsewhere(list(paths.values()), images, batches)
         for (head, path), (found, times) in zip(paths.items(), results):
             compared = _compared(found, expected[head], labels)
+            half = None
+            if name != "saved_model":
+                half = half_precision(model.classifier(head))
             rows.append(
                 {
                     "format": name,
@@ -116,19 +125,21 @@ def verify(model, info, written, images, labels, batches=()):
                     **compared,
                     "bytes": size_on_disk(path),
                     "milliseconds": times,
-                    "agrees": _agrees(compared, FORMATS[name].exact),
+                    "agrees": _agrees(
+                        compared, FORMATS[name].exact, *TOLERANCES[half]
+                    ),
                 }
             )
     return rows
 
 
-def _agrees(compared, exact):
+def _agrees(compared, exact, probability, tie):
     if not exact:
         more = compared["top1_error"] - compared["predict_error"]
         return abs(more) <= POINTS
     return (
-        compared["largest_difference"] <= PROBABILITY
-        and compared["class_gap"] <= TIE
+        compared["largest_difference"] <= probability
+        and compared["class_gap"] <= tie
     )
 
 

@@ -87,6 +87,25 @@ def test_vision_transformer(name, tmp_path):
     assert row["largest_difference"] < 1e-5
 
 
+def test_half_precision_stays_in_training(tmp_path, monkeypatch):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    model = moved(METHODS["vanilla"]())
+    path = write_head(model, "vanilla", INFO, tmp_path, "keras")
+    found = keras.saving.load_model(path).predict(IMAGES, verbose=0)
+    labels = found.argmax(axis=1)
+    for off, agrees in ((0, True), (0.03, False)):
+        monkeypatch.setattr(
+            export.verification,
+            "run_elsewhere",
+            lambda *_, off=off: [(found + off, {})],
+        )
+        written = {"keras": {"vanilla": path}}
+        (row,) = verify(model, INFO, written, IMAGES, labels)
+        # The file computes in float32, `predict` doesn't.
+        assert row["largest_difference"] > 1e-4
+        assert row["agrees"] is agrees
+
+
 def test_operation_that_onnx_lacks(tmp_path):
     image = keras.Input(INFO.input_shape)
     pooled = keras.layers.GlobalAveragePooling2D()(image)

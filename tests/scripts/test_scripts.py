@@ -109,7 +109,6 @@ def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path):
         == Workdir(cut).read_metrics()["heads"]
     )
 
-    # The other scripts work on the same folder.
     result = run("evaluate.py", f"--workdir={cut}", "--json")
     assert result.returncode == 0, result.stderr
     heads = json.loads(result.stdout)
@@ -117,15 +116,6 @@ def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path):
     for head, values in expected.items():
         assert heads[head]["top1_error"] == values["top1_error"]
         assert heads[head]["loss"] == pytest.approx(values["loss"], rel=1e-4)
-    result = run(
-        "export.py",
-        f"--workdir={cut}",
-        "--head=sub_1",
-        f"--output={tmp_path / 'models'}",
-    )
-    assert result.returncode == 0, result.stderr
-    assert "sub_1: 77,754 parameters" in result.stdout
-    assert (tmp_path / "models/sub_1/saved_model.pb").exists()
 
 
 @pytest.mark.parametrize(
