@@ -29,7 +29,7 @@ class Format:
         calibrated: Bool, whether `write` needs calibration images.
         by_tensorflow: Bool, whether `write` needs TensorFlow as backend.
         exact: Bool, whether the probabilities equal those of `predict` up to
-            rounding errors of float32.
+            rounding errors of the precision that either computes in.
         writer: Tuple of the modules needed to write, besides TensorFlow.
         reader: Tuple of the modules needed to run the export.
         extra: Name of this package's extra that installs these modules.
