@@ -16,6 +16,7 @@ from keras_ffl_launcher import starting
 with starting("benchmark"):
     from absl import flags
     from benchmarks import (
+        arithmetic,
         inference,
         input_arrays,
         memory,
@@ -40,6 +41,7 @@ PARTS = {
     "scaling.branches": lambda rounds: scaling.run(rounds, [scaling.branches]),
     "scaling.methods": lambda rounds: scaling.run(rounds, [scaling.methods]),
     "scaling.networks": lambda rounds: scaling.run(rounds, [scaling.networks]),
+    "scaling.arithmetic": arithmetic.run,
     "memory": memory.run,
     "startup": startup.run,
 }

@@ -98,20 +98,38 @@ def build_ours(options, method="ffl"):
     return build_method(run, options["classes"], shape)
 
 
-def _facts(model, options):
-    from keras_ffl.models import count_multiply_adds
+def traced_facts(model):
+    """The GFLOP of a model's training step, counted when it is traced.
 
-    # Forward, and backward to the inputs and to the weights.
-    products = 3 * options["batch"] * count_multiply_adds(model)
-    return {"gflop": 2e-9 * products}
+    Args:
+        model: Compiled `keras.Model`, before its first step.
+
+    Returns:
+        Dict, which has "gflop" after the first step.
+    """
+    import tensorflow as tf
+
+    from benchmarks.products import count_products
+
+    facts, train_step = {}, model.train_step
+
+    def counted_step(data):
+        logs = train_step(data)
+        graph = tf.compat.v1.get_default_graph()
+        facts["gflop"] = 2e-9 * count_products(graph)
+        return logs
+
+    model.train_step = counted_step
+    return facts
 
 
 def ours(method, **options):
     """One training step of keras_ffl."""
     model = build_ours(options, method)
     model.compile()
+    facts = traced_facts(model)
     step = _compiled_step(model, options)
-    return Prepared(lambda: step() and None, facts=_facts(model, options))
+    return Prepared(lambda: step() and None, facts=facts)
 
 
 def _repeated(options):
@@ -161,12 +179,10 @@ def trained(method, **options):
     """One training step as called by `fit`, with or without turns."""
     model = build_ours(options, method)
     model.compile()
+    facts = traced_facts(model)
     model.make_train_function()
     batches = iter(_repeated(options))
-    return Prepared(
-        lambda: model.train_function(batches) and None,
-        facts=_facts(model, options),
-    )
+    return Prepared(lambda: model.train_function(batches) and None, facts=facts)
 
 
 def fit(method, steps=11, from_arrays=False, save_every=0, **options):
@@ -185,6 +201,7 @@ def fit(method, steps=11, from_arrays=False, save_every=0, **options):
 
     model = build_ours(options, method)
     model.compile(metrics=["accuracy"])
+    facts = traced_facts(model)
     if from_arrays:
         batches = array_batches(options["batch"], options["classes"])
     else:
@@ -200,7 +217,7 @@ def fit(method, steps=11, from_arrays=False, save_every=0, **options):
         )
         return times[-1] - times[0]
 
-    return Prepared(run, count=steps - 1, facts=_facts(model, options))
+    return Prepared(run, count=steps - 1, facts=facts)
 
 
 def _saving(steps, every_minutes):
