@@ -30,6 +30,8 @@ class Format:
         by_tensorflow: Bool, whether `write` needs TensorFlow as backend.
         exact: Bool, whether the probabilities equal those of `predict` up to
             rounding errors of the precision that either computes in.
+        keeps_precision: Bool, whether a head in half precision stays so;
+            otherwise the file computes in float32.
         writer: Tuple of the modules needed to write, besides TensorFlow.
         reader: Tuple of the modules needed to run the export.
         extra: Name of this package's extra that installs these modules.
@@ -40,6 +42,7 @@ class Format:
     calibrated: bool = False
     by_tensorflow: bool = True
     exact: bool = True
+    keeps_precision: bool = False
     writer: tuple = ()
     reader: tuple = ()
     extra: str | None = None
@@ -126,7 +129,9 @@ def _convert(model, path, kind, **options):
 
 
 FORMATS = {
-    "saved_model": Format("", _write_saved_model, reader=("tensorflow",)),
+    "saved_model": Format(
+        "", _write_saved_model, keeps_precision=True, reader=("tensorflow",)
+    ),
     "keras": Format(
         ".keras", _write_keras, by_tensorflow=False, reader=("keras",)
     ),

@@ -116,7 +116,7 @@ def verify(model, info, written, images, labels, batches=()):
         for (head, path), (found, times) in zip(paths.items(), results):
             compared = _compared(found, expected[head], labels)
             half = None
-            if name != "saved_model":
+            if not FORMATS[name].keeps_precision:
                 half = half_precision(model.classifier(head))
             rows.append(
                 {
