@@ -6,8 +6,9 @@ import math
 def count_products(graph):
     """Counts the multiply-adds of a graph's convolutions and matrix products.
 
-    Those of gradients included. What no state depends on doesn't count,
-    because TensorFlow drops it before it runs the graph.
+    Those of gradients included, but of plain 2D convolutions and products of
+    two matrices alone, and none within nested functions. What no state depends
+    on doesn't count, because TensorFlow drops it before it runs the graph.
 
     Args:
         graph: `tf.Graph` whose operations have known shapes.
