@@ -136,9 +136,13 @@ def without_start_up_lines():
     this process crashes.
     """
     reading, writing = os.pipe()
+    # Ctrl-C and whatever else ends the process group reach the other process
+    # too, which has to pass on what is written then.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     child = os.fork()
     if not child:
         _pass_on(reading, writing)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     os.close(reading)
     sys.stderr.flush()
     stderr = os.dup(2)
@@ -161,8 +165,6 @@ _END = b"\0end of start\n"
 def _pass_on(reading, writing):
     """Copies lines to stderr until the end, in the process of their reader."""
     try:
-        # Ctrl-C reaches it too, which has to pass on what is written then.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.close(writing)
         with os.fdopen(reading, "rb") as lines:
             for line in lines:

@@ -68,6 +68,7 @@ from keras_ffl_launcher import without_start_up_lines
 
 # Background jobs of a shell ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGINT))
 with without_start_up_lines():
     os.write(2, b"WARNING: All log messages before absl::InitializeLog() is\\n")
     os.write(2, b"I0000 00:00:1.2 3 port.cc:153] oneDNN is on.\\n")
@@ -94,12 +95,13 @@ cut """
         ("sys.exit('error: refused')", 1, "error: refused\n"),
         ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, ""),
         ("os.abort()", -signal.SIGABRT, ""),
+        ("os.killpg(0, signal.SIGTERM)", -signal.SIGTERM, ""),
         ("os.killpg(0, signal.SIGINT)", 1, "KeyboardInterrupt\n"),
     ],
 )
 def test_nothing_else_is_lost(end, status, last):
     done = start("-c", WRITER.format(end=end), start_new_session=True)
-    if "killpg" in end:
+    if "SIGINT" in end:
         status = done.returncode
         assert status
     assert done.returncode == status
