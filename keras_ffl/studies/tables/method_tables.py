@@ -93,6 +93,12 @@ _LATER = (
     ("DML", {"method": "dml"}, "sub", "ensemble"),
     ("ONE", {"method": "one"}, "sub", "teacher"),
     ("FFL", {}, "sub", "fused"),
+    (
+        "FFL, no distillation",
+        {"use_ekd": False, "use_fkd": False},
+        "sub",
+        "fused",
+    ),
     ("PCL, mean teacher", {"method": "pcl"}, "teacher_1", "fused"),
     ("PCL, peers", {"method": "pcl"}, "sub", "ensemble"),
     ("FFSD", {"method": "ffsd"}, "leader", "fused"),
