@@ -1,6 +1,7 @@
 """What all tests share: a known state before each, and the shared data."""
 
 import dataclasses
+import gc
 import importlib.util
 import os
 import pathlib
@@ -13,6 +14,13 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import keras  # noqa: E402
 import pytest  # noqa: E402
+
+
+# Whoever deletes an iterator of tf.data waits for the thread that tunes it. On
+# busy cores every tenth of these threads misses that it is to end and sleeps
+# on, about as long as it has lived. So iterators must not wait for a
+# collection of garbage that comes many tests later.
+gc.disable()
 
 
 def pytest_runtest_setup(item):
@@ -30,7 +38,8 @@ def _skip_without(package):
 @pytest.fixture(autouse=True)
 def known_state():
     """Names of layers, seeds, dtype policy and kernels as in a new process."""
-    # Collecting garbage before every test would take longer than most tests.
+    # What the test before left: all garbage would take longer than most tests.
+    gc.collect(1)
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("float32")

@@ -6,6 +6,7 @@ prints what every method says of some of them, as JSON. TensorFlow is needed for
 `tf.data` only.
 """
 
+import gc
 import json
 import sys
 
@@ -151,6 +152,7 @@ def complaints(method, cases, data_sets=DATA_SETS):
     model = builders.compiled(builders.METHODS[method](), jit_compile="auto")
     found = {}
     for case in cases:
+        gc.collect(1)  # the iterators of the case before
         batch, _ = (KINDS | VALUES)[case]
         for name, make in data_sets.items():
             ways = of_data_set(model, lambda make=make: make(batch))
