@@ -15,7 +15,6 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 import keras  # noqa: E402
 import pytest  # noqa: E402
 
-
 # Whoever deletes an iterator of tf.data waits for the thread that tunes it. On
 # busy cores every tenth of these threads misses that it is to end and sleeps
 # on, about as long as it has lived. So iterators must not wait for a
