@@ -201,11 +201,12 @@ def fit(method, steps=11, from_arrays=False, save_every=0, **options):
 
     model = build_ours(options, method)
     model.compile(metrics=["accuracy"])
-    facts = traced_facts(model)
     if from_arrays:
         batches = array_batches(options["batch"], options["classes"])
+        facts = {}  # The size of these batches is unknown when it is traced.
     else:
         batches = _repeated(options)
+        facts = traced_facts(model)
 
     def run():
         times.clear()
