@@ -12,6 +12,7 @@ from keras_ffl.data.info import DatasetInfo
 from keras_ffl.data.photos.folder import from_folder
 from keras_ffl.data.photos.imagenet import imagenet2012
 from keras_ffl.data.photos.photo_dataset import PhotoOptions
+from keras_ffl.data.tf_data import untuned
 from keras_ffl.data.tfds_builders import (
     check_complete,
     damaged,
@@ -141,7 +142,7 @@ def _read_split(builder, split, batch_size=1000):
         read_config=tfds.ReadConfig(try_autocache=False),
     )
     batches = tqdm(
-        tfds.as_numpy(dataset),
+        tfds.as_numpy(untuned(dataset)),
         desc=f"Reading {builder.name} {split}",
         total=math.ceil(builder.info.splits[split].num_examples / batch_size),
         # None shows the bar on terminals only.

@@ -45,7 +45,20 @@ def by_tf_data(batches, finish):
     )
     # Keras warns about validation data of unknown length.
     counted = tf.data.experimental.assert_cardinality(len(batches))
-    return read.prefetch(tf.data.AUTOTUNE).apply(counted).with_options(settings)
+    finished = read.prefetch(tf.data.AUTOTUNE).apply(counted)
+    return untuned(finished.with_options(settings))
+
+
+def untuned(dataset):
+    """The same `tf.data.Dataset` without a thread that tunes it.
+
+    Whoever deletes an iterator waits for that thread. On busy cores the thread
+    can miss that it should end, and then sleeps on for up to a minute. Maps
+    that want more than 16 parallel calls have to say so.
+    """
+    settings = tf.data.Options()
+    settings.autotune.enabled = False
+    return dataset.with_options(settings)
 
 
 def signature(plan):

@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from keras_ffl.data.photos.pipeline import decoded, naming_unreadable
-from keras_ffl.data.tf_data import signature
+from keras_ffl.data.tf_data import signature, untuned
 from keras_ffl.errors import InputError, first_line, printable
 from keras_ffl.optional import psutil
 from keras_ffl.optional import tensorflow as tf
@@ -71,8 +71,9 @@ class EncodedPhotos:
             output_signature=signature(next(iter(plans()))),
         )
         batches = decoded(self, self.reader(), rows, sizes, info)
+        pairs = batches.map(lambda x, y, _: (x, y))
         with naming_unreadable():
-            yield from batches.map(lambda x, y, _: (x, y)).as_numpy_iterator()
+            yield from untuned(pairs).as_numpy_iterator()
 
     def read_by_tf_data(self, epochs, rows_of, sizes, info, finish):
         """Like `read`; see `keras_ffl.data.arrays.Examples`."""

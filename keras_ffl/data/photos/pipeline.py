@@ -64,7 +64,7 @@ def decoded(photos, load, rows, sizes, info):
     single = (
         rows.map(lambda own: {k: v for k, v in own.items() if k in _READ})
         .unbatch()
-        .map(decode, tf.data.AUTOTUNE)
+        .map(decode, os.cpu_count())
         .ignore_errors()
     )
     # Takes the place of the last photo if that is missing; without it, empty

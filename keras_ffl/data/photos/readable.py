@@ -1,11 +1,13 @@
 """Finds the photos that can't be decoded before training starts."""
 
+import os
 import re
 import warnings
 
 import numpy as np
 
 from keras_ffl.data.photos.files import why_unreadable
+from keras_ffl.data.tf_data import untuned
 from keras_ffl.errors import InputError, printable
 from keras_ffl.optional import tensorflow as tf
 
@@ -78,13 +80,13 @@ def find_unreadable(photos):
     readable = np.zeros(len(photos), bool)
     decoded = (
         tf.data.Dataset.range(len(photos))
-        .map(decode, tf.data.AUTOTUNE, deterministic=False)
+        .map(decode, os.cpu_count(), deterministic=False)
         .ignore_errors()
         .batch(_BATCH)
     )
     # disable=None shows the bar on terminals only.
     with tqdm(total=len(photos), desc="Verifying", disable=None) as bar:
-        for indices, _ in decoded.as_numpy_iterator():
+        for indices, _ in untuned(decoded).as_numpy_iterator():
             readable[indices] = True
             bar.update(len(indices))
     return {int(i): _reason(photos, i) for i in np.nonzero(~readable)[0]}

@@ -9,6 +9,7 @@ import struct
 import numpy as np
 
 from keras_ffl.data.photos.files import EncodedPhotos
+from keras_ffl.data.tf_data import untuned
 from keras_ffl.errors import InputError
 from keras_ffl.optional import tensorflow as tf
 
@@ -53,7 +54,7 @@ class PhotoRecords(EncodedPhotos):
             lambda i: self.from_disk(i)[1], tf.data.AUTOTUNE
         )
         progress = tqdm(
-            labels.as_numpy_iterator(),
+            untuned(labels).as_numpy_iterator(),
             desc=f"Labels of {self.split}",
             total=len(self),
             disable=None,

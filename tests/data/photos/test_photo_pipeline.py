@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+from support import fed_batches
 from support.photo_builders import box_resized, encoded, make_folder, smooth
+from tensorflow.python.data.ops import iterator_ops
 
 from keras_ffl.backend.tensorflow.feed import feed, normalized_batch
 from keras_ffl.data import (
@@ -15,6 +17,7 @@ from keras_ffl.data import (
     from_folder,
     naming_unreadable,
     normalize,
+    training_batches,
 )
 from keras_ffl.data.photos import files
 from keras_ffl.data.photos.decoding import random_box
@@ -347,3 +350,22 @@ def test_real_photos(shared_data):
     # Normalised by about their own statistics.
     assert np.abs(images.mean()) < 0.5
     assert 0.7 < images.std() < 1.3
+
+
+def test_no_iterator_is_tuned(folder, monkeypatch):
+    """The thread that tunes can keep whoever deletes the iterator waiting."""
+    tuned = []
+    make = iterator_ops.OwnedIterator.__init__
+
+    def spy(self, dataset=None, *arguments, **options):
+        tuned.append(dataset.options().autotune.enabled)
+        make(self, dataset, *arguments, **options)
+
+    monkeypatch.setattr(iterator_ops.OwnedIterator, "__init__", spy)
+    dataset = from_folder(folder, PhotoOptions(SIZE, verify="stop"))
+    in_memory = training_batches(*fed_batches.arrays(), fed_batches.INFO, 4, 0)
+    for made in (dataset.training_batches(3, 0), in_memory):
+        list(made)
+        list(feed(made, tf.distribute.get_strategy()))
+    # Verifying training and test photos, iterating photos, feeding both.
+    assert tuned == [False] * 5
