@@ -83,18 +83,20 @@ class WarmUp(keras.callbacks.Callback):
         self.steps_per_epoch = steps_per_epoch
         self.numbers = range(steps_per_epoch) if numbers is None else numbers
         self.epoch = 0
+        self._share = 0.0
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 
     def on_train_batch_begin(self, batch, logs=None):
-        step = self.epoch * self.steps_per_epoch + self.numbers[batch]
-        if step <= self.steps:
+        # A call of several steps may begin behind the last step of warm-up.
+        if self._share < 1.0:
+            step = self.epoch * self.steps_per_epoch + self.numbers[batch]
             if hasattr(self.model, "jax_state_sync"):
                 # JAX needs this before a variable is set between steps.
                 self.model.jax_state_sync()
-            share = min(1.0, (step + 1) / self.steps)
-            self.model.optimizer.learning_rate = share * self.schedule(
+            self._share = min(1.0, (step + 1) / self.steps)
+            self.model.optimizer.learning_rate = self._share * self.schedule(
                 self.epoch
             )
 

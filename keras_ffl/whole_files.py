@@ -7,6 +7,8 @@ import re
 import shutil
 import uuid
 
+from keras_ffl.errors import InputError
+
 _UNFINISHED = re.compile(r"unfinished_[0-9a-f]{8}_.+")
 
 
@@ -61,3 +63,24 @@ def write_whole(path, text):
     """Writes a text file as in `replacing`."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_folder(folder, argument):
+    """Checks before long work that its results can be written.
+
+    Args:
+        folder: `pathlib.Path`, created if necessary.
+        argument: Str, who names the folder, for the message.
+
+    Raises:
+        InputError: No file can be written in it.
+    """
+    probe = folder / f".{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"`{argument}` {folder} can't be written: {error.strerror}"
+        ) from error

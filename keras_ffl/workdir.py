@@ -3,7 +3,6 @@
 import contextlib
 import json
 import pathlib
-import uuid
 
 from absl import logging
 
@@ -17,7 +16,7 @@ from keras_ffl.history_file import (
     read_history,
 )
 from keras_ffl.run_files import read_as, read_metrics
-from keras_ffl.whole_files import write_whole
+from keras_ffl.whole_files import check_folder, write_whole
 
 # Fields that may change when a run is resumed.
 _FREE = ("epochs", "data_dir")
@@ -91,7 +90,8 @@ class Workdir(CheckpointFolder):
                 another configuration (the message names the difference).
         """
         self._check_files()
-        self._check_writable()
+        check_folder(self.path, "workdir")
+        check_folder(self.checkpoints, "workdir")
         if not self.started:
             if self.checkpoint_files() or self.all_progress():
                 raise InputError(
@@ -135,17 +135,6 @@ class Workdir(CheckpointFolder):
         for path in (self.logs, self.checkpoints):
             if path.exists() and not path.is_dir():
                 raise InputError(f"{path} must be a folder, got a file")
-
-    def _check_writable(self):
-        probe = self.path / f".{uuid.uuid4().hex}"
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise InputError(
-                f"`workdir` {self.path} can't be written: {error.strerror}"
-            ) from error
 
     def start(self, config, info):
         """Writes the files that describe the run.

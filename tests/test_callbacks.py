@@ -73,6 +73,25 @@ class Rates(keras.callbacks.Callback):
         self.found.append(float(keras.ops.convert_to_numpy(rate)))
 
 
+def test_warm_up_ends_between_calls_of_several_steps():
+    def schedule(epoch):
+        return 0.5
+
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(9.0), loss="mse")
+    rates = Rates()
+    # Calls of four steps each, four a epoch.
+    warm_up = WarmUp(schedule, 0.6, steps_per_epoch=16, numbers=[0, 4, 8, 12])
+    model.fit(
+        np.zeros((4, 1)),
+        np.zeros((4, 1)),
+        batch_size=1,
+        verbose=0,
+        callbacks=[warm_up, rates],
+    )
+    assert rates.found == pytest.approx([0.05, 0.25, 0.45, 0.5])
+
+
 @pytest.mark.parametrize("initial_epoch", [0, 1])
 def test_warm_up_grows_in_even_steps_to_the_rate_of_the_epoch(initial_epoch):
     def schedule(epoch):

@@ -10,6 +10,7 @@ import sys
 from absl import flags
 
 from keras_ffl import cli, data, export, training
+from keras_ffl.errors import InputError
 from keras_ffl.models import count_parameters
 from keras_ffl.workdir import Workdir
 
@@ -50,6 +51,11 @@ def main():
     """Exports heads, prints the files and compares them if requested."""
     names = _FORMATS.value
     names = list(export.FORMATS) if names == ["all"] else names
+    if not names:
+        raise InputError(
+            f"`formats` must be all or some of {', '.join(export.FORMATS)}, "
+            "got none"
+        )
     check = _CHECK.value or _MEASURE.value
     formats = [export.check_format(name, runs=check) for name in names]
     folder = Workdir(_WORKDIR.value)

@@ -14,7 +14,7 @@ from keras_ffl import cli
 from keras_ffl.errors import InputError
 from keras_ffl.studies import transfer
 from keras_ffl.training import load_run
-from keras_ffl.whole_files import write_whole
+from keras_ffl.whole_files import check_folder, write_whole
 from keras_ffl.workdir import Workdir
 
 _WORKDIR = flags.DEFINE_list("workdir", None, "Folders of runs.", required=True)
@@ -71,6 +71,8 @@ def main():
     for _, model, _, heads in models:
         for head in heads or ():
             model.feature_extractor(head)
+    if output:
+        check_folder(output.parent, "output")
     rows = []
     for folder, model, info, heads in models:
         dataset = transfer.target_data(_DATASET.value, info, _DATA_DIR.value)

@@ -274,7 +274,7 @@ def _write_labels(folder, info):
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             write_whole(path, text)
-        same = path.read_text(encoding="utf-8") == text
+        same = path.read_bytes() == text.encode()
     except OSError as error:
         raise _unwritable(folder, error) from error
     if not same:

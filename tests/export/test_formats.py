@@ -1,5 +1,6 @@
 """Every format, run in a process that can't import keras_ffl."""
 
+import dataclasses
 import importlib.util
 
 import keras
@@ -232,6 +233,14 @@ def test_bad_input(model, tmp_path, monkeypatch):
     ):
         with pytest.raises(InputError, match=pattern):
             export.check_format(name, runs)
+
+
+def test_class_names_with_carriage_returns(model, tmp_path):
+    names = tuple(f"{name}\r" for name in INFO.class_names)
+    info = dataclasses.replace(INFO, class_names=names)
+    for head in ("fused", "sub_1"):
+        write_head(model, head, info, tmp_path, "keras")
+    assert (tmp_path / "labels.txt").read_bytes() == b"cat\r\ndog\r\nemu\r\n"
 
 
 def test_file_that_is_none_is_one_line(tmp_path):

@@ -133,6 +133,7 @@ def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path):
         ),
         ("evaluate.py", [], "holds no run"),
         ("export.py", ["--output=o"], "holds no run"),
+        ("export.py", ["--output=o", "--formats="], "`formats` must be all"),
         ("transfer.py", ["--dataset=digits"], "holds no run"),
         ("train.py", ["--set=lr_milestones=15,10"], "milestones"),
     ],

@@ -24,7 +24,8 @@ class Dataset(BatchedSplits):
         y_train: Integer array (n,), or float array (n, num_classes) of
             one-hot or soft labels.
         x_test: uint8 array (m, height, width, channels).
-        y_test: Like `y_train`, of length `m`.
+        y_test: Like `y_train`, of length `m`. Errors are counted by class, so
+            rows become integers, the class of each row's largest value.
     """
 
     info: DatasetInfo
@@ -32,6 +33,10 @@ class Dataset(BatchedSplits):
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
+
+    def __post_init__(self):
+        if np.ndim(self.y_test) == 2:
+            object.__setattr__(self, "y_test", np.argmax(self.y_test, axis=1))
 
     @property
     def num_train(self):
@@ -104,7 +109,8 @@ def from_arrays(
         y_train: Integer labels (n,) or (n, 1), or one-hot or soft labels
             (n, num_classes).
         x_test: Images like `x_train`, (m, height, width, channels).
-        y_test: Labels like `y_train`, of length `m`.
+        y_test: Labels like `y_train`, of length `m`; of a row, the class of
+            its largest value counts.
         class_names: Sequence of str. Defaults to the class numbers.
         num_classes: Int. Defaults to the number of class names, or else to
             the number that the labels imply.

@@ -16,7 +16,8 @@ def read_npz(path):
     Args:
         path: Path of a file written by `numpy.savez`, with the arrays that
             `keras_ffl.data.from_arrays` takes: `x_train`, `y_train`, `x_test`
-            and `y_test`, and optionally `class_names`.
+            and `y_test`, and optionally `class_names`, whose surrounding
+            whitespace is dropped.
 
     Returns:
         Dict of the arguments of `keras_ffl.data.from_arrays`.
@@ -37,7 +38,10 @@ def read_npz(path):
                 )
             arrays = {name: file[name] for name in _ARRAYS}
             if "class_names" in file:
-                arrays["class_names"] = [str(n) for n in file["class_names"]]
+                arrays["class_names"] = [
+                    (n.decode() if isinstance(n, bytes) else str(n)).strip()
+                    for n in file["class_names"]
+                ]
     except InputError:
         raise
     # Every other file type fails in its own way.

@@ -45,7 +45,7 @@ def plot_grad_cam(
     true class is unknown.
 
     Args:
-        images: uint8 array (n, h, w, 1 or 3).
+        images: uint8 array (n, h, w, channels), shown as by `enlarge`.
         views: List of `keras_ffl.studies.pictures.views.View` of these images,
             one per row.
         groups: Dict from title to the indices of the group's images, columns

@@ -13,7 +13,9 @@ def enlarge(images, side):
     """Enlarges small images to a comfortable size.
 
     Args:
-        images: uint8 array (n, h, w, 1 or 3).
+        images: uint8 array (n, h, w, channels). Of more than three channels
+            the first three are red, green and blue, of fewer the first is
+            grey.
         side: Int, minimum height and width. The factor is an integer, so
             that larger images stay unchanged.
 
@@ -22,8 +24,9 @@ def enlarge(images, side):
     """
     count, height, width, channels = images.shape
     factor = max(1, -(-side // min(height, width)))
-    if channels == 1:
-        images = np.repeat(images, 3, axis=-1)
+    if channels < 3:
+        images = np.repeat(images[..., :1], 3, axis=-1)
+    images = images[..., :3]
     if factor == 1 or not count:
         return images
     size = (factor * height, factor * width)

@@ -17,6 +17,7 @@ from keras_ffl.studies.report.runs import (
     open_runs,
     views_to_show,
 )
+from keras_ffl.whole_files import check_folder
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".svg", ".pdf", ".webp")
 
@@ -73,6 +74,7 @@ def write_figure(
             f"{output}"
         )
     runs = open_runs(workdir, compare, checkpoint, data_dir)
+    check_folder(output.parent, "output")
     info = runs[0].info
     names = readable_names(info, class_names)
     explained = class_number(explained, info, names)
@@ -93,7 +95,6 @@ def write_figure(
         view(run.model, head, images, title, explained, layer, method)
         for run, head, title in shown
     ]
-    output.parent.mkdir(parents=True, exist_ok=True)
     plot_grad_cam(
         pixels,
         views,

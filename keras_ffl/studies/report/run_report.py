@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from keras_ffl import data
+from keras_ffl.errors import InputError
 from keras_ffl.optional import jinja2, matplotlib, require
 from keras_ffl.studies.analysis import confusion, most_confused, per_class_gain
 from keras_ffl.studies.pictures.cam_figure import class_label
@@ -28,6 +29,10 @@ from keras_ffl.studies.report.runs import (
     open_runs,
     views_to_show,
 )
+from keras_ffl.whole_files import check_folder
+
+# Names of a run's own files, without their suffix json.
+_RUN_FILES = "config", "dataset", "metrics"
 
 
 def write_report(
@@ -47,7 +52,8 @@ def write_report(
 
     Args:
         workdir: Path of the run's folder.
-        output: Path of the file, None for `report.html` in the run's folder.
+        output: Path of the file, its suffix html or htm. None for
+            `report.html` in the run's folder.
         compare: Paths of other runs' folders.
         checkpoint: "last" or "best".
         data_dir: Folder of the data, if it has moved.
@@ -66,7 +72,10 @@ def write_report(
             jinja2 is not installed.
     """
     require(matplotlib, jinja2)
+    path = pathlib.Path(output or pathlib.Path(workdir) / "report.html")
+    _check_output(path)
     runs = open_runs(workdir, compare, checkpoint, data_dir)
+    check_folder(path.parent, "output")
     names = readable_names(runs[0].info, class_names)
     dataset = load_test_data(runs[0])
     answers = ask(runs, dataset)
@@ -135,11 +144,20 @@ def write_report(
             "This page": page.environment(),
         },
     }
-    path = pathlib.Path(output or runs[0].folder.path / "report.html")
     page.write(path, page.render(context))
     numbers = page.plain(numbers)
     page.write(path.with_suffix(".json"), json.dumps(numbers, indent=2) + "\n")
     return path, numbers
+
+
+def _check_output(path):
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"`output` must end with .html or .htm, got {path}")
+    if path.stem in _RUN_FILES:
+        raise InputError(
+            f"`output` {path} must have another name: its numbers are written "
+            f"to {path.stem}.json, the name of a run's own file"
+        )
 
 
 # ----- parts of the page ------------------------------------------------------

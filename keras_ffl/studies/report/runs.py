@@ -1,5 +1,6 @@
 """Opens trained runs for reports."""
 
+import collections
 import dataclasses
 
 import keras
@@ -17,7 +18,7 @@ class TrainedRun:
     """A trained run and its name among others.
 
     Attributes:
-        name: Str, the method, and the folder if that is ambiguous.
+        name: Str, unique: the method, and the folder if that is ambiguous.
         folder: `Workdir`.
         config: `Config`.
         info: `DatasetInfo`.
@@ -76,17 +77,24 @@ def open_runs(workdir, compare=(), checkpoint="last", data_dir=None):
         _check_same_data(folders[0], infos[0], folder, info)
     if data_dir:
         configs[0] = dataclasses.replace(configs[0], data_dir=data_dir)
-    methods = [config.method for config in configs]
-    names = [
-        method
-        if methods.count(method) == 1
-        else f"{method} ({folder.path.name})"
-        for method, folder in zip(methods, folders)
-    ]
+    names = _unique_names([config.method for config in configs], folders)
     models = [training.load_run(folder, checkpoint)[::-1] for folder in folders]
     return [
         TrainedRun(name, folder, config, *loaded)
         for name, folder, config, loaded in zip(names, folders, configs, models)
+    ]
+
+
+def _unique_names(methods, folders):
+    """The shortest of three names that tells each run from the others."""
+    choices = [
+        (method, f"{method} ({folder.path.name})", f"{method} ({folder.path})")
+        for method, folder in zip(methods, folders)
+    ]
+    shared = [collections.Counter(each) for each in zip(*choices)]
+    return [
+        next((n for n, count in zip(own, shared) if count[n] == 1), own[-1])
+        for own in choices
     ]
 
 

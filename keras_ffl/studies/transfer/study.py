@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, first_line
 from keras_ffl.evaluation import format_table
 from keras_ffl.models import count_parameters
 from keras_ffl.models.flattening import flat_copy
@@ -49,7 +49,7 @@ def transfer(model, dataset, heads=None, splits=10, fine_tuning=None):
         runs' errors in percent.
 
     Raises:
-        InputError: A head has no feature map.
+        InputError: A head has no feature map, or a class too few images.
     """
     results = {}
     for head in heads or feature_heads(model):
@@ -60,16 +60,24 @@ def transfer(model, dataset, heads=None, splits=10, fine_tuning=None):
             for images in (dataset.x_train, dataset.x_test)
         )
         y_train, y_test = dataset.y_train, dataset.y_test
-        results[head] = {
-            "parameters": count_parameters(extractor, frozen=True),
-            "channels": train.shape[1],
-            "probe": linear_probe(train, y_train, test, y_test),
-            "resplit_errors": resplit_errors(
+        try:
+            probe = linear_probe(train, y_train, test, y_test)
+            errors = resplit_errors(
                 np.concatenate([train, test]),
                 np.concatenate([y_train, y_test]),
                 len(y_test),
                 splits,
-            ),
+            )
+        except ValueError as error:
+            raise InputError(
+                "`dataset` must have enough images of every class for the "
+                f"probe: {first_line(error)}"
+            ) from error
+        results[head] = {
+            "parameters": count_parameters(extractor, frozen=True),
+            "channels": train.shape[1],
+            "probe": probe,
+            "resplit_errors": errors,
             "fine_tuned": [
                 fine_tune(extractor, dataset, options)["top1_error"]
                 for options in fine_tuning or ()

@@ -105,6 +105,7 @@ def test_from_arrays_counts_classes():
     rows = from_arrays(x_train, one_hot[y_train], x_test, one_hot[y_test])
     assert rows.info.num_classes == 6
     assert rows.y_train.shape == (40, 6)
+    np.testing.assert_array_equal(rows.y_test, y_test)
 
 
 def test_from_arrays_makes_whole_labels_integers():
@@ -192,7 +193,7 @@ def test_holdout(one_hot):
     )
     assert (np.diff(kept) > 0).all()
     np.testing.assert_array_equal(rest.y_train, y[kept])
-    np.testing.assert_array_equal(part.y_test, y[held_out])
+    np.testing.assert_array_equal(part.y_test, labels[held_out])
     assert part.x_train is rest.x_train
     assert isinstance(rest, Dataset)
     assert rest.info == dataset.info

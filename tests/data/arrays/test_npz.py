@@ -34,6 +34,15 @@ def test_anyone_s_arrays(tmp_path):
     assert not dataset.info.flip
 
 
+@pytest.mark.parametrize(
+    "names", [[f"{c}\r" for c in "abcdef"], [c.encode() for c in "abcdef"]]
+)
+def test_class_names_of_other_systems(names, tmp_path):
+    write(tmp_path / "some.npz", class_names=names)
+    info = load("npz", tmp_path / "some.npz").info
+    assert info.class_names == tuple("abcdef")
+
+
 def test_cifar_keeps_its_constants(tmp_path):
     write(tmp_path / "cifar100.npz")
     info = load("cifar100", str(tmp_path / "cifar100.npz")).info

@@ -1,6 +1,7 @@
 """Heat maps over images, against values by hand."""
 
 import numpy as np
+import pytest
 
 from keras_ffl.studies.pictures.overlay import enlarge, heat, overlay
 
@@ -33,6 +34,16 @@ def test_cold_places_show_the_image_in_grey():
     assert hot[0] > hot[1] + 40 and hot[0] > hot[2] + 40
     brighter = overlay(np.full_like(images, 255), maps)[0, 1, 1]
     assert (brighter > hot).all()
+
+
+@pytest.mark.parametrize(
+    ("channels", "shown"), [(2, [0, 0, 0]), (4, [0, 1, 2])]
+)
+def test_any_number_of_channels(channels, shown):
+    images = np.random.default_rng(0).integers(0, 256, (2, 6, 6, channels))
+    images = images.astype("uint8")
+    np.testing.assert_array_equal(enlarge(images, 6), images[..., shown])
+    assert enlarge(images, 12).shape == (2, 12, 12, 3)
 
 
 def test_enlarged_by_a_whole_factor():

@@ -1,6 +1,7 @@
 """The Grad-CAM figure of a run."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -46,6 +47,18 @@ def test_a_run_beside_the_network_alone(ffl_run, vanilla_run, digits, tmp_path):
         ffl_run.path, path, compare=[vanilla_run.path], per_group=2
     )
     np.testing.assert_equal(again, groups)
+
+
+def test_runs_in_folders_of_one_name(vanilla_run, tmp_path):
+    for seed in ("s0", "s1"):
+        shutil.copytree(vanilla_run.path, tmp_path / seed / "run")
+    folders = [tmp_path / "s0" / "run", tmp_path / "s1" / "run"]
+    runs = open_runs(folders[0], [folders[1], vanilla_run.path])
+    assert [run.name for run in runs] == [
+        f"vanilla ({folders[0]})",
+        f"vanilla ({folders[1]})",
+        f"vanilla ({vanilla_run.path.name})",
+    ]
 
 
 def test_rows(ffl_run, vanilla_run):

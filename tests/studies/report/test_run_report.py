@@ -188,6 +188,14 @@ def test_names_are_escaped():
     }
 
 
+@pytest.mark.parametrize("name", ["page.json", "page", "metrics.html"])
+def test_output_that_would_replace_numbers(name, vanilla_run):
+    before = vanilla_run.metrics.read_bytes()
+    with pytest.raises(InputError, match="`output` .*(end with|another name)"):
+        write_report(vanilla_run.path, vanilla_run.path / name)
+    assert vanilla_run.metrics.read_bytes() == before
+
+
 def test_output_that_can_not_be_written(tmp_path):
     (tmp_path / "file").write_text("kept")
     with pytest.raises(InputError, match="`output` .* can't be written"):

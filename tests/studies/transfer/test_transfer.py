@@ -100,6 +100,17 @@ def test_splits_are_the_same_for_every_network():
     assert transfer.resplit_errors(x, y, 15, 0) == []
 
 
+@pytest.mark.parametrize(("kept", "splits"), [(31, 0), (48, 1)])
+def test_too_few_images_are_named(kept, splits):
+    """One training image of class 2, or fewer test images than classes."""
+    x = np.zeros((48, 4, 4, 2), "uint8")
+    y = np.arange(48) % 2
+    y[kept - 1] = 2
+    dataset = data.from_arrays(x[:-2], y[:-2], x[-2:], y[-2:], num_classes=3)
+    with pytest.raises(InputError, match="`dataset` must have enough images"):
+        transfer.transfer(moved(METHODS["vanilla"]()), dataset, None, splits)
+
+
 def test_digits_as_a_network_takes_them():
     info = data.DatasetInfo(
         "c", 2, (32, 32, 3), tuple("ab"), (9.0, 8.0, 7.0), (3.0, 2.0, 1.0), True
