@@ -104,6 +104,8 @@ class SGD(keras.optimizers.Optimizer):
         self.momentums = self.add_optimizer_variables(variables, "momentum")
         self._decays = [
             self.l2_groups.get(getattr(variable, "decay_group", None), self.l2)
+            if self._use_weight_decay(variable)
+            else 0.0
             for variable in variables
         ]
 

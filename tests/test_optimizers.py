@@ -205,6 +205,15 @@ def test_biases_and_batch_normalization_decay_too():
         np.testing.assert_allclose(variable.numpy(), old * 0.875, rtol=1e-6)
 
 
+def test_variables_without_decay():
+    variables = [keras.Variable([2.0], name=n) for n in ("kernel", "bias")]
+    optimizer = SGD(0.5, momentum=0.0, weight_decay=0.25)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    optimizer.apply([ops.zeros(1)] * 2, variables)
+    assert [float(v.numpy()[0]) for v in variables] == [1.75, 2.0]
+    assert [optimizer.decay_of(v) for v in variables] == [0.25, 0.0]
+
+
 def test_under_a_loss_scale(kernel):
     start, gradients = random_problem()
     plain = variables_of(start, "float32")

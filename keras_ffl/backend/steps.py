@@ -170,6 +170,9 @@ class SteppedModel(keras.Model):
     def _fed(self, x):
         return self.feed(x) if isinstance(x, Batches) else x
 
+    def _fed_to_evaluate(self, x):
+        return self._fed(x.one_step_per_call() if isinstance(x, Batches) else x)
+
     def fit(self, x=None, *args, validation_data=None, **kwargs):
         """`keras.Model.fit` that also accepts `keras_ffl.data.Batches`."""
         if isinstance(x, Batches):
@@ -178,14 +181,14 @@ class SteppedModel(keras.Model):
         return super().fit(
             self._fed(x),
             *args,
-            validation_data=self._fed(validation_data),
+            validation_data=self._fed_to_evaluate(validation_data),
             **kwargs,
         )
 
     def evaluate(self, x=None, *args, **kwargs):
         """`keras.Model.evaluate` that also accepts `keras_ffl.data.Batches`."""
-        return super().evaluate(self._fed(x), *args, **kwargs)
+        return super().evaluate(self._fed_to_evaluate(x), *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """`keras.Model.predict` that also accepts `keras_ffl.data.Batches`."""
-        return super().predict(self._fed(x), *args, **kwargs)
+        return super().predict(self._fed_to_evaluate(x), *args, **kwargs)

@@ -190,6 +190,11 @@ class Batches(keras.utils.PyDataset):
         rest = [[full, full + 1]] * (len(sizes) - full)
         return np.concatenate([calls, np.reshape(rest, (-1, 2)).astype(int)])
 
+    def one_step_per_call(self):
+        """The same batches, for evaluation, which runs single steps."""
+        options = dataclasses.replace(self.options, steps_per_call=1)
+        return Batches(self.examples, self.info, options)
+
     def plan(self, epoch):
         """The `Plan` of an epoch."""
         drawn, plan = self._planned

@@ -11,6 +11,7 @@ from keras_ffl.methods.cautions import no_cautions
 from keras_ffl.methods.compiled import CompiledModel
 from keras_ffl.methods.distilling import Distilling
 from keras_ffl.methods.terms import weighted_mean, with_regularization
+from keras_ffl.models.graph import layers_within, runs_its_graph
 from keras_ffl.number_checks import check_number
 from keras_ffl.schedules import rampup_weight
 
@@ -112,7 +113,13 @@ class TrainingMethod(Distilling, CompiledModel):
             for key, value in config.items()
         }
         with no_cautions():
-            return cls(**config)
+            model = cls(**config)
+        # A layer that is created frozen may create trainable ones inside.
+        for layer in layers_within(model):
+            if not layer.trainable and not runs_its_graph(layer):
+                for inner in layers_within(layer):
+                    inner.trainable = False
+        return model
 
     # ----- loss ----------------------------------------------------------
 

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_ffl.backend import in_strategy, prefers_xla
 from keras_ffl.errors import InputError
+from keras_ffl.labels import is_sparse
 from keras_ffl.methods.checked import CheckedModel
 from keras_ffl.methods.metrics import leave_out, metrics_by_head, not_rebuilt
 from keras_ffl.optimizers import SGD
@@ -87,6 +88,7 @@ class CompiledModel(CheckedModel):
             **kwargs,
         )
         self._unsaved_metrics = not_rebuilt(by_head)
+        self._metrics_of_rows = None
         if not self._term_trackers:
             self._term_trackers = {
                 name: keras.metrics.Mean(name=name)
@@ -187,5 +189,26 @@ class CompiledModel(CheckedModel):
         """Updates the metrics of all heads and returns all logged values."""
         logits = {head: y_pred[head] for head in self.trained_heads}
         logits |= self.derived_heads(logits)
+        if self.task.counts_classes and self._compile_metrics is not None:
+            y = self._as_first_labels(y)
         labels = {head: y for head in logits}
         return super().compute_metrics(x, labels, logits, sample_weight)
+
+    def _as_first_labels(self, y):
+        """Labels as integers or rows, like those of the first batch.
+
+        By these Keras decides what "accuracy" means until the next `compile`.
+        """
+        classes = self.head_shape[-1]
+        rows = not is_sparse(y, classes)
+        if self._metrics_of_rows is None:
+            self._metrics_of_rows = rows
+        if rows == self._metrics_of_rows:
+            return y
+        if rows:
+            raise InputError(
+                "`y` must be integers for the metrics, like the first labels "
+                f"since `compile`, got rows of shape {tuple(y.shape)}"
+            )
+        y = ops.reshape(ops.cast(y, "int32"), (-1,))
+        return ops.one_hot(y, classes)

@@ -17,6 +17,9 @@ from keras_ffl.methods.subnetworks import (
 )
 from keras_ffl.models.subnetwork import as_teacher
 
+# As `preprocessing`: the first part of the network, which a file had made so.
+_IN_NETWORK = object()
+
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
 class KnowledgeDistillationModel(SingleNetworkMethod):
@@ -85,8 +88,13 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
             argument="teacher",
             task=task,
         )
-        image, (student,) = connect([network], preprocessing)
-        prepared = prepared_image(keras.Model(image, student))
+        own = None if preprocessing is _IN_NETWORK else preprocessing
+        image, (student,) = connect([network], own)
+        prepared = image
+        # A network may have another method's preprocessing, and its teacher
+        # too.
+        if preprocessing is not None:
+            prepared = prepared_image(keras.Model(image, student))
         _check_fit(prepared, student["logits"], teacher)
         logits = {
             "student": student["logits"],
@@ -96,6 +104,7 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
         super().__init__(
             image, logits, {"student": student}, rampup_epochs, name, task
         )
+        self._prepares = preprocessing is not None
         self.set_distillation(temperature, distillation)
         warn_of_separate_draws([self.classifier(head) for head in self.heads])
 
@@ -108,9 +117,18 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
         """The student's divergence from the teacher."""
         return {"kd": self.divergence(y, logits["teacher"], logits["student"])}
 
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        # Files of earlier versions lack it.
+        if config.pop("prepares", True):
+            config["preprocessing"] = _IN_NETWORK
+        return super().from_config(config, custom_objects)
+
     def get_config(self):
         return {
             **super().get_config(),
+            "prepares": self._prepares,
             "teacher": keras.saving.serialize_keras_object(self.teacher),
             **self.distillation_config(),
             "rampup_epochs": self.rampup_epochs,

@@ -82,6 +82,11 @@ class OneModel(ParallelMethod):
             raise InputError(
                 f"`gate` must be a Keras layer over a feature map, got {gate!r}"
             )
+        if getattr(gate, "branches", len(subnetworks)) != len(subnetworks):
+            raise InputError(
+                f"`gate` must have a weight for each of the {len(subnetworks)} "
+                f"sub-networks, got {gate.branches}"
+            )
         super().__init__(
             subnetworks,
             rampup_epochs,

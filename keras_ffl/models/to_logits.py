@@ -97,7 +97,10 @@ def _check_ending(
                 f"{inverse} of its probabilities: they don't come from a "
                 f"{activation} that could be removed, {end}"
             )
-    elif shown is not None and shown != (from_logits is False):
+    # Values in 0..1 don't show that a sigmoid gave them.
+    elif not (shown is None or (shown and activation == "sigmoid")) and (
+        shown != (from_logits is False)
+    ):
         raise InputError(
             f"`{option}` must {'' if shown else 'not '}be False: '{name}' "
             f"gives {'probabilities' if shown else 'no probabilities'} for "

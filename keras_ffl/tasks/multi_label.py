@@ -61,11 +61,12 @@ def binary_accuracy(y, logits):
     """The fraction of labels that are predicted correctly, by sample.
 
     Args:
-        y: Labels (batch, m) in 0..1.
+        y: Labels (batch, m) in 0..1; (batch,) stands for (batch, 1).
         logits: Float tensor (batch, m); a positive one predicts its label.
 
     Returns:
         Float tensor (batch,) in 0..1.
     """
-    right = ops.equal(logits > 0, ops.cast(y, logits.dtype) > 0.5)
+    y = ops.reshape(ops.cast(y, logits.dtype), ops.shape(logits))
+    right = ops.equal(logits > 0, y > 0.5)
     return ops.mean(ops.cast(right, logits.dtype), axis=-1)

@@ -252,8 +252,9 @@ def integers_below(classes, y, ignored=None):
     )
     more = ""
     if ignored is not None:
-        inside = ops.logical_and(y >= 0, ops.cast(y, "float64") < classes)
-        ignore = ops.equal(ops.cast(y, "float64"), ignored)
+        values = ops.cast(y, "float64")
+        inside = ops.logical_and(values >= 0, values < classes)
+        ignore = ops.equal(values, ignored)
         good = ops.all(ops.logical_or(inside, ignore))
         more = f" or {ignored}"
     if is_floating(y):

@@ -288,6 +288,14 @@ def test_half_precision_takes_turns_too():
     assert turns.seen == ["1f", "2f", "1f"]
 
 
+def test_a_loop_by_hand_takes_turns_after_fit():
+    model = model_of()
+    fit(model, 1)
+    before = model.next_turn()
+    model.train_step(tuple(map(tf.constant, data())))
+    assert model.turn == model.next_turn() != before
+
+
 def test_a_loaded_model_goes_on_with_the_next_turn(tmp_path):
     first = model_of()
     fit(first, 1)

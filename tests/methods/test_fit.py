@@ -303,6 +303,26 @@ def test_one_device_strategy_trains_the_same():
     assert_same_weights(model, reference, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("steps", [1, 3, 9])
+def test_evaluation_under_a_strategy_takes_all_batches(steps):
+    x, y = data(16)
+    expected = compiled(same_start(), metrics=["accuracy"]).evaluate(
+        x, y, 2, verbose=0, return_dict=True
+    )
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(2)
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
+        model = compiled(
+            same_start(), metrics=["accuracy"], steps_per_execution=steps
+        )
+    for arguments in ({"x": x, "y": y, "batch_size": 2}, {"x": dataset}):
+        found = model.evaluate(**arguments, verbose=0, return_dict=True)
+        assert found == pytest.approx(expected, rel=1e-5)
+    found = model.test_on_batch(x, y, return_dict=True)
+    assert found == pytest.approx(expected, rel=1e-5)
+    found = model.train_on_batch(x, y, return_dict=True)
+    assert np.isfinite(found["loss"])
+
+
 def test_maps_of_one_channel():
     """TensorFlow's graph rewriting took the decay term for a bias."""
 

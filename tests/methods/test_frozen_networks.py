@@ -1,9 +1,12 @@
 """Networks of a method that are frozen: they teach and are not changed."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
 from support.builders import (
+    CLASSES,
     METHODS,
     HandSGD,
     assert_close,
@@ -27,6 +30,7 @@ from keras_ffl.methods import (
     MutualLearningModel,
     OneModel,
 )
+from keras_ffl.models import vit
 
 tf = pytest.importorskip("tensorflow")
 
@@ -107,6 +111,32 @@ def test_a_frozen_peer_is_frozen_in_the_loaded_model_too(
     for each in (model, loaded):
         each.train_on_batch(*data(seed=1))
     assert_close(loaded.weights, model.weights)
+
+
+def test_layers_made_by_frozen_layers_are_frozen_in_the_loaded_model(tmp_path):
+    """Attention creates dense layers, the fusion convolutions."""
+    keras.utils.set_random_seed(1)
+    image = (8, 8, 2)
+    peers = [
+        vit(CLASSES, image, depth=3, width=4, heads=2, name=f"vit_{k}")
+        for k in range(2)
+    ]
+    peers[0].trainable = False
+    fused = FeatureFusionModel(branches(image=image), 0)
+    fused.fusion.trainable = False
+    for method in (MutualLearningModel(peers), fused):
+        model = compiled(method, optimizer=HandSGD().optimizer())
+        model.train_on_batch(*data(image=image))
+        model.save(tmp_path / "model.keras")
+        with warnings.catch_warnings():
+            # Keras' warning of an optimizer with other variables.
+            warnings.simplefilter("error")
+            loaded = keras.saving.load_model(tmp_path / "model.keras")
+        paths = [v.path for v in model.trainable_variables]
+        assert [v.path for v in loaded.trainable_variables] == paths
+        for each in (model, loaded):
+            each.train_on_batch(*data(image=image, seed=1))
+        assert_close(loaded.weights, model.weights)
 
 
 # ----- all methods --------------------------------------------------------

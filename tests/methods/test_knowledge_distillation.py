@@ -8,6 +8,7 @@ from support.builders import (
     METHODS,
     HandSGD,
     assert_close,
+    branches,
     compiled,
     cross_entropy,
     data,
@@ -19,6 +20,7 @@ from support.builders import (
     teacher,
 )
 
+from keras_ffl import FeatureFusionModel
 from keras_ffl.errors import InputError
 from keras_ffl.methods import KnowledgeDistillationModel
 
@@ -232,6 +234,29 @@ def test_a_head_of_another_method_teaches(method, head, tmp_path):
     before = values(loaded.teacher)
     fit(loaded, epochs=1)
     assert values(loaded.teacher) == before
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_the_teacher_gets_images_that_are_prepared_once(own, tmp_path):
+    """Its own preprocessing, or one that KD runs before both."""
+    half = keras.layers.Rescaling(0.5)
+    x, _ = data()
+    if own:
+        source = moved(FeatureFusionModel(branches(), 0, preprocessing=half))
+        student, wise = source.subnetworks[0], source.classifier("fused")
+        model = KnowledgeDistillationModel(student, wise)
+        expected = wise(x)
+    else:
+        student, wise = subnetwork(), teacher()
+        model = KnowledgeDistillationModel(student, wise, preprocessing=half)
+        expected = wise(0.5 * x)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    again = type(loaded).from_config(loaded.get_config())
+    again.set_weights(loaded.get_weights())
+    for each in (model, loaded, again):
+        np.testing.assert_allclose(each(x)["teacher"], expected, rtol=1e-5)
+        np.testing.assert_allclose(each(x)["student"], model(x)["student"])
 
 
 def test_the_file_carries_the_teacher(tmp_path):

@@ -220,6 +220,11 @@ def test_no_trunk_in_common(networks, names):
         OneModel(networks(), 0)
 
 
+def test_a_gate_of_other_branches():
+    with pytest.raises(InputError, match="`gate` .* each of the 2 .* got 3"):
+        OneModel(branches(2), 0, gate=Gate(3))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

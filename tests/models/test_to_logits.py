@@ -292,6 +292,15 @@ def test_probabilities_of_labels_become_logits():
     )
 
 
+@pytest.mark.parametrize("from_logits", [None, True])
+def test_logits_of_labels_may_lie_in_0_to_1(from_logits):
+    model = network(scores)
+    bias = np.array([0.0, 0.5, 1.0], "float32")
+    model.layers[-1].set_weights([np.zeros((5, 3)), bias])
+    copy = as_subnetwork(model, "map", from_logits, task=MultiLabel())
+    np.testing.assert_array_equal(copy(images())["logits"], [bias] * 3)
+
+
 @pytest.mark.parametrize("end", SIGMOID_ENDS)
 def test_a_sigmoid_is_no_end_of_classes(end):
     with pytest.raises(InputError, match="must end in logits or in a softmax"):

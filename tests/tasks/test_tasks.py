@@ -13,6 +13,7 @@ from keras_ffl.tasks import (
     Regression,
     Segmentation,
     Task,
+    binary_accuracy,
     checked_task,
 )
 
@@ -121,6 +122,18 @@ def test_forms_of_labels():
     np.testing.assert_allclose(
         Regression().loss(ops.array(numbers), ops.array(outputs)), [1.0, 4.0]
     )
+
+
+def test_accuracy_of_one_label():
+    y, logits = np.array([0, 1, 1]), np.array([[-1.0], [2.0], [-3.0]])
+    for labels in (y, y[:, None]):
+        found = binary_accuracy(ops.array(labels), ops.array(logits))
+        np.testing.assert_array_equal(found, [1, 1, 0])
+
+
+def test_masks_as_labels():
+    task = Segmentation(ignore_class=255)
+    task.check_values(np.array([[[True, False]]]), (None, 1, 2, 2))
 
 
 def test_predictions():

@@ -17,6 +17,8 @@ from keras_ffl.backend.jax.values import (
     with_values_checked,
 )
 from keras_ffl.backend.steps import ForwardPass, SteppedModel
+from keras_ffl.data import Batches
+from keras_ffl.errors import InputError
 
 
 class PulledBackPass(ForwardPass):
@@ -203,6 +205,15 @@ class MethodModel(SteppedModel):
     def predict_step(self, state, data):
         """Logits of one batch, like `keras.Model.predict_step`."""
         return super().predict_step(state, _prepared(data))
+
+    def fit(self, x=None, *args, class_weight=None, **kwargs):
+        """As in `SteppedModel`, but `Batches` take no `class_weight`."""
+        if class_weight is not None and isinstance(x, Batches):
+            raise InputError(
+                "`class_weight` must be None for Batches on JAX, whose labels "
+                f"are looked up in the step, got {class_weight}"
+            )
+        return super().fit(x, *args, class_weight=class_weight, **kwargs)
 
     def feed(self, batches):
         """The form in which Keras receives `keras_ffl.data.Batches`."""

@@ -115,7 +115,8 @@ def function_of_replicas(strategy, step, steps_per_execution=1):
 
     def step_of_batch(batch):
         # Without this, the metrics of a batch after the last are counted.
-        with tf.control_dependencies(tf.nest.flatten(batch)):
+        parts = [part for part in tf.nest.flatten(batch) if part is not None]
+        with tf.control_dependencies(parts):
             return step(batch)
 
     def one_step(batch):

@@ -100,12 +100,15 @@ class MethodModel(SteppedModel):
         functions = {}
 
         def take_turn(iterator):
-            self._turn = self.next_turn()
-            if self._turn not in functions:
-                self._make_train_function()
-                functions[self._turn] = self.train_function
-                self.train_function = take_turn
-            return functions[self._turn](iterator)
+            self._turn = turn = self.next_turn()
+            try:
+                if turn not in functions:
+                    self._make_train_function()
+                    functions[turn] = self.train_function
+                    self.train_function = take_turn
+                return functions[turn](iterator)
+            finally:
+                self._turn = None
 
         self.train_function = take_turn
 
@@ -122,11 +125,24 @@ class MethodModel(SteppedModel):
         if not in_strategy(self):
             super().make_test_function(force)
         elif self.test_function is None or force:
-            # One step per execution: Keras gets no result from an execution
-            # that runs out of data.
-            self.test_function = function_of_replicas(
+            one_step = function_of_replicas(
                 self.distribute_strategy, self.test_step
             )
+
+            # One step per execution of the graph: Keras gets no result from
+            # one that runs out of data.
+            def test_steps(iterator):
+                logs = None
+                for _ in range(self.steps_per_execution):
+                    try:
+                        logs = one_step(iterator)
+                    except (StopIteration, tf.errors.OutOfRangeError):
+                        if logs is None:
+                            raise
+                        break
+                return logs
+
+            self.test_function = test_steps
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Keras builds the metrics here, from the mean of a batch over the
