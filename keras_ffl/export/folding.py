@@ -68,7 +68,7 @@ def _pairs(model):
     for call in graph:
         if type(call.layer) is not keras.layers.BatchNormalization:
             continue
-        (x,) = call.inputs
+        x = call.inputs[0]  # A mask may follow.
         before = producers.get(id(x))
         if (
             type(before) in _LINEAR

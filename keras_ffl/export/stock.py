@@ -63,7 +63,11 @@ def stock_head(model, head, info, dtype="float32"):
     )(sized)
     logits = _rebuilt(classifier, prepared)
     task = model.task
-    if task.activation == "softmax":
+    if not type(task).prediction.__module__.startswith("keras_ffl."):
+        # A user's own, and only its main output.
+        logits = task.prediction(logits)[task.output_name]
+        output = keras.layers.Identity(dtype="float32", name=task.output_name)
+    elif task.activation == "softmax":
         output = keras.layers.Softmax(dtype="float32", name=task.output_name)
     else:
         output = keras.layers.Activation(

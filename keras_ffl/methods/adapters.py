@@ -1,6 +1,7 @@
 """LoRA's weights in a method's file."""
 
 import keras
+import numpy as np
 
 from keras_ffl.models.graph import layers_within, own_variables
 
@@ -20,25 +21,31 @@ class Adapters(keras.layers.Layer):
     def __init__(self, model):
         super().__init__(name="adapters")
         # A function, because Keras would treat layers as part of this one.
-        self._variables = lambda: _variables(model)
+        self._adapted = lambda: _adapted(model)
 
     def save_own_variables(self, store):
-        for key, variable in self._variables().items():
-            store[key] = variable
+        for k, layer in self._adapted():
+            # Keras makes some layers anew without it.
+            store[f"{k}_lora_alpha"] = np.float64(layer.lora_alpha)
+            for variable in own_variables(layer):
+                store[f"{k}_{variable.name}"] = variable
 
     def load_own_variables(self, store):
         # Files of models without LoRA, and older files, are empty here.
-        for key, variable in self._variables().items():
-            if key in store.keys():
-                variable.assign(store[key])
+        known = store.keys()
+        for k, layer in self._adapted():
+            if f"{k}_lora_alpha" in known:
+                layer.lora_alpha = float(np.asarray(store[f"{k}_lora_alpha"]))
+            for variable in own_variables(layer):
+                if f"{k}_{variable.name}" in known:
+                    variable.assign(store[f"{k}_{variable.name}"])
 
 
-def _variables(model):
-    """The variables of the LoRA layers, by keys that are stable in files."""
+def _adapted(model):
+    """The LoRA layers, each after a number that is stable in files."""
     layers = [layer for layer in layers_within(model) if own_variables(layer)]
-    return {
-        f"{k}_{variable.name}": variable
+    return [
+        (k, layer)
         for k, layer in enumerate(layers)
         if getattr(layer, "lora_enabled", False)
-        for variable in own_variables(layer)
-    }
+    ]

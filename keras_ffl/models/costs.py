@@ -71,7 +71,8 @@ def count_multiply_adds(model):
     """Counts the multiply-adds of one forward pass for one image.
 
     Counts the products in convolutions (plain, depthwise, separable), dense
-    layers and Keras' attention layers (projections, scores, weighted sums),
+    layers, and multi-head and group-query attention (projections, scores,
+    weighted sums),
     padding included, but none for biases, normalisation, activations, pooling,
     transposed convolutions and bare operations. A layer counts once per call,
     including calls in nested models and composite layers.
@@ -141,6 +142,9 @@ def _products_of_attention(call):
     )
     scores = math.prod(kernels["query"][1:])
     sums = math.prod(kernels["attention_output"][:-1])
+    axes = layer.get_config().get("attention_axes")
+    if axes is not None:
+        values = math.prod(value.shape[axis] for axis in axes)
     return projections + queries * values * (scores + sums)
 
 

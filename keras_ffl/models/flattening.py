@@ -77,9 +77,11 @@ class Rebuilder:
     def _call(self, layer, name, args, kwargs):
         replace = self._replacements.get(type(layer))
         if replace is not None:
-            return replace(self, layer, name, *args)
-        # This layer's mask comes with its tensor.
-        if isinstance(layer, keras.Layer):
+            modes = "training", "mask"
+            named = [v for k, v in kwargs.items() if k not in modes]
+            return replace(self, layer, name, *(args or named))
+        # A mask may come with its tensor; another one was passed by hand.
+        if getattr(args[0] if args else None, "_keras_mask", None) is not None:
             kwargs.pop("mask", None)
         return self.layer(layer, name)(*args, **kwargs)
 

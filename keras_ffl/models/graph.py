@@ -224,8 +224,7 @@ def calls_within(call):
     """The calls of its own layers that a layer makes in one call.
 
     Args:
-        call: `Call` of a layer whose `call` method accepts KerasTensors: a
-            nested model, or a layer written with layers and `keras.ops`.
+        call: `Call` of a nested model or of a layer that has layers.
 
     Returns:
         List of `Call`s for the sizes of this call, for one example.
@@ -239,8 +238,54 @@ def calls_within(call):
         for leaf in keras.tree.flatten((args, kwargs))
         if isinstance(leaf, keras.KerasTensor)
     ]
-    outputs = call.layer.call(*args, **kwargs)
+    try:
+        outputs = call.layer.call(*args, **kwargs)
+    except Exception:
+        # Functions of TensorFlow or JAX take no KerasTensors.
+        return _noted_calls(call, args, kwargs)
     return calls(keras.Function(inputs, outputs))
+
+
+def _noted_calls(call, args, kwargs):
+    """Like `calls_within`, noted while the layer runs on traced tensors."""
+    noted = []
+
+    def noting(layer, run):
+        def noted_run(*args, **kwargs):
+            outputs = run(*args, **kwargs)
+            given, used, made = keras.tree.map_structure(
+                _shaped, (args, kwargs, outputs)
+            )
+            tensors = [
+                leaf
+                for leaf in keras.tree.flatten((given, used))
+                if isinstance(leaf, keras.KerasTensor)
+            ]
+            made = keras.tree.flatten(made)
+            path = f"{call.path}/{layer.name}"
+            noted.append(Call(layer, given, used, tensors, made, path))
+            return outputs
+
+        return noted_run
+
+    inside = own_layers(call.layer)
+    try:
+        for layer in inside:
+            # Past Keras' tracking of attributes.
+            vars(layer)["call"] = noting(layer, layer.call)
+        # Not the layer's own method, which may know the shapes without a call.
+        keras.Operation.compute_output_spec(call.layer, *args, **kwargs)
+    finally:
+        for layer in inside:
+            vars(layer).pop("call", None)
+    return noted
+
+
+def _shaped(leaf):
+    """A KerasTensor like a tensor of the backend; other values unchanged."""
+    if keras.ops.is_tensor(leaf):
+        return keras.KerasTensor(tuple(leaf.shape), leaf.dtype)
+    return leaf
 
 
 def layers_within(layer):

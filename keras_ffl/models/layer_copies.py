@@ -98,6 +98,9 @@ def copy_values(pairs, argument="model"):
     # As through a file: some layers (such as `Normalization`) compute further
     # state when they load. Others (with LoRA) don't save everything.
     for old, new in matched:
+        if getattr(old, "lora_enabled", False):
+            # Not every layer's configuration passes it on.
+            new.lora_alpha = old.lora_alpha
         store = {}
         old.save_own_variables(store)
         try:

@@ -84,6 +84,18 @@ def test_tokens(before):
     check(tokens, LAYERS.ReLU()(x), left=0, shape=(9, 4))
 
 
+def test_masked_tokens():
+    tokens = keras.Input((9, 4))
+    x = LAYERS.Dense(3)(LAYERS.Masking(-9.0)(tokens))
+    check(tokens, LAYERS.ReLU()(normalization()(x)), left=0, shape=(9, 4))
+
+
+def test_layers_called_by_keyword():
+    image = keras.Input((6, 6, 4))
+    x = normalization()(inputs=convolution()(inputs=image))
+    check(image, x, left=0)
+
+
 def test_what_can_not_be_folded():
     image = keras.Input((6, 6, 4))
     # Nothing before it, an activation between, another use of the output, a

@@ -10,6 +10,7 @@ from keras_ffl import FeatureFusionModel, InputError, VanillaModel, data
 from keras_ffl.export import stock_head
 from keras_ffl.export.stock import inference_classifier
 from keras_ffl.layers import FeatureAverage, FusionModule
+from keras_ffl.tasks import Regression
 
 INFO = data.DatasetInfo(
     "toy", 3, (4, 4, 2), ("cat", "dog", "emu"), (120.0, 110), (60.0, 61), True
@@ -111,6 +112,34 @@ def test_nested_and_shared_layers(images):
     assert_allclose(
         stock(images), expected(model, "vanilla", images), atol=2e-6
     )
+
+
+def test_a_mask_passed_by_hand(images):
+    image = keras.Input(INFO.input_shape)
+    tokens = keras.layers.Reshape((16, 2))(image)
+    bright = keras.ops.sum(tokens, axis=-1) > 0
+    pooled = keras.layers.GlobalAveragePooling1D()(tokens, mask=bright)
+    logits = keras.layers.Dense(3)(pooled)
+    network = keras.Model(image, {"features": tokens, "logits": logits})
+    model = moved(VanillaModel(network))
+    truth = expected(model, "vanilla", images)
+    assert_allclose(
+        stock_head(model, "vanilla", INFO)(images), truth, atol=2e-6
+    )
+    logits = model.classifier("vanilla")
+    x = data.normalize(images, INFO)
+    assert_allclose(inference_classifier(logits)(x), logits(x), atol=1e-5)
+
+
+def test_a_prediction_of_the_user_s_own(images):
+    class Scaled(Regression):
+        def prediction(self, outputs):
+            return {"values": 100 * outputs + 7, "raw": outputs}
+
+    model = moved(VanillaModel(subnetwork(), task=Scaled()))
+    outputs = model.classifier("vanilla")(data.normalize(images, INFO))
+    stock = stock_head(model, "vanilla", INFO)
+    assert_allclose(stock(images), 100 * outputs + 7, rtol=1e-4)
 
 
 def test_random_layers_draw_nothing(images):

@@ -16,7 +16,7 @@ def with_adapters(method):
     # of layers itself, does not tell what has been done to them.
     for layer in layers_within(model):
         if layer.name.startswith("net") and hasattr(layer, "enable_lora"):
-            layer.enable_lora(2)
+            layer.enable_lora(2, lora_alpha=6)
     # What is trained changes with it.
     model = compiled(moved(model), SGD(0.05))
     step(model)
@@ -46,6 +46,11 @@ def test_a_file_keeps_adapters(method, tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert_same(model.variables, loaded.variables)
     assert_same(model.optimizer.variables, loaded.optimizer.variables)
+    x, _ = data()
+    for head, outputs in model.predict(x, verbose=0).items():
+        np.testing.assert_allclose(
+            loaded.predict(x, verbose=0)[head], outputs, rtol=1e-5, atol=1e-6
+        )
     assert step(model) == step(loaded)
     assert_same(model.variables, loaded.variables)
 

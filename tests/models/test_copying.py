@@ -75,7 +75,7 @@ def assert_file_keeps(network, folder, run):
 def with_lora():
     model = classifier()
     for name in ("conv", "dense"):
-        model.get_layer(name).enable_lora(2)
+        model.get_layer(name).enable_lora(2, lora_alpha=6)
     return shaken(model, seed=2)
 
 

@@ -88,6 +88,38 @@ def test_attention():
     assert _attention((6, 8), (9, 8), layer) == projections + products
 
 
+def test_attention_along_one_axis():
+    layer = keras.layers.MultiHeadAttention(2, 4, attention_axes=(2,))
+    x = _image(3, 5, 8)
+    found = count_multiply_adds(keras.Model(x, layer(x, x)))
+    projections = 4 * 15 * 8 * 2 * 4
+    # Each of 15 positions with the 5 of its row.
+    assert found == projections + 15 * 5 * 2 * (4 + 4)
+
+
+def test_a_layer_with_functions_of_the_backend():
+    tf = pytest.importorskip("tensorflow")
+
+    class Own(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.first = keras.layers.Dense(4)
+            self.blocks = [keras.layers.Conv2D(3, 2), keras.layers.Conv2D(5, 1)]
+
+        def call(self, x):
+            for block in (self.first, *self.blocks):
+                x = tf.nn.leaky_relu(block(x))
+            return x
+
+    layer, x = Own(), _image(6, 6, 2)
+    model = keras.Model(x, layer(x))
+    expected = 36 * 2 * 4 + 25 * 4 * 4 * 3 + 25 * 3 * 5
+    assert count_multiply_adds(model) == expected
+    outputs = model(np.ones((1, 6, 6, 2)))
+    assert outputs.shape == (1, 5, 5, 5)
+    assert "call" not in vars(layer.first)
+
+
 def test_attention_to_an_unknown_number_of_tokens():
     layer = keras.layers.MultiHeadAttention(2, 4, name="heads")
     with pytest.raises(InputError, match="the value of layer 'heads' is"):

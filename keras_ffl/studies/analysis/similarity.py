@@ -75,10 +75,17 @@ def linear_cka(features, others):
             "`features` and `others` must be for the same two or more images, "
             f"got shapes {x.shape} and {y.shape}"
         )
-    x, y = (each.reshape(len(each), -1) for each in (x, y))
-    x, y = (each - each.mean(axis=0) for each in (x, y))
+    x, y = (_centred(each.reshape(len(each), -1)) for each in (x, y))
     with one_blas_thread():
         return _cka_of_centred(x, y)
+
+
+def _centred(x):
+    centred = x - x.mean(axis=0)
+    # Rounding noise of a constant isn't a pattern.
+    flat = np.abs(centred).max(axis=0) <= 1e-12 * np.abs(x).max(axis=0)
+    centred[:, flat] = 0
+    return centred
 
 
 def _cka_of_centred(x, y):

@@ -92,6 +92,7 @@ def plot_grad_cam(
             va="center",
             weight="bold",
             size=11,
+            parse_math=False,
         )
     left = _LABELS
     for title, indices in groups.items():
@@ -104,6 +105,7 @@ def plot_grad_cam(
             va="center",
             weight="bold",
             size=11,
+            parse_math=False,
         )
         line = [1 - 0.95 * _HEADER / height] * 2
         ends = [(left + 0.04) / width, (left + span - 0.04) / width]
@@ -160,6 +162,7 @@ def _cell(axes, picture, view, index, labels, class_names):
         labelpad=3,
         linespacing=1.1,
         weight="bold" if view is None else "normal",
+        parse_math=False,
     )
 
 

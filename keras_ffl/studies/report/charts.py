@@ -104,7 +104,7 @@ def gain_bars(names, gains, most=10):
     places = np.arange(len(order))[::-1]
     colours = ["#14783c" if gains[i] >= 0 else "#c22020" for i in order]
     axes.barh(places, gains[order], color=colours, height=0.7)
-    axes.set_yticks(places, [names[i] for i in order])
+    axes.set_yticks(places, [names[i] for i in order], parse_math=False)
     axes.axvline(0, color="#333333", lw=0.8)
     axes.set_xlabel("gain in accuracy (percentage points)")
     axes.grid(axis="x", alpha=0.25)
@@ -128,8 +128,9 @@ def confusion_image(counts, names, title):
     # Square root, because off-diagonal fractions are small.
     axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
     if len(names) <= 20:
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
+        numbers = range(len(names))
+        axes.set_xticks(numbers, names, rotation=90, parse_math=False)
+        axes.set_yticks(numbers, names, parse_math=False)
         for (i, j), count in np.ndenumerate(counts):
             if count:
                 colour = "white" if shares[i, j] > 0.4 else "black"

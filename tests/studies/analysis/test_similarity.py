@@ -97,7 +97,10 @@ def test_cka_knows_no_rotation_shift_or_scale(random):
 
 
 def test_cka_of_features_that_do_not_vary():
-    assert np.isnan(linear_cka(np.ones((4, 2)), np.arange(4.0)[:, None]))
+    for value in (1, 0.1):
+        constant = np.full((10, 5), value)
+        assert np.isnan(linear_cka(constant, np.arange(10.0)[:, None]))
+        assert np.isnan(linear_cka(constant, np.full((10, 5), 0.3)))
 
 
 def test_agreement():

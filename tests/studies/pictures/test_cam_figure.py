@@ -69,3 +69,11 @@ def test_frames_say_who_is_right(tmp_path, labels, shown):
         assert (share_of(colour, pixels) > 0.007) == (colour in shown), colour
     # Three columns and three rows: the cells are about square.
     assert 0.6 < pixels.shape[1] / pixels.shape[0] < 1.4
+
+
+def test_names_are_no_formulas(tmp_path):
+    images = np.zeros((1, 8, 8, 1), "uint8")
+    names = ["$a_{$ b"] * len(NAMES)
+    path = tmp_path / "figure.png"
+    plot_grad_cam(images, [VIEW], {"$_{$": np.array([0])}, names, path)
+    assert path.exists()
