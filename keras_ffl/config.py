@@ -7,6 +7,9 @@ from keras_ffl.fields import Fields, field, shown
 from keras_ffl.methods import METHODS, method_named
 from keras_ffl.methods.rows import Options, shared
 
+# Fields that only matter for data sets of photos.
+_OF_PHOTOS = ("image_size", "verify_images")
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(Fields):
@@ -161,7 +164,10 @@ class Config(Fields):
         if self.lr_schedule == "cosine":
             cosine = "where `lr_schedule` is cosine"
             reasons |= dict.fromkeys(("lr_milestones", "lr_factor"), cosine)
-        return reasons
+        photos = self.dataset in ("imagefolder", "imagenet2012")
+        elsewhere = ("pad", "padding") if photos else _OF_PHOTOS
+        data = f"for images of `dataset` {self.dataset}"
+        return reasons | dict.fromkeys(elsewhere, data)
 
     def changed(self, **values):
         """Returns a copy with changed values.

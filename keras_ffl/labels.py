@@ -50,6 +50,20 @@ def check_labels(y, num_classes, argument="y"):
         )
 
 
+def classes_of(y):
+    """The classes of labels, of a row that of its largest value.
+
+    Args:
+        y: Array (n,), (n, 1) or (n, num_classes), as in `check_labels`.
+
+    Returns:
+        Array (n,); `y` itself if it has that shape.
+    """
+    if np.ndim(y) == 1:
+        return y
+    return np.argmax(y, axis=1) if y.shape[1] > 1 else y[:, 0]
+
+
 def check_kind(y, num_classes, argument="y"):
     """Checks the type, rank and width of labels, but not their values.
 

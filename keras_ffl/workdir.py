@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import operator
 import pathlib
 
+import numpy as np
 from absl import logging
 
 from keras_ffl.checkpoint_folder import CheckpointFolder
@@ -171,6 +173,33 @@ class Workdir(CheckpointFolder):
             self.path / "dataset.json",
             "Delete it, and the same command of `train` writes it again",
         )
+
+    def other_data(self, info, num_train=False):
+        """Says in what a data set differs from the run's.
+
+        Args:
+            info: `keras_ffl.data.DatasetInfo`.
+            num_train: Bool, whether to compare numbers of training images.
+
+        Returns:
+            Str, the file and the difference, or None if it is the same or the
+            run has no `dataset.json`.
+        """
+        if not (self.path / "dataset.json").exists():
+            return None
+        known = self.dataset_info()
+        names = ["class_names", "mean", "std", "central_crop"]
+        if num_train and known.num_train is not None:
+            names.append("num_train")
+        for name in names:
+            ours, theirs = getattr(known, name), getattr(info, name)
+            same = np.allclose if name in ("mean", "std") else operator.eq
+            if not same(ours, theirs):
+                return (
+                    f"{self.path / 'dataset.json'}: `{name}` is "
+                    f"{str(ours)[:200]} there, got {str(theirs)[:200]}"
+                )
+        return None
 
     def left_out(self):
         """Names of the photos that the run leaves out, None without a run."""

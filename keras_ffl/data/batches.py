@@ -221,14 +221,15 @@ class Batches(keras.utils.PyDataset):
         kept = self.options.share.slices(self.steps)
         read = kept.copy()
         if self.options.augmentation.mixes:
-            # Read whole pairs; a batch's odd last row needs the one before it.
+            # Read whole pairs; a batch's odd last row needs the one before it,
+            # and that one its own partner.
             last = np.repeat(self.steps[:, 1], self.options.share.local)
             first = np.repeat(self.steps[:, 0], self.options.share.local)
             read -= (read - first[:, None]) % 2 * [1, -1]
             over = read[:, 1] > last
             read[over, 1] = last[over]
             read[over, 0] = np.minimum(
-                read[over, 0], np.maximum(last - 2, first)[over]
+                read[over, 0], np.maximum(last - 3, first)[over]
             )
         return np.concatenate([read, kept - read[:, :1]], axis=1)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import warnings
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from keras_ffl.data.tfds_builders import (
     prepared_builder,
 )
 from keras_ffl.errors import InputError
-from keras_ffl.labels import check_labels
+from keras_ffl.labels import check_labels, classes_of
 
 
 def load(name, data_dir=None, photos=PhotoOptions()):
@@ -103,6 +104,13 @@ def _known_arrays(name, num_classes, mean, std, data_dir, photos):
         dataset = from_arrays(
             **arrays, num_classes=num_classes, flip=True, name=name
         )
+        largest = int(classes_of(dataset.y_train).max())
+        if largest + 1 < num_classes:
+            warnings.warn(
+                f"`data_dir`: the labels in {data_dir} go up to {largest}, "
+                f"but {name} has {num_classes} classes",
+                stacklevel=3,
+            )
         info = dataclasses.replace(dataset.info, mean=mean, std=std)
         return dataclasses.replace(dataset, info=info)
     return _from_tfds(name, num_classes, mean, std, data_dir)

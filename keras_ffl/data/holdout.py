@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_ffl.errors import InputError
+from keras_ffl.labels import classes_of
 
 
 def split_holdout(dataset, fraction, seed=0):
@@ -37,7 +38,7 @@ def split_holdout(dataset, fraction, seed=0):
             np.arange(len(y)),
             test_size=float(fraction),
             random_state=seed,
-            stratify=y if y.ndim == 1 else y.argmax(axis=1),
+            stratify=classes_of(y),
         )
     except ValueError as error:
         raise InputError(

@@ -102,6 +102,11 @@ def fit_arguments(config, dataset, holdout, done, devices, first_step=0):
     options = {}
     if backend.STEPS_IN_A_CALL and isinstance(dataset, data.Dataset):
         options["steps_per_call"] = _steps_per_call(config, dataset)
+    elif backend.STEPS_IN_A_CALL and config.steps_per_execution > 1:
+        raise InputError(
+            "`steps_per_execution` must be 1 for photos on this backend, got "
+            f"{config.steps_per_execution}"
+        )
     elif steps % config.steps_per_execution:
         raise InputError(
             f"`steps_per_execution` must divide the {steps} steps of an "

@@ -1,6 +1,7 @@
 """The data and model of a configuration."""
 
 from keras_ffl import backend, data
+from keras_ffl.errors import InputError
 from keras_ffl.layers.batch_normalization import synchronized_batch_norm
 from keras_ffl.optimizers import SGD
 from keras_ffl.workdir import Workdir
@@ -62,9 +63,17 @@ def build_model(config, info):
         Compiled `keras_ffl.methods.TrainingMethod`.
 
     Raises:
-        InputError: The method or a network is unknown, or the options don't
-            fit together.
+        InputError: The method or a network is unknown, the options don't
+            fit together, or a trained run that the method needs has another
+            data set.
     """
+    for name in config.row.runs:
+        difference = Workdir(getattr(config.options, name)).other_data(info)
+        if difference:
+            raise InputError(
+                f"`{name}` must be trained on the run's data set, not on that "
+                f"of {difference}"
+            )
     with synchronized_batch_norm(config.synchronized_batch_norm):
         model = build_method(config, info.num_classes, info.input_shape)
     model.compile(

@@ -1,9 +1,7 @@
 """Opens a trained run: its model, and the data that belong to it."""
 
 import contextlib
-import operator
-
-import numpy as np
+import dataclasses
 
 from keras_ffl.errors import InputError
 from keras_ffl.export.exportable import check_info
@@ -136,21 +134,13 @@ def check_data(folder, dataset, model, training=False):
     )
     if not (folder.path / "dataset.json").exists():
         return
-    known = vars(folder.dataset_info())
-    found = {**vars(dataset.info), "num_train": dataset.num_train}
-    names = ["class_names", "mean", "std", "central_crop"]
-    if training and known["num_train"] is not None:
-        names.append("num_train")
-    for name in names:
-        numbers = name in ("mean", "std")
-        same = np.allclose if numbers else operator.eq
-        if not same(known[name], found[name]):
-            raise InputError(
-                f"the data set must be that of {folder.path / 'dataset.json'}: "
-                f"`{name}` is {str(known[name])[:200]} there, got "
-                f"{str(found[name])[:200]}. Restore the data, or use another "
-                "workdir"
-            )
+    found = dataclasses.replace(dataset.info, num_train=dataset.num_train)
+    difference = folder.other_data(found, num_train=training)
+    if difference:
+        raise InputError(
+            f"the data set must be that of {difference}. Restore the data, or "
+            "use another workdir"
+        )
 
 
 def _check_fits(model, info, what, advice):

@@ -108,6 +108,7 @@ def take_turns(contenders, rounds):
             for process in processes:
                 answer = process.ask(process.contender.calls)
                 result = answers[process.contender.name]
+                result["facts"] = answer["facts"]
                 result["memory"] = answer["memory"]
                 result["seconds"].append(statistics.median(answer["seconds"]))
     finally:

@@ -1,5 +1,9 @@
 """Devices by name, bad input."""
 
+import pathlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -59,6 +63,18 @@ def test_strategies_whose_devices_are_not_there(name, message, monkeypatch):
     monkeypatch.delenv("TPU_NAME", raising=False)
     with pytest.raises(InputError, match=message):
         backend.make_devices(name)
+
+
+def test_a_worker_of_several_replicas_counts_once():
+    result = subprocess.run(
+        [sys.executable, "-m", "support.worker_sums"],
+        cwd=pathlib.Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.splitlines()[-1:] == ["[1.0, 7.0, 1281167.0]"], (
+        result.stderr[-2000:]
+    )
 
 
 def test_lost_workers_have_a_name():

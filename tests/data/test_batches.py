@@ -250,7 +250,7 @@ def test_smoothed_labels(one_hot):
 # --- shares --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch_size", [16, 15])
+@pytest.mark.parametrize("batch_size", [16, 15, 47])
 @pytest.mark.parametrize("total", [2, 3, 4])
 def test_shares_of_every_batch(batch_size, total):
     # RandAugment knows one image only, and takes long.

@@ -34,11 +34,13 @@ def test_contenders_take_turns_and_are_measured(benchmarks, tmp_path):
     (tmp_path / "contenders.py").write_text(
         "from benchmarks.worker import Prepared\n"
         "def note(name, seconds):\n"
+        "    steps = []\n"
         "    def step():\n"
+        "        steps.append(name)\n"
         f"        open({str(log)!r}, 'a').write(name)\n"
         "        print('this must not get between the answers')\n"
         "        return seconds\n"
-        "    return Prepared(step, count=2, facts={'who': name})\n"
+        "    return Prepared(step, count=2, facts={'steps': steps})\n"
     )
     contenders = [
         common.Contender(
@@ -56,7 +58,8 @@ def test_contenders_take_turns_and_are_measured(benchmarks, tmp_path):
     assert log.read_text()[2:] == "aabb" * 3
     assert results["a"]["seconds"] == [0.5] * 3
     assert results["b"]["seconds"] == [2.0] * 3
-    assert results["b"]["facts"] == {"who": "b"}
+    # One to warm up, two in each round.
+    assert results["b"]["facts"] == {"steps": ["b"] * 7}
     assert results["b"]["memory"]["peak"] >= results["b"]["memory"]["now"] > 1
 
 

@@ -1,5 +1,7 @@
 """From a configuration to a model, for every method."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,7 @@ from keras_ffl.methods import (
 )
 from keras_ffl.models import build, count_parameters
 from keras_ffl.training import build_method
+from keras_ffl.training.parts import build_model
 from keras_ffl.workdir import Workdir
 
 INFO = DatasetInfo("toy", 10, (8, 8, 1), tuple("0123456789"), (0,), (1,), False)
@@ -268,6 +271,17 @@ def test_a_teacher_of_other_classes(trained_run):
         model_of(settings, classes=5)
 
 
+def test_a_teacher_of_other_data(trained_run):
+    settings = config("kd", teacher=str(trained_run[0]))
+    build_model(settings, INFO)
+    for changes in (
+        {"class_names": tuple("abcdefghij")},
+        {"mean": (1.0,)},
+    ):
+        with rejected("`teacher` must be trained on .*dataset.json: `"):
+            build_model(settings, dataclasses.replace(INFO, **changes))
+
+
 # ----- presets ------------------------------------------------------------
 
 
@@ -349,6 +363,12 @@ def test_options_are_what_a_method_reads(method, trained_run):
             "ffl",
             {"lr_milestones": (1, 2), "lr_schedule": "cosine"},
             "where `lr_schedule` is cosine, got .1, 2.",
+        ),
+        ("ffl", {"image_size": 64}, "`dataset` digits, got 64"),
+        (
+            "ffl",
+            {"pad": 2, "dataset": "imagefolder"},
+            "`dataset` imagefolder, got 2",
         ),
     ],
 )

@@ -31,10 +31,16 @@ class Workers:
     def sum_over_processes(self, values):
         """As in `Devices`."""
         local = self.strategy.num_replicas_in_sync // self.process.total
-        share = tf.constant(values, tf.float64) / local
-        return self.strategy.reduce(
-            "SUM", self.strategy.run(lambda: share), None
-        ).numpy()
+
+        # Exact only if one replica of a process has the whole part. A tensor
+        # that its replicas share would be added once, not by each.
+        def part():
+            context = tf.distribute.get_replica_context()
+            first = context.replica_id_in_sync_group % local == 0
+            return tf.cast(first, tf.float64) * tf.constant(values, tf.float64)
+
+        parts = self.strategy.run(part)
+        return self.strategy.reduce("SUM", parts, None).numpy()
 
     def check_same(self, value, what):
         """As in `Devices`."""

@@ -8,7 +8,7 @@ from keras_ffl.data.arrays.array_examples import Examples
 from keras_ffl.data.batched_splits import BatchedSplits
 from keras_ffl.data.info import DatasetInfo
 from keras_ffl.errors import InputError
-from keras_ffl.labels import check_labels
+from keras_ffl.labels import check_labels, classes_of
 
 # As `num_classes`, makes `check_labels` check shape and dtype but no range.
 _ANY_NUMBER = np.iinfo("int32").max
@@ -36,7 +36,8 @@ class Dataset(BatchedSplits):
 
     def __post_init__(self):
         if np.ndim(self.y_test) == 2:
-            object.__setattr__(self, "y_test", np.argmax(self.y_test, axis=1))
+            check_labels(self.y_test, self.info.num_classes, "y_test")
+            object.__setattr__(self, "y_test", classes_of(self.y_test))
 
     @property
     def num_train(self):

@@ -108,6 +108,18 @@ def test_from_arrays_counts_classes():
     np.testing.assert_array_equal(rows.y_test, y_test)
 
 
+def test_forms_of_test_labels():
+    x_train, y_train, x_test, y_test = arrays()
+    info = from_arrays(x_train, y_train, x_test, y_test).info
+    columns = y_train[:, None], y_test[:, None]
+    dataset = Dataset(info, x_train, columns[0], x_test, columns[1])
+    np.testing.assert_array_equal(dataset.y_test, y_test)
+    _, part = split_holdout(dataset, 0.25)
+    assert np.bincount(part.y_test).tolist() == [3, 3, 2, 2]
+    with pytest.raises(InputError, match="`y_test`: every row must be"):
+        Dataset(info, x_train, y_train, x_test, np.zeros((len(y_test), 4)))
+
+
 def test_from_arrays_makes_whole_labels_integers():
     x_train, y_train, x_test, y_test = arrays()
     dataset = from_arrays(x_train, y_train * 1.0, x_test, y_test[:, None] * 1.0)
