@@ -17,7 +17,7 @@ from keras_ffl.methods.subnetworks import (
 )
 from keras_ffl.models.subnetwork import as_teacher
 
-# As `preprocessing`: the first part of the network, which a file had made so.
+# As `preprocessing`: the network of a loaded model already contains it.
 _IN_NETWORK = object()
 
 
@@ -91,8 +91,8 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
         own = None if preprocessing is _IN_NETWORK else preprocessing
         image, (student,) = connect([network], own)
         prepared = image
-        # A network may have another method's preprocessing, and its teacher
-        # too.
+        # Without an argument, a preprocessing in the network is another
+        # method's, and the teacher has its own.
         if preprocessing is not None:
             prepared = prepared_image(keras.Model(image, student))
         _check_fit(prepared, student["logits"], teacher)

@@ -72,10 +72,9 @@ def count_multiply_adds(model):
 
     Counts the products in convolutions (plain, depthwise, separable), dense
     layers, and multi-head and group-query attention (projections, scores,
-    weighted sums),
-    padding included, but none for biases, normalisation, activations, pooling,
-    transposed convolutions and bare operations. A layer counts once per call,
-    including calls in nested models and composite layers.
+    weighted sums), padding included, but none for biases, normalisation,
+    activations, pooling, transposed convolutions and bare operations. A layer
+    counts once per call, including calls in nested models and composite layers.
 
     Args:
         model: Functional or built Sequential `keras.Model` whose images have
