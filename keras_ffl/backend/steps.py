@@ -40,8 +40,7 @@ class ForwardPass:
 
         Args:
             loss_of: Function from the outputs and the list of the network's
-                regularisation losses to the scalar loss. It must depend on
-                the variables only through these two.
+                regularisation losses to the scalar loss.
             count: The `OneCount` of `SteppedModel.one_count` if a batch makes
                 several updates; None for a single update.
 

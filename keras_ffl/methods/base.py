@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_ffl.callbacks import counting_epochs
+from keras_ffl.errors import InputError
 from keras_ffl.methods.adapters import Adapters
 from keras_ffl.methods.cautions import no_cautions
 from keras_ffl.methods.compiled import CompiledModel
@@ -223,7 +224,11 @@ class TrainingMethod(Distilling, CompiledModel):
         return [*self.loss_terms, *weight]
 
     def _named_terms(self):
-        """The symbolic supervised and distillation terms."""
+        """The supervised and distillation terms of a batch of one.
+
+        Raises:
+            InputError: A term isn't one number per sample.
+        """
         shape = self.head_shape
         outputs = keras.KerasTensor((1, *shape[1:]))
         labels = keras.KerasTensor((1, *self.task.label_shape(shape)[1:]))
@@ -232,9 +237,27 @@ class TrainingMethod(Distilling, CompiledModel):
             # Of an unknown size any will do.
             shape = [size or 1 for size in each.shape]
             logits.setdefault(name, keras.KerasTensor(shape))
+        try:
+            terms = self._terms(labels, logits)
+        except Exception:
+            # Functions of a backend take no KerasTensors.
+            zeros = keras.tree.map_structure(
+                lambda each: ops.zeros(each.shape, each.dtype), (labels, logits)
+            )
+            terms = self._terms(*zeros)
+        for name, term in (terms[0] | terms[1]).items():
+            if len(term.shape) != 1:
+                raise InputError(
+                    f"`{name}` of {type(self).__name__} must be one number for "
+                    f"each sample, (batch,), got shape {tuple(term.shape)} "
+                    "for a batch of 1"
+                )
+        return terms
+
+    def _terms(self, y, logits):
         return (
-            self.supervised_terms(labels, logits),
-            self.distillation_terms(labels, logits),
+            self.supervised_terms(y, logits),
+            self.distillation_terms(y, logits),
         )
 
     # ----- training ------------------------------------------------------

@@ -62,6 +62,7 @@ class CheckedModel(HeadedModel):
                 f"got {kwargs['validation_split']}; give single images as "
                 "`validation_data`"
             )
+        self._check_class_weight(kwargs.get("class_weight"))
         with self._plain_errors():
             return super().fit(
                 x,
@@ -100,6 +101,7 @@ class CheckedModel(HeadedModel):
             InputError: As in `fit`.
         """
         x, y, sample_weight = self._given(x, y, sample_weight)
+        self._check_class_weight(kwargs.get("class_weight"))
         with self._plain_errors():
             return super().train_on_batch(x, y, sample_weight, **kwargs)
 
@@ -112,6 +114,15 @@ class CheckedModel(HeadedModel):
         x, y, sample_weight = self._given(x, y, sample_weight, False)
         with self._plain_errors():
             return super().test_on_batch(x, y, sample_weight, **kwargs)
+
+    def _check_class_weight(self, class_weight):
+        # Keras would take other labels for classes.
+        if class_weight is not None and not self.task.counts_classes:
+            raise InputError(
+                f"`class_weight` must be None for {type(self.task).__name__}, "
+                f"whose images have no classes, got {class_weight}; give "
+                "`sample_weight`"
+            )
 
     def _given(self, x, y, sample_weight, training=True):
         """Checks the user's data and returns the form for Keras."""

@@ -10,6 +10,14 @@ from keras_ffl.methods.checked import CheckedModel
 from keras_ffl.methods.metrics import leave_out, metrics_by_head, not_rebuilt
 from keras_ffl.optimizers import SGD
 
+# Keras' names of metrics that would take the outputs of other tasks than
+# classification for what they aren't.
+_OF_CLASSES_OR_PROBABILITIES = (
+    *("accuracy", "acc", "crossentropy", "ce"),
+    *("binary_accuracy", "BinaryAccuracy"),
+    *("binary_crossentropy", "BinaryCrossentropy", "bce", "BCE"),
+)
+
 
 class CompiledModel(CheckedModel):
     """A model that logs named terms and the metrics of every head.
@@ -100,11 +108,11 @@ class CompiledModel(CheckedModel):
             return
         # Keras would take the outputs of other tasks for those of classes.
         for metric in keras.tree.flatten(metrics):
-            if metric in ("accuracy", "acc", "crossentropy", "ce"):
+            if metric in _OF_CLASSES_OR_PROBABILITIES:
                 task = type(self.task).__name__
                 raise InputError(
                     f"`{argument}`: {metric!r} is a metric of classified "
-                    f"images, not of {task}; its own are "
+                    f"images or of probabilities, not of {task}; its own are "
                     "`model.task.metrics(model.head_shape)`"
                 )
 

@@ -110,7 +110,7 @@ class ParallelMethod(Views, MeanTeachers, TrainingMethod):
         Args:
             name: Network name of `keras_ffl.models.build`.
             branches: Int >= 2, number of sub-networks.
-            num_classes: Int >= 2.
+            num_classes: Int >= 1 (>= 2 for classification).
             input_shape: Image shape (h, w, c).
             separate_stages: Int >= 1, number of the last stages that every
                 branch has separately.
@@ -143,7 +143,7 @@ class ParallelMethod(Views, MeanTeachers, TrainingMethod):
         Args:
             name: Network name of `keras_ffl.models.build`.
             count: Int >= 2, number of sub-networks.
-            num_classes: Int >= 2.
+            num_classes: Int >= 1 (>= 2 for classification).
             input_shape: Image shape (h, w, c).
             **options: Further arguments of the class.
 

@@ -32,7 +32,7 @@ def application(
 
     Args:
         name: Name of a model in `keras.applications`, e.g. `"MobileNetV2"`.
-        num_classes: Int >= 2, m.
+        num_classes: Int >= 1, m.
         mean: As in `application_preprocessing`.
         std: As in `application_preprocessing`.
         input_shape: (height, width, channels), ints >= 1; most applications
@@ -58,7 +58,7 @@ def application(
     ...     "MobileNetV2", 100, info.mean, info.std, (32, 32, 3)
     ... )
     """
-    num_classes = check_int("num_classes", num_classes, least=2)
+    num_classes = check_int("num_classes", num_classes, least=1)
     input_shape = check_image_shape(input_shape)
     preprocessing = application_preprocessing(name, mean, std)
     try:

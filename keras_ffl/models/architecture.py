@@ -38,7 +38,7 @@ class Architecture:
         `separate_stages` stages and the classifier once per prefix.
 
         Args:
-            num_classes: Int >= 2, m.
+            num_classes: Int >= 1, m.
             input_shape: (height, width, channels), ints >= 1.
             prefixes: Strings that begin the names of the separate layers,
                 each empty or ending in an underscore.
@@ -51,7 +51,7 @@ class Architecture:
             and their input, each from images (batch, height, width, channels)
             to `{"features": (batch, ..., C), "logits": (batch, m)}`.
         """
-        num_classes = check_int("num_classes", num_classes, least=2)
+        num_classes = check_int("num_classes", num_classes, least=1)
         image = keras.Input(
             check_image_shape(input_shape),
             # float64 images would lose their precision in a float32 input.

@@ -29,7 +29,7 @@ def build_branches(
     Args:
         name: A key of `NETWORKS`.
         branches: Int n >= 2.
-        num_classes: Int >= 2, m.
+        num_classes: Int >= 1, m.
         input_shape: (height, width, channels), ints >= 1.
         separate_stages: Int from 1 to the number of stages (3 for the
             networks for small images, 4 for those for ImageNet), with which

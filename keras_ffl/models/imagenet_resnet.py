@@ -32,7 +32,7 @@ def imagenet_resnet(depth, num_classes, input_shape=(224, 224, 3), name=None):
 
     Args:
         depth: 18, 34 or 50.
-        num_classes: Int >= 2, m.
+        num_classes: Int >= 1, m.
         input_shape: (height, width, channels), ints >= 1.
         name: Name of the model, `imagenet_resnet<depth>` by default.
 

@@ -59,7 +59,7 @@ def build(name, num_classes, input_shape=(32, 32, 3)):
 
     Args:
         name: A key of `NETWORKS`, such as `"resnet32"` or `"wrn_16_2"`.
-        num_classes: Int >= 2, m.
+        num_classes: Int >= 1, m.
         input_shape: (height, width, channels), ints >= 1; (224, 224, 3) for
             ImageNet; multiples of 4 for a vision transformer.
 

@@ -32,7 +32,7 @@ def resnet(
     Args:
         depth: Int 6n+2, n >= 1, the number of layers with weights, excluding
             shortcuts. None if `blocks_per_stage` is given.
-        num_classes: Int >= 2, m.
+        num_classes: Int >= 1, m.
         input_shape: (height, width, channels), ints >= 1.
         blocks_per_stage: Int >= 1, or three of them, one per stage, instead
             of `depth`.

@@ -35,7 +35,7 @@ def vit(
     small data sets, is `vit(10, depth=6, width=256, heads=4, mlp_ratio=2)`.
 
     Args:
-        num_classes: Int >= 2, m.
+        num_classes: Int >= 1, m.
         input_shape: (height, width, channels), ints >= 1; height and width
             are multiples of `patch_size`.
         depth: Int >= 3, the number of blocks. For branches they form three

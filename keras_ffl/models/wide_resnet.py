@@ -25,7 +25,7 @@ def wide_resnet(depth, width, num_classes, input_shape=(32, 32, 3), name=None):
     Args:
         depth: Int 6n+4, n >= 1.
         width: Int k >= 1, the widening factor.
-        num_classes: Int >= 2, m.
+        num_classes: Int >= 1, m.
         input_shape: (height, width, channels), ints >= 1.
         name: Name of the model, `wrn_<depth>_<width>` by default.
 

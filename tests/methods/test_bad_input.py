@@ -219,7 +219,7 @@ def test_temperature(value):
     [
         ({"name": "resnet9"}, "resnet9"),
         ({"branches": 1}, "`branches` must be an int >= 2, got 1"),
-        ({"num_classes": 1}, "`num_classes` must be an int >= 2, got 1"),
+        ({"num_classes": 0}, "`num_classes` must be an int >= 1, got 0"),
         ({"input_shape": (8, 8)}, "`input_shape` must be"),
         ({"separate_stages": 4}, "`separate_stages` must be"),
     ],

@@ -1,14 +1,16 @@
-"""Labels of two kinds in one model, and batches of several steps."""
+"""Labels of two kinds, batches of several steps, losses of one's own."""
 
 import dataclasses
 
 import keras
 import numpy as np
 import pytest
-from support.builders import CLASSES, compiled, data, ffl
+from keras import ops
+from support.builders import CLASSES, compiled, data, ffl, subnetwork
 
-from keras_ffl import InputError
+from keras_ffl import FeatureFusionModel, InputError, VanillaModel
 from keras_ffl.data import Batches, DatasetInfo, evaluation_batches
+from keras_ffl.tasks import MultiLabel, Regression
 
 
 @pytest.mark.parametrize("metrics", [["accuracy"], None])
@@ -64,3 +66,91 @@ def test_class_weight_of_batches():
         return
     history = model.fit(batches(), class_weight=class_weight, verbose=0).history
     assert history["loss"] == [0.0]
+
+
+# ----- a method's and a task's own parts ----------------------------------
+
+
+class Weighted(VanillaModel):
+    """Scales its loss by a weight of its own."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.scale = self.add_weight(shape=(), initializer="ones")
+
+    def supervised_terms(self, y, logits):
+        terms = super().supervised_terms(y, logits)
+        return {name: term * self.scale for name, term in terms.items()}
+
+
+def test_a_weight_in_the_loss_is_trained():
+    x, y = data()
+    model = compiled(Weighted(subnetwork()))
+    loss = model.train_on_batch(x, y, return_dict=True)["loss"]
+    # SGD at a rate of 0.05; the slope is the loss itself.
+    assert float(model.scale.numpy()) == pytest.approx(
+        1 - 0.05 * loss, rel=1e-4
+    )
+
+
+class Own(Regression):
+    """A loss of its own."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def loss(self, y, outputs):
+        return self.function(y, outputs)
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (lambda y, z: ops.square(y - z), (1, 3)),
+        (lambda y, z: ops.mean(ops.square(y - z)), ()),
+    ],
+)
+def test_terms_are_numbers_by_sample(function, shape):
+    model = VanillaModel(subnetwork(), task=Own(function))
+    with pytest.raises(InputError, match="one number for each sample") as error:
+        model.compile()
+    assert f"got shape {shape}" in str(error.value)
+
+
+def test_a_loss_with_arrays_and_keras_losses():
+    weights = np.array([1.0, 2.0, 3.0], "float32")
+    x, _ = data()
+    y = np.ones((8, 3), "float32")
+    for function in (
+        lambda y, z: ops.mean(weights * ops.square(y - z), axis=-1),
+        lambda y, z: keras.losses.huber(y, z),
+    ):
+        model = compiled(VanillaModel(subnetwork(), task=Own(function)))
+        outputs = model.predict(x, verbose=0)["vanilla"]
+        expected = np.mean(ops.convert_to_numpy(function(y, outputs)))
+        found = model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("task", [MultiLabel(), Regression()])
+def test_what_only_classes_have(task):
+    x, _ = data()
+    model = compiled(VanillaModel(subnetwork(), task=task))
+    with pytest.raises(InputError, match="`class_weight` must be None for"):
+        model.fit(x, np.ones((8, 3)), class_weight={0: 1.0, 1: 2.0})
+    with pytest.raises(InputError, match="`class_weight` must be None for"):
+        model.train_on_batch(x, np.ones((8, 3)), class_weight={1: 2.0})
+    with pytest.raises(InputError, match="'binary_accuracy' is a metric of"):
+        model.compile(metrics=["binary_accuracy"])
+
+
+@pytest.mark.parametrize("task", [MultiLabel(), Regression()])
+def test_one_output(task):
+    model = FeatureFusionModel.from_branches(
+        "resnet8",
+        num_classes=1,
+        rampup_epochs=0,
+        input_shape=(8, 8, 3),
+        task=task,
+    )
+    assert model.head_shape == (None, 1)

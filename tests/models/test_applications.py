@@ -272,7 +272,7 @@ def test_what_keras_refuses_is_an_input_error(options, message):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"num_classes": 1}, "`num_classes` must be an int >= 2"),
+        ({"num_classes": 0}, "`num_classes` must be an int >= 1"),
         ({"input_shape": (32, 32)}, "`input_shape` must be"),
     ],
 )

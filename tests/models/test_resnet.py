@@ -112,9 +112,9 @@ def test_bad_blocks(blocks):
         resnet(None, 10, blocks_per_stage=blocks)
 
 
-@pytest.mark.parametrize("num_classes", [1, 0, -3, 2.0, None, True])
+@pytest.mark.parametrize("num_classes", [0, -3, 2.0, None, True])
 def test_bad_num_classes(num_classes):
-    with pytest.raises(InputError, match="`num_classes` must be an int >= 2"):
+    with pytest.raises(InputError, match="`num_classes` must be an int >= 1"):
         resnet(8, num_classes)
 
 

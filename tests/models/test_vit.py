@@ -271,7 +271,7 @@ def test_image_that_patches_do_not_fill(shape):
         ({"heads": 5}, "`width` must be a multiple of `heads`=5, got 12"),
         ({"mlp_ratio": None}, "`mlp_ratio` must be an int >= 1, got None"),
         ({"patch_size": True}, "`patch_size` must be an int >= 1, got True"),
-        ({"num_classes": 1}, "`num_classes` must be an int >= 2"),
+        ({"num_classes": 0}, "`num_classes` must be an int >= 1"),
     ],
 )
 def test_bad_arguments(arguments, message):

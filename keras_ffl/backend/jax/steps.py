@@ -43,17 +43,19 @@ class PulledBackPass(ForwardPass):
         model = self._model
         optimizer = count.next_update() if count else model.optimizer
 
-        def loss_and_values(outputs, losses):
-            with model.scope() as scope:
+        def loss_and_values(outputs, losses, values):
+            with model.scope(zip(self._variables, values)) as scope:
                 loss = loss_of(outputs, losses)
                 scaled = optimizer.scale_loss(loss)
             return scaled, (loss, model.values_in(scope))
 
-        slopes, (loss, values) = jax.grad(
-            loss_and_values, (0, 1), has_aux=True
-        )(self.outputs, self._losses)
+        (*slopes, direct), (loss, values) = jax.grad(
+            loss_and_values, (0, 1, 2), has_aux=True
+        )(self.outputs, self._losses, [v.value for v in self._variables])
         model.assign_values(values)
-        (gradients,) = self._pull_back(slopes)
+        (gradients,) = self._pull_back(tuple(slopes))
+        # A method may have weights of its own in its loss.
+        gradients = [a + b for a, b in zip(gradients, direct, strict=True)]
         self._apply(optimizer, gradients)
         return loss
 
