@@ -132,8 +132,6 @@ def check_data(folder, dataset, model, training=False):
         f"the data set of {folder.path / 'config.json'}",
         "Restore the file or the data, or use another workdir",
     )
-    if not (folder.path / "dataset.json").exists():
-        return
     found = dataclasses.replace(dataset.info, num_train=dataset.num_train)
     difference = folder.other_data(found, num_train=training)
     if difference:
