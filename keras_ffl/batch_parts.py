@@ -21,13 +21,21 @@ def unpacked(batch, check_kind, heads):
         Tuple of images, labels and weights (None if there are none).
 
     Raises:
-        InputError: The batch has another structure, or labels or weights have
-            another type, rank or width.
+        InputError: The batch is empty or has another structure, or labels or
+            weights have another type, rank or width.
     """
     x, y, sample_weight = parts_of(batch)
+    leaves = keras.tree.flatten(x)
+    if len(leaves) == 1:
+        # A model's one input may come in a dict or a list.
+        x = leaves[0]
     y = _one_tensor(y, heads, "y")
     check_kind(y)
-    images, labels = _rows((*keras.tree.flatten(x), None)[0]), _rows(y)
+    images, labels = _rows((*leaves, None)[0]), _rows(y)
+    if images == 0:
+        raise InputError(
+            f"a batch must have at least one image, got {described(batch)}"
+        )
     if None not in (images, labels) and images != labels:
         raise InputError(
             f"a batch must have a label for each image, got {described(batch)}"

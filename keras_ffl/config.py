@@ -164,10 +164,45 @@ class Config(Fields):
         if self.lr_schedule == "cosine":
             cosine = "where `lr_schedule` is cosine"
             reasons |= dict.fromkeys(("lr_milestones", "lr_factor"), cosine)
+        elif not self.lr_milestones:
+            reasons["lr_factor"] = "where `lr_milestones` is empty"
+        if not self.momentum:
+            reasons["nesterov"] = "where `momentum` is 0"
+        if not self.pad:
+            reasons["padding"] = "where `pad` is 0"
         photos = self.dataset in ("imagefolder", "imagenet2012")
         elsewhere = ("pad", "padding") if photos else _OF_PHOTOS
+        if self.dataset == "digits":
+            elsewhere += ("data_dir",)
         data = f"for images of `dataset` {self.dataset}"
         return reasons | dict.fromkeys(elsewhere, data)
+
+    def beyond_the_end(self):
+        """What the last epoch comes too early for.
+
+        Returns:
+            List of sentences, empty for most configurations.
+        """
+        found = []
+        epochs = f"`epochs` {self.epochs}"
+        milestones = self.lr_milestones
+        if self.lr_schedule == "steps" and milestones:
+            if min(milestones) >= self.epochs:
+                found.append(
+                    f"the learning rate stays the same: `lr_milestones` "
+                    f"{', '.join(map(str, milestones))} lie beyond {epochs}"
+                )
+        for name, what in (
+            ("warmup_epochs", "the full learning rate"),
+            ("rampup_epochs", "the full weight of distillation"),
+        ):
+            length = getattr(self, name, getattr(self.options, name, 0))
+            if length > self.epochs and name not in self.idle():
+                found.append(
+                    f"training ends before {what}: `{name}` {length:g} is "
+                    f"longer than {epochs}"
+                )
+        return found
 
     def changed(self, **values):
         """Returns a copy with changed values.

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_ffl.errors import InputError
+from keras_ffl.labels import check_labels, classes_of
 from keras_ffl.models import count_multiply_adds, count_parameters
 
 
@@ -67,7 +68,8 @@ def classification_errors(y, logits):
     """Computes top-1 and top-5 error and mean cross-entropy.
 
     Args:
-        y: Integer labels (n,).
+        y: Integer labels (n,) or (n, 1), or rows (n, classes), whose largest
+            values are the classes.
         logits: Float array (n, classes).
 
     Returns:
@@ -75,17 +77,23 @@ def classification_errors(y, logits):
         than five classes, `top5_error` is 0), `loss` in nats.
 
     Raises:
-        InputError: A logit is NaN or infinite.
+        InputError: A logit is NaN or infinite, a label is none of the
+            classes, or their number is 0 or not that of the logits.
     """
     return _errors(_counts(y, logits))
 
 
 def _counts(y, logits):
     """Counts of top-1 and top-5 errors, summed cross-entropy, image count."""
-    y = np.asarray(y).reshape(-1)
     logits = np.asarray(logits, np.float64)
     if not np.isfinite(logits).all():
         raise InputError("`logits` must be finite, got NaN or infinity")
+    check_labels(y, logits.shape[1])
+    y = classes_of(np.asarray(y)).astype(int)
+    if len(y) != len(logits):
+        raise InputError(
+            f"`y` must be the labels of {len(logits)} images, got {len(y)}"
+        )
     own = logits[np.arange(len(y)), y]
     largest = logits.max(axis=1)
     log_sum = np.log(np.exp(logits - largest[:, None]).sum(axis=1))
@@ -107,6 +115,8 @@ def _counts(y, logits):
 
 def _errors(counts):
     top1, top5, loss, images = counts.tolist()
+    if not images:
+        raise InputError("`y` must hold at least one label, got none")
     return {
         "top1_error": 100 * top1 / images,
         "top5_error": 100 * top5 / images,
@@ -120,7 +130,7 @@ def evaluate_heads(model, batches, y, verbose=0, add_up=None):
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
         batches: As in `head_logits`, in order.
-        y: Integer labels (n,).
+        y: Labels as in `classification_errors`.
         verbose: 0 or 1, whether to show a progress bar.
         add_up: Function that sums an array of counts over all processes if
             each evaluates a part; None for a single process.
@@ -131,8 +141,8 @@ def evaluate_heads(model, batches, y, verbose=0, add_up=None):
         (of one forward pass for one image).
 
     Raises:
-        InputError: The model's task isn't classification, or a logit is NaN or
-            infinite.
+        InputError: The model's task isn't classification, or as in
+            `classification_errors`.
     """
     model.task.check_counts_classes("Top-1 and top-5 errors")
     results = {}

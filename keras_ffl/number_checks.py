@@ -1,6 +1,8 @@
-"""Checks of single numbers from the user."""
+"""Checks of single numbers and switches from the user."""
 
 import numbers
+
+import numpy as np
 
 from keras_ffl.errors import InputError
 
@@ -21,6 +23,13 @@ def check_int(argument, value, least, most=None):
         bounds = f">= {least}" if most is None else f"from {least} to {most}"
         raise InputError(f"`{argument}` must be an int {bounds}, got {value!r}")
     return int(value)
+
+
+def check_bool(argument, value):
+    """Returns `value` as a bool, or raises `InputError` for other types."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"`{argument}` must be True or False, got {value!r}")
+    return bool(value)
 
 
 def check_number(argument, value):

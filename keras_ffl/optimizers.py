@@ -58,7 +58,8 @@ class SGD(keras.optimizers.Optimizer):
             `clipnorm`, `global_clipnorm`, `gradient_accumulation_steps`.
 
     Raises:
-        InputError: `momentum` or a decay is not a number in its range.
+        InputError: `momentum` or a decay is not a number in its range. When
+            built: no variable is in a group other than "fusion".
 
     Reference:
         Sutskever et al., 2013; appendix A of Kim et al., 2019,
@@ -100,6 +101,14 @@ class SGD(keras.optimizers.Optimizer):
     def build(self, variables):
         if self.built:
             return
+        groups = {getattr(v, "decay_group", None) for v in variables}
+        unknown = self.l2_groups.keys() - groups - {"fusion"}
+        if unknown:
+            known = ", ".join(sorted(map(repr, filter(None, groups))))
+            raise InputError(
+                "`weight_decay_groups` must name groups of the variables "
+                f"({known or 'they have none'}), got {min(unknown)!r}"
+            )
         super().build(variables)
         self.momentums = self.add_optimizer_variables(variables, "momentum")
         self._decays = [

@@ -56,6 +56,7 @@ def test_assignments_are_parsed_by_type():
             "use_ekd=false",
             "fusion_filters=none",
             "epochs=7",
+            "dataset=cifar100",
             "data_dir=/a=b",
         ]
     )
@@ -137,6 +138,23 @@ def test_a_configuration_without_a_preset():
     assert Config().preset is None
     assert preset("quickstart").preset == "quickstart"
     assert Config(method="dml").options.temperature == 1.0
+
+
+def test_what_the_last_epoch_comes_too_early_for():
+    config = preset("cifar_ffl")
+    assert config.beyond_the_end() == []
+    assert config.changed(epochs=151).beyond_the_end() == []
+    rate, rampup = config.changed(epochs=79).beyond_the_end()
+    assert rate.endswith("`lr_milestones` 150, 225 lie beyond `epochs` 79")
+    assert rampup.endswith("`rampup_epochs` 80 is longer than `epochs` 79")
+    (warmup,) = config.changed(
+        epochs=79,
+        lr_schedule="cosine",
+        warmup_epochs=80.5,
+        use_ekd=False,
+        use_fkd=False,
+    ).beyond_the_end()
+    assert "before the full learning rate: `warmup_epochs` 80.5" in warmup
 
 
 def test_options_of_another_method():

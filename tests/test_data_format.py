@@ -10,6 +10,7 @@ from keras_ffl.layers import FusionModule
 from keras_ffl.methods import FeatureFusionModel, OneModel
 from keras_ffl.models import application, build
 from keras_ffl.studies.pictures.overlay import enlarge, heat
+from keras_ffl.studies.transfer import target_data
 
 INFO = DatasetInfo(
     "toy", 3, (8, 8, 2), ("a", "b", "c"), (120.0, 110), (60.0, 61), False
@@ -64,6 +65,11 @@ def pictures():
     return enlarge(images, 12), heat(arrays(2, 2, 3), (4, 6))
 
 
+def other_images():
+    """Another data set's test images, resized."""
+    return target_data("digits", INFO).x_test
+
+
 CASES = {
     "resnet": (network, "resnet8"),
     "wide resnet": (network, "wrn_10_1"),
@@ -75,6 +81,7 @@ CASES = {
     "mobilenet": (an_application, "MobileNet"),
     "vgg": (an_application, "VGG16"),
     "pictures": (pictures,),
+    "transfer": (other_images,),
 }
 
 

@@ -94,3 +94,28 @@ def test_all_heads_of_a_model():
     assert results["fused"]["parameters"] > results["ensemble"]["parameters"]
     lines = format_heads(results).splitlines()
     assert len(lines) == 6 and lines[2].startswith("fused")
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([0, -1], "labels must be in 0..2, label -1"),
+        ([0, 3], "labels must be in 0..2, label 3"),
+        ([0], "`y` must be the labels of 2 images, got 1"),
+        ([[0, 1], [1, 0]], "`y` must be integers"),
+        ([0.5, 1], "`y` must hold integer labels"),
+    ],
+)
+def test_labels_that_do_not_fit(y, message):
+    with pytest.raises(InputError, match=message):
+        classification_errors(y, np.eye(3)[:2])
+
+
+def test_kinds_of_labels():
+    logits = np.random.default_rng(0).normal(size=(6, 3))
+    y = np.array([0, 2, 1, 1, 0, 2])
+    expected = classification_errors(y, logits)
+    for labels in (y[:, None], y.astype("float32"), np.eye(3)[y]):
+        assert classification_errors(labels, logits) == expected
+    with pytest.raises(InputError, match="at least one label"):
+        classification_errors(y[:0], logits[:0])

@@ -290,6 +290,16 @@ def test_no_groups():
     assert optimizer.decay_of(variables[0]) == 0.2
 
 
+def test_groups_that_no_variable_is_in():
+    variables = variables_of([np.ones(1), np.ones(2)])
+    set_decay_group(variables[:1], "head")
+    SGD(weight_decay_groups={"head": 0.0}).build(variables)
+    SGD().build(variables)
+    message = r"groups of the variables \('head'\), got 'haed'"
+    with pytest.raises(InputError, match=message):
+        SGD(weight_decay_groups={"haed": 0.0}).build(variables)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -14,6 +14,7 @@ from keras_ffl.backend import make_devices
 from keras_ffl.config import Config
 from keras_ffl.layers import FeatureAverage
 from keras_ffl.methods import METHODS
+from keras_ffl.training import fit_arguments as fit_arguments_of
 from keras_ffl.training import single
 from keras_ffl.training.fit_arguments import fit_arguments
 from keras_ffl.training.summary import summary
@@ -120,7 +121,8 @@ def test_without_matplotlib_a_run_has_no_curves(
     few_digits, tmp_path, caplog, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    training.train(changed(epochs=1, lr_milestones=()), tmp_path, verbose=0)
+    config = changed(epochs=1, lr_milestones=(), rampup_epochs=1.0)
+    training.train(config, tmp_path, verbose=0)
     folder = Workdir(tmp_path)
     assert folder.metrics.exists() and not folder.curves.exists()
     # TensorFlow may log something, too.
@@ -213,6 +215,29 @@ def test_the_dtype_policy_is_put_back(few_digits, tmp_path):
     assert keras.config.dtype_policy().name == "float32"
 
 
+def test_no_configuration(tmp_path):
+    with pytest.raises(InputError, match="`config` must be .* got 'quickst"):
+        training.train("quickstart", tmp_path)
+
+
+def test_float64_is_float64(tmp_path, monkeypatch):
+    monkeypatch.setattr(single.backend, "has_float64", lambda: False)
+    with pytest.raises(InputError, match="`dtype_policy` .*JAX_ENABLE_X64=1"):
+        training.train(changed(dtype_policy="float64"), tmp_path, 0)
+    assert not Workdir(tmp_path).started
+
+
+@pytest.mark.parametrize(
+    ("warmup_epochs", "steps"), [(0.0, 5), (1.0, 1), (40.0, 5), (7.0, 1)]
+)
+def test_a_warm_up_takes_several_calls(warmup_epochs, steps, monkeypatch):
+    monkeypatch.setattr(fit_arguments_of.backend, "has_accelerator", lambda: 1)
+    config = changed(warmup_epochs=warmup_epochs)
+    # 1437 images make 5 full batches.
+    found = fit_arguments_of._steps_per_call(config, data.load("digits"))
+    assert found == steps
+
+
 @pytest.mark.filterwarnings("ignore:randaugment")
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -226,6 +251,7 @@ def test_the_dtype_policy_is_put_back(few_digits, tmp_path):
         ({"lr_milestones": (15, 10)}, "`milestones` must be increasing"),
         ({"pad": 20}, "`pad` must be less than the image"),
         ({"randaugment": 5.0}, "`randaugment` needs images of 3 ch"),
+        ({"gradient_accumulation_steps": 13}, "must be at most 12, .*got 13"),
     ],
 )
 def test_bad_input_leaves_no_run_behind(change, message, tmp_path):

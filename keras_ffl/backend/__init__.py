@@ -18,6 +18,7 @@ names:
 * `same_size_in_step(maps, message)`: checks sizes that are unknown while a step
   is traced.
 * `has_accelerator()`: whether there is a GPU or TPU.
+* `has_float64()`: whether float64 is not float32 by another name.
 * `prefers_xla()`: whether XLA compiles steps by default.
 * `make_deterministic()`: makes operations bitwise reproducible.
 * `NAME`: Keras' name of the backend.

@@ -172,14 +172,41 @@ class SteppedModel(keras.Model):
     def _fed_to_evaluate(self, x):
         return self._fed(x.one_step_per_call() if isinstance(x, Batches) else x)
 
-    def fit(self, x=None, *args, validation_data=None, **kwargs):
-        """`keras.Model.fit` that also accepts `keras_ffl.data.Batches`."""
+    def fit(
+        self,
+        x=None,
+        y=None,
+        epochs=1,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        validation_data=None,
+        **kwargs,
+    ):
+        """`keras.Model.fit` that also accepts `keras_ffl.data.Batches`.
+
+        Of these it draws the epochs from `initial_epoch` to `epochs`, whichever
+        their options name.
+
+        Raises:
+            InputError: `steps_per_epoch` is more than `Batches` have.
+        """
         if isinstance(x, Batches):
+            x = x.of_epochs(initial_epoch, epochs)
+            calls = len(x.calls)
+            if (steps_per_epoch or 0) > calls:
+                raise InputError(
+                    f"`steps_per_epoch` must be at most {calls}, what an epoch "
+                    f"of these Batches has, got {steps_per_epoch}"
+                )
+            steps_per_epoch = steps_per_epoch or calls
             # These are already shuffled.
             kwargs["shuffle"] = False
         return super().fit(
             self._fed(x),
-            *args,
+            y,
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
             validation_data=self._fed_to_evaluate(validation_data),
             **kwargs,
         )

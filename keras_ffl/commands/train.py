@@ -101,6 +101,11 @@ def main():
             )
     run = presets.preset(values.pop("preset", _DEFAULT_PRESET), **values)
     if _LOGICAL_CPUS.value is not None:
+        if _STRATEGY.value not in ("mirrored", "multi_worker"):
+            raise InputError(
+                "`logical_cpus` needs --strategy=mirrored, got --strategy="
+                f"{_STRATEGY.value}, which would use one of them"
+            )
         split_cpu(_LOGICAL_CPUS.value)
     metrics = training.train(
         run,

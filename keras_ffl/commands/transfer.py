@@ -80,7 +80,7 @@ def main():
         found = transfer.transfer(model, dataset, heads, _SPLITS.value, runs)
         rows += [
             {
-                "run": folder.path.name,
+                "run": str(folder.path),
                 "method": config.method,
                 "seed": config.seed,
                 "head": head,

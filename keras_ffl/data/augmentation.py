@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_ffl.errors import InputError
+from keras_ffl.number_checks import check_bool, check_int, check_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,25 +49,21 @@ class Augmentation:
 
     def __post_init__(self):
         for name in ("pad", "cutout"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 0:
-                raise InputError(f"`{name}` must be pixels >= 0, got {value!r}")
+            check_int(name, getattr(self, name), 0)
         if self.padding not in ("reflect", "constant"):
             raise InputError(
                 "`padding` must be 'reflect' or 'constant', "
                 f"got {self.padding!r}"
             )
-        if not 0 <= self.randaugment <= 10:
+        if not 0 <= check_number("randaugment", self.randaugment) <= 10:
             raise InputError(
                 "`randaugment` must be a magnitude in 0..10, "
                 f"got {self.randaugment!r}"
             )
+        check_bool("flip", self.flip)
         for name in ("mixup", "cutmix"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(
-                    f"`{name}` must be alpha >= 0, got {getattr(self, name)!r}"
-                )
-        if not 0 <= self.label_smoothing < 1:
+            check_number(name, getattr(self, name))
+        if not 0 <= check_number("label_smoothing", self.label_smoothing) < 1:
             raise InputError(
                 "`label_smoothing` must be in [0, 1), "
                 f"got {self.label_smoothing!r}"

@@ -44,8 +44,7 @@ class BatchOptions:
         share: `Share`, the rows of every batch that are prepared.
 
     Raises:
-        InputError: The batch size, the seed or the number of views is
-            outside its range.
+        InputError: A number is outside its range.
     """
 
     batch_size: int
@@ -61,13 +60,12 @@ class BatchOptions:
     share: Share = Share()
 
     def __post_init__(self):
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise InputError(
-                f"`batch_size` must be an int >= 1, got {self.batch_size!r}"
-            )
-        if self.seed is not None and self.seed < 0:
-            raise InputError(f"`seed` must be >= 0, got {self.seed}")
-        check_int("views", self.views, 1)
+        if self.seed is not None:
+            check_int("seed", self.seed, 0)
+        for name in ("batch_size", "views", "steps_per_call"):
+            check_int(name, getattr(self, name), 1)
+        for name in ("initial_epoch", "initial_step", "epochs"):
+            check_int(name, getattr(self, name), 0)
         if self.views > 1 and self.seed is None:
             raise InputError(
                 "`views` must be 1 for batches in order (`seed` None), which "
@@ -91,7 +89,7 @@ def steps_per_epoch(n, batch_size, smallest=1):
         smallest: Int, a last batch with fewer examples is dropped.
 
     Returns:
-        Int, the value to pass to `fit` as `steps_per_epoch`.
+        Int.
     """
     return len(batch_bounds(n, batch_size, smallest))
 
@@ -124,8 +122,10 @@ class Batches(keras.utils.PyDataset):
     batches. The training methods of this package are fed in the way
     that is fastest on their backend (`keras_ffl.backend`).
 
-    Nothing marks the end of an epoch. Pass `steps_per_epoch` to `fit`, so that
-    it draws all epochs from one iterator instead of starting over in each.
+    Nothing marks the end of an epoch. `fit` of a training method takes its
+    own `initial_epoch` and `epochs` from these batches; another Keras model
+    needs both in the options, and `steps_per_epoch` as an argument of `fit`, so
+    that it draws all epochs from one iterator instead of starting over in each.
 
     Args:
         examples: `keras_ffl.data.arrays.Examples`, or `EncodedPhotos`.
@@ -193,6 +193,13 @@ class Batches(keras.utils.PyDataset):
     def one_step_per_call(self):
         """The same batches, for evaluation, which runs single steps."""
         options = dataclasses.replace(self.options, steps_per_call=1)
+        return Batches(self.examples, self.info, options)
+
+    def of_epochs(self, initial_epoch, epochs):
+        """The batches of the epochs from `initial_epoch` to before `epochs`."""
+        options = dataclasses.replace(
+            self.options, initial_epoch=initial_epoch, epochs=epochs
+        )
         return Batches(self.examples, self.info, options)
 
     def plan(self, epoch):

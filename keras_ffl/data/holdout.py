@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_ffl.errors import InputError
 from keras_ffl.labels import classes_of
+from keras_ffl.number_checks import check_number
 
 
 def split_holdout(dataset, fraction, seed=0):
@@ -26,7 +27,7 @@ def split_holdout(dataset, fraction, seed=0):
         InputError: `fraction` is outside [0, 1) or leaves one part without
             some class.
     """
-    if not 0 <= fraction < 1:
+    if not 0 <= check_number("fraction", fraction) < 1:
         raise InputError(f"`holdout` must be in [0, 1), got {fraction}")
     if fraction == 0:
         return dataset, None

@@ -18,7 +18,7 @@ class DatasetInfo(Fields):
         num_classes: Int.
         input_shape: Tuple (height, width, channels); height and width are
             None for networks exported for images of any size.
-        class_names: Tuple of `num_classes` strings.
+        class_names: Tuple of `num_classes` strings without line breaks.
         mean: Tuple of one float per channel, for pixels in 0..255.
         std: Tuple of one positive float per channel, for pixels in 0..255.
         flip: Bool, whether horizontal flips belong to its training recipe
@@ -61,6 +61,17 @@ class DatasetInfo(Fields):
                     f"`{name}` of data set {self.name!r} must have {length} "
                     f"entries, got {len(getattr(self, name))}"
                 )
+        for name in self.class_names:
+            if len(name.splitlines()) > 1 or name != name.strip("\r\n"):
+                raise InputError(
+                    f"`class_names` of data set {self.name!r} must have no "
+                    f"line breaks, got {name!r}"
+                )
+        if self.central_crop == 0:
+            raise InputError(
+                f"`central_crop` of data set {self.name!r} must be in (0, 1] "
+                "or None, got 0"
+            )
         if min(self.std) <= 0:
             raise InputError(
                 f"`std` of data set {self.name!r} must be positive, "

@@ -47,7 +47,22 @@ def make_card(model, head, info, name, run=None, license=None):
 
     Returns:
         Dict of JSON values.
+
+    Raises:
+        InputError: `run` or `license` is of another type.
     """
+    for argument, value in (("run", run), ("license", license)):
+        if not _fits(value, _FORM[argument]):
+            raise InputError(
+                f"`{argument}` must be a {_FORM[argument][0].__name__} or "
+                f"None, got {value!r}"
+            )
+    try:
+        json.dumps(run)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"`run` must hold JSON values: {first_line(error)}"
+        ) from error
     sizes = zip(("height", "width", "channels"), info.input_shape)
     return {
         "head": head,

@@ -238,10 +238,11 @@ def write_head(
         `pathlib.Path` of the file, or of the SavedModel's folder.
 
     Raises:
-        InputError: There is no such head or format, `info` or `calibration`
-            doesn't fit the model's data, a module is not installed, Keras'
-            backend can't write the format, the path already exists, the
-            folder can't be written, or the network can't be converted.
+        InputError: There is no such head or format, `run` or `license` is of
+            another type, `info` or `calibration` doesn't fit the model's
+            data, a module is not installed, Keras' backend can't write the
+            format, the path already exists, the folder can't be written, or
+            the network can't be converted.
     """
     model.check_head(head)
     check_info(model, info)
@@ -249,8 +250,8 @@ def write_head(
     if found.calibrated:
         check_images(calibration, info, "calibration")
     path = output_path(folder, head, name)
-    _write_labels(path.parent, info)
     card = make_card(model, head, info, name, run, license)
+    _write_labels(path.parent, info)
     try:
         with replacing(path) as unfinished:
             found.write(model, head, info, unfinished, calibration)

@@ -1,7 +1,7 @@
 """Compiling methods, saving that in files, and logging."""
 
 import keras
-from keras import ops
+from keras import ops, optimizers
 
 from keras_ffl.backend import in_strategy, prefers_xla
 from keras_ffl.errors import InputError
@@ -77,9 +77,12 @@ class CompiledModel(CheckedModel):
                     f"`{argument}` must be None for {type(self).__name__}, "
                     f"which has its own loss, got {value!r}"
                 )
+        # Or from its name or configuration.
+        optimizer = SGD() if optimizer is None else optimizers.get(optimizer)
         self._check_optimizer(optimizer)
         self._check_metric_names(metrics, "metrics")
         self._check_metric_names(weighted_metrics, "weighted_metrics")
+        given = jit_compile
         if jit_compile == "auto" and not prefers_xla():
             jit_compile = False
         by_head = {
@@ -90,11 +93,12 @@ class CompiledModel(CheckedModel):
             )
         }
         super().compile(
-            optimizer=SGD() if optimizer is None else optimizer,
+            optimizer=optimizer,
             jit_compile=jit_compile,
             **by_head,
             **kwargs,
         )
+        self._given_jit_compile = given
         self._unsaved_metrics = not_rebuilt(by_head)
         self._metrics_of_rows = None
         if not self._term_trackers:
@@ -146,13 +150,15 @@ class CompiledModel(CheckedModel):
         """The arguments of `compile`, with the optimizer in use.
 
         In float16 that is the given one wrapped in a loss scale's. It is saved
-        that way, so that the file loads under any dtype policy.
+        that way, so that the file loads under any dtype policy. "auto" as
+        `jit_compile` stays so, for the machine that loads the file.
         """
         config = super().get_compile_config()
         if config:
             config["optimizer"] = keras.saving.serialize_keras_object(
                 self.optimizer
             )
+            config["jit_compile"] = self._given_jit_compile
             leave_out(self._unsaved_metrics, config)
         return config
 

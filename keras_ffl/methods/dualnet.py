@@ -17,7 +17,7 @@ from keras_ffl.methods.fused_head import (
 from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Method, SeveralNetworks, check_one_name
 from keras_ffl.methods.subnetworks import check_subnetworks
-from keras_ffl.number_checks import check_int, check_number
+from keras_ffl.number_checks import check_bool, check_int, check_number
 
 JOINT = "joint"
 FEATURE_SUM = "feature_sum"
@@ -116,7 +116,7 @@ class DualNetModel(FusedHead, ParallelMethod):
         )
         self.iterative_epochs = iterative_epochs
         self.classifier_weight = float(classifier_weight)
-        self.joint_extractors = bool(joint_extractors)
+        self.joint_extractors = check_bool("joint_extractors", joint_extractors)
 
     # ----- heads and loss ------------------------------------------------
 

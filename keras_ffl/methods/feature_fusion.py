@@ -16,6 +16,7 @@ from keras_ffl.methods.fused_head import (
 )
 from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Branches, Method
+from keras_ffl.number_checks import check_bool
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -130,13 +131,13 @@ class FeatureFusionModel(FusedFeatures, ParallelMethod):
             preprocessing=preprocessing,
             task=task,
             more_logits=functools.partial(fused_logits, fusion, head),
-            with_teachers=ema_teacher,
+            with_teachers=check_bool("ema_teacher", ema_teacher),
         )
         self.set_distillation(temperature, distillation)
-        self.use_ekd = bool(use_ekd)
-        self.use_fkd = bool(use_fkd)
+        self.use_ekd = check_bool("use_ekd", use_ekd)
+        self.use_fkd = check_bool("use_fkd", use_fkd)
         self.set_fusion(fusion, head_name)
-        self.detach_fusion = bool(detach_fusion)
+        self.detach_fusion = check_bool("detach_fusion", detach_fusion)
         if self.detach_fusion:
             self._step_outputs = {"fused": self.detached_fusion()["fused"]}
 
@@ -222,6 +223,11 @@ class FeatureFusionOptions(Branches):
             reasons["fusion_width"] = "where `fusion_filters` is given"
         if not self.use_ekd:
             reasons["ema_teacher"] = "where `use_ekd` is false"
+        if not (self.use_ekd or self.use_fkd):
+            reasons |= dict.fromkeys(
+                ("temperature", "distillation", "rampup_epochs"),
+                "where `use_ekd` and `use_fkd` are false",
+            )
         return reasons
 
     @property

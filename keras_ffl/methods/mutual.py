@@ -11,6 +11,7 @@ from keras_ffl.methods.frozen import keep_state
 from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import Method, SeveralNetworks
 from keras_ffl.methods.terms import with_regularization
+from keras_ffl.number_checks import check_bool
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -80,7 +81,7 @@ class MutualLearningModel(ParallelMethod):
             task=task,
         )
         self.set_distillation(temperature, distillation)
-        self.simultaneous = bool(simultaneous)
+        self.simultaneous = check_bool("simultaneous", simultaneous)
         self.partial_updates = not self.simultaneous
 
     # ----- loss ----------------------------------------------------------

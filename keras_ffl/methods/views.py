@@ -39,8 +39,9 @@ class Views:
         """
         if self.takes_views and known_shape(x) is None:
             raise InputError(
-                "`x` must hold either images or several views of each as long "
-                "as a model is not compiled again"
+                "`x` must have the same rank in all calls until compile() is "
+                f"called again, that of images {self.input.shape} or of "
+                "several views of each, got both ranks"
             )
         if not holds_views(x, self.input.shape):
             return super().pass_of_step(x)

@@ -23,6 +23,8 @@ DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 SEPARABLE = (keras.layers.SeparableConv1D, keras.layers.SeparableConv2D)
 DENSE = (keras.layers.Dense, keras.layers.EinsumDense)
 ATTENTION = (keras.layers.MultiHeadAttention, keras.layers.GroupQueryAttention)
+# The projections of an attention layer that run once per query.
+_OF_QUERIES = ("query", "gate", "attention_output")
 COUNTED = (*CONVOLUTIONS, *DEPTHWISE, *SEPARABLE, *DENSE)
 
 
@@ -33,7 +35,8 @@ def count_parameters(model, frozen=False):
         model: Built `keras.Model` or `keras.Layer`. A weight that is used in
             several places counts once. Weights that no output depends on and
             statistics such as the moving averages of batch normalisation
-            don't count.
+            don't count. Of weights quantized to int4, which Keras packs, the
+            stored bytes count.
         frozen: Bool, whether to count frozen parameters too, such as those of
             a teacher.
 
@@ -72,9 +75,10 @@ def count_multiply_adds(model):
 
     Counts the products in convolutions (plain, depthwise, separable), dense
     layers, and multi-head and group-query attention (projections, scores,
-    weighted sums), padding included, but none for biases, normalisation,
-    activations, pooling, transposed convolutions and bare operations. A layer
-    counts once per call, including calls in nested models and composite layers.
+    weighted sums), padding included, and nothing else: none for biases,
+    normalisation, activations, pooling, transposed convolutions, recurrent and
+    other attention layers, and bare operations. A layer counts once per call,
+    including calls in nested models and composite layers.
 
     Args:
         model: Functional or built Sequential `keras.Model` whose images have
@@ -135,12 +139,11 @@ def _products_of_attention(call):
         if isinstance(each, keras.layers.EinsumDense)
     }
     projections = sum(
-        math.prod(shape)
-        * (queries if name in ("query", "attention_output") else values)
+        math.prod(shape) * (queries if name in _OF_QUERIES else values)
         for name, shape in kernels.items()
     )
     scores = math.prod(kernels["query"][1:])
-    sums = math.prod(kernels["attention_output"][:-1])
+    sums = kernels["query"][1] * kernels["value"][-1]
     axes = layer.get_config().get("attention_axes")
     if axes is not None:
         values = math.prod(value.shape[axis] for axis in axes)

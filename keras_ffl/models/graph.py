@@ -243,7 +243,11 @@ def calls_within(call):
     except Exception:
         # Functions of TensorFlow or JAX take no KerasTensors.
         return _noted_calls(call, args, kwargs)
-    return calls(keras.Function(inputs, outputs))
+    found = calls(keras.Function(inputs, outputs))
+    if any(isinstance(each.layer, keras.Layer) for each in found):
+        return found
+    # Wrappers such as TimeDistributed run a layer without calling it.
+    return _noted_calls(call, args, kwargs)
 
 
 def _noted_calls(call, args, kwargs):
@@ -296,7 +300,10 @@ def layers_within(layer):
 
 
 def parameters(layer):
-    """The weights of a layer that training updates unless they are frozen.
+    """The weights of a layer that training updates unless they are fixed.
+
+    These are the trainable ones, also if frozen, and those quantized to
+    integers.
 
     Args:
         layer: Built `keras.Layer` or `keras.Model`; a bare operation has
@@ -309,7 +316,11 @@ def parameters(layer):
         return []
     found = {}
     for each in layer._flatten_layers(include_self=True):
-        found.update((id(v), v) for v in each._trainable_variables)
+        quantized = [
+            v for v in each._non_trainable_variables if v.dtype == "int8"
+        ]
+        for v in (*each._trainable_variables, *quantized):
+            found[id(v)] = v
     return list(found.values())
 
 

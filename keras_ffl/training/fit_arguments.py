@@ -60,7 +60,12 @@ def _steps_per_call(config, dataset):
     """Steps that run on the device without returning to Python."""
     if config.steps_per_execution > 1 or not backend.has_accelerator():
         return config.steps_per_execution
-    return data.steps_per_call(dataset.num_train, config.batch_size)
+    most = 64
+    if config.warmup_epochs:
+        # The rate of a warm-up grows with every call.
+        steps = dataset.num_train / config.batch_size * config.warmup_epochs
+        most = min(most, max(1, int(steps / 16)))
+    return data.steps_per_call(dataset.num_train, config.batch_size, most)
 
 
 def fit_arguments(config, dataset, holdout, done, devices, first_step=0):
@@ -97,6 +102,12 @@ def fit_arguments(config, dataset, holdout, done, devices, first_step=0):
             f"`strategy` must give devices with more than {first_step} steps "
             f"an epoch, because the run stopped there, got {steps} steps on "
             f"{replicas} devices; resume on as many as before"
+        )
+    accumulated = config.gradient_accumulation_steps or 1
+    if steps * config.epochs < accumulated:
+        raise InputError(
+            "`gradient_accumulation_steps` must be at most "
+            f"{steps * config.epochs}, the steps of the run, got {accumulated}"
         )
     epochs = done + 1 if first_step else config.epochs
     options = {}

@@ -10,6 +10,7 @@ import keras
 from absl import logging
 
 from keras_ffl import backend, data
+from keras_ffl.config import Config
 from keras_ffl.errors import InputError
 from keras_ffl.folder_lock import locked
 from keras_ffl.training.fit_arguments import check_batches, fit_arguments
@@ -57,6 +58,11 @@ def train(
         TrainingDiverged: The loss became NaN or infinite.
         WorkerLost: Another worker process has ended or can't be reached.
     """
+    if not isinstance(config, Config):
+        raise InputError(
+            "`config` must be a Config, such as keras_ffl.preset(name), got "
+            f"{config!r}"
+        )
     request = StopRequest(max_minutes)
     if save_every_minutes is not None and not save_every_minutes > 0:
         raise InputError(
@@ -73,6 +79,8 @@ def train(
         request.listening(),
     ):
         config.check()
+        for sentence in config.beyond_the_end():
+            logging.warning(sentence)
         check_batches(config, devices)
         folder = Workdir(workdir)
         folder.check(config)
@@ -87,7 +95,16 @@ def train(
 
 @contextlib.contextmanager
 def settings(config):
-    """Context with a run's global settings; restores the dtype policy."""
+    """Context with a run's global settings; restores the dtype policy.
+
+    Raises:
+        InputError: The backend lacks the dtype.
+    """
+    if config.dtype_policy == "float64" and not backend.has_float64():
+        raise InputError(
+            "`dtype_policy` float64 needs the environment variable "
+            "JAX_ENABLE_X64=1; without it JAX computes in float32"
+        )
     keras.utils.set_random_seed(config.seed)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.dtype_policy)

@@ -19,6 +19,7 @@ TESTS = (
     "methods/test_cautions.py::test_a_model_made_while_jax_traces",
     "methods/test_cautions.py::test_one_trained_network_twice",
     "methods/test_cautions.py::test_random_layers_inside[own]",
+    "methods/test_continued_training.py",
     "methods/test_labels_and_steps.py",
     "methods/test_preprocessing.py::test_all_networks_see_one_image",
     "methods/test_preprocessing.py::test_dml_draws_once_in_a_step",

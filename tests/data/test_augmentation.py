@@ -15,6 +15,8 @@ from keras_ffl.errors import InputError
         ({"padding": "wrap"}, "`padding` .*'reflect' or 'constant'.*'wrap'"),
         ({"randaugment": 11}, "`randaugment` must be .*got 11"),
         ({"mixup": -0.1}, "`mixup` must be .*got -0.1"),
+        ({"flip": "no"}, "`flip` must be True or False, got 'no'"),
+        ({"cutmix": "a"}, "`cutmix` must be .*got 'a'"),
         ({"cutmix": float("nan")}, "`cutmix` must be .*got nan"),
         ({"label_smoothing": -0.1}, "`label_smoothing` must be .*got -0.1"),
         ({"label_smoothing": 1}, "`label_smoothing` must be .*got 1"),

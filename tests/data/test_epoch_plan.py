@@ -133,8 +133,10 @@ def test_plans_depend_on_seed_and_epoch():
         for name, column in base.columns().items():
             if name not in ("partner", "affine"):
                 assert (column != other[name]).mean() > 0.3, name
-    with pytest.raises(InputError, match="`seed` must be >= 0, got -1"):
-        BatchOptions(16, -1)
+    for name, value in (("seed", -1), ("seed", 1.5), ("initial_epoch", -1)):
+        message = f"`{name}` must be an int >= 0, got {value}"
+        with pytest.raises(InputError, match=message):
+            BatchOptions(16, **{name: value})
 
 
 # --- how the draws are spread --------------------------------------------

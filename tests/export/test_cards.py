@@ -186,3 +186,17 @@ def test_errors_are_those_of_the_weights(model, tmp_path):
     assert found["versions"] == {"keras": "3.15.1"}
     assert (found["epochs"], found["method"]) == (3, "ffl")
     model.epochs_trained.assign(0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"run": "x"}, "`run` must be a dict or None, got 'x'"),
+        ({"run": {"a": object()}}, "`run` must hold JSON values"),
+        ({"license": 3}, "`license` must be a str or None, got 3"),
+    ],
+)
+def test_a_card_that_could_not_be_read(given, message, model, tmp_path):
+    with pytest.raises(InputError, match=message):
+        write_head(model, "sub_1", INFO, tmp_path / "new", "keras", **given)
+    assert not (tmp_path / "new").exists()

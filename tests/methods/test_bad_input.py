@@ -235,6 +235,14 @@ def test_branches_of_a_network(arguments, message):
         FeatureFusionModel.from_branches(**{**good, **arguments})
 
 
+@pytest.mark.parametrize(
+    "option", ["use_ekd", "use_fkd", "detach_fusion", "ema_teacher"]
+)
+def test_switches_given_as_text(option):
+    with rejected(f"`{option}` must be True or False, got 'false'"):
+        ffl(**{option: "false"})
+
+
 @pytest.mark.parametrize("argument", ["loss", "loss_weights"])
 def test_a_loss_of_the_user(argument):
     message = f"`{argument}` must be None for FeatureFusionModel, which has"

@@ -5,6 +5,8 @@ import pytest
 from support.bad_batches import ONES, ROWS, Batches, X, Y, generator
 from support.builders import CLASSES, compiled, cross_entropy, ffl
 
+from keras_ffl import InputError, data
+
 tf = pytest.importorskip("tensorflow")
 
 SOFT = 0.7 * ROWS + 0.1
@@ -134,3 +136,27 @@ def test_class_weights_of_labels_by_head():
     expected = pytest.approx(same.train_on_batch(X, Y, weights), rel=1e-5)
     labels = dict.fromkeys(HEADS, Y)
     assert model.train_on_batch(X, labels, class_weight=factors) == expected
+
+
+def test_batches_of_the_package_differ_by_epoch(monkeypatch):
+    drawn = []
+
+    def plan(self, epoch, plan=data.Batches.plan):
+        drawn.append(epoch)
+        return plan(self, epoch)
+
+    monkeypatch.setattr(data.Batches, "plan", plan)
+    pixels = np.clip(60 * X + 120, 0, 255).astype("uint8")
+    dataset = data.from_arrays(pixels, Y, pixels, Y, num_classes=CLASSES)
+    batches = dataset.training_batches(len(Y) - 1, seed=0)
+    model = model_of()
+    model.fit(batches, epochs=3, verbose=0)
+    assert sorted(set(drawn)) == [0, 1, 2]
+    assert int(model.optimizer.iterations.numpy()) == 3 * 2
+    drawn.clear()
+    model.fit(batches, initial_epoch=3, epochs=5, verbose=0)
+    assert sorted(set(drawn)) == [3, 4]
+    assert int(model.optimizer.iterations.numpy()) == 5 * 2
+    message = "`steps_per_epoch` must be at most 2, .* got 3"
+    with pytest.raises(InputError, match=message):
+        model.fit(batches, epochs=2, steps_per_epoch=3, verbose=0)

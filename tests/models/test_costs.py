@@ -88,6 +88,36 @@ def test_attention():
     assert _attention((6, 8), (9, 8), layer) == projections + products
 
 
+def test_gated_attention():
+    # The gate is computed from the query.
+    layer = keras.layers.MultiHeadAttention(2, 4, value_dim=5, use_gate=True)
+    projections = 6 * 8 * 2 * (4 + 5) + 9 * 3 * 2 * (4 + 5) + 6 * 2 * 5 * 8
+    products = 6 * 9 * 2 * (4 + 5)
+    assert _attention((6, 8), (9, 3), layer) == projections + products
+
+    layer = keras.layers.GroupQueryAttention(4, 6, 2, use_gate=True)
+    projections = 6 * 8 * 24 * 2 + 2 * (9 * 8 * 8) + 6 * 24 * 8
+    assert _attention((6, 8), (9, 8), layer) == projections + 6 * 9 * 6 * (
+        4 + 4
+    )
+
+
+def test_attention_with_outputs_of_two_axes():
+    layer = keras.layers.MultiHeadAttention(2, 4, output_shape=(3, 5))
+    projections = 6 * 8 * 8 + 2 * 9 * 3 * 8 + 6 * 8 * 15
+    assert _attention((6, 8), (9, 3), layer) == projections + 6 * 9 * 2 * 8
+
+
+def test_layers_at_every_step():
+    dense = keras.layers.TimeDistributed(keras.layers.Dense(3))
+    assert _count(_image(5, 8), dense) == 5 * 8 * 3
+    convolution = keras.layers.Conv2D(3, 3)
+    inner = keras.Sequential([convolution, keras.layers.Flatten()])
+    for layer in (convolution, inner):
+        layer = keras.layers.TimeDistributed(layer)
+        assert _count(_image(5, 8, 8, 2), layer) == 5 * 36 * 3 * 18
+
+
 def test_attention_along_one_axis():
     layer = keras.layers.MultiHeadAttention(2, 4, attention_axes=(2,))
     x = _image(3, 5, 8)
@@ -204,6 +234,14 @@ def test_parameters_leave_out_what_is_frozen():
     assert not clone.trainable_weights
     for each in (model, clone):
         assert count_parameters(each, frozen=True) == whole
+
+
+def test_quantized_parameters_count():
+    image = _image(6)
+    dense = keras.layers.Dense(4)
+    model = keras.Model(image, keras.layers.Dense(2)(dense(image)))
+    dense.quantize("int8")
+    assert count_parameters(model, frozen=True) == (6 * 4 + 4) + (4 * 2 + 2)
 
 
 def test_parameters_leave_out_what_no_output_needs():

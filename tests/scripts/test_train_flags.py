@@ -56,6 +56,7 @@ GIVEN = {
     "no option, preset": ["--preset=quickstart_vanilla", "--set=branches=3"],
     "no teacher": ["--teacher=t"],
     "magic": ["--method=magic"],
+    "one device": ["--logical_cpus=2"],
 }
 
 
@@ -106,6 +107,10 @@ def test_one_recipe_whatever_the_spelling(found):
 def test_flags_are_fields(found):
     assert found["preset"] == found["preset, set"] == preset("cifar_small")
     assert found["seed"] == found["seed, set"] == preset("quickstart", seed=3)
+    assert found["one device"] == (
+        "`logical_cpus` needs --strategy=mirrored, got --strategy=auto, which "
+        "would use one of them"
+    )
     assert found["differ"] == (
         "`seed` is given twice: --seed=3 and --set seed=4"
     )

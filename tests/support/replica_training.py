@@ -50,13 +50,19 @@ CASES = {
     "pcl": lambda: PeerCollaborativeModel(builders.branches(), 2),
 }
 CASES["dml_counts"] = CASES["dml"]
+# Less than the gradients.
+CLIPPED = {
+    "ffl": {"global_clipnorm": 0.05},
+    "one": {"clipnorm": 0.05},
+    "pcl": {"clipvalue": 0.005},
+}
 
 
 def optimizer_of(case):
     if case != "dml_counts":
-        return SGD(0.1)
+        return SGD(0.1, **CLIPPED.get(case, {}))
     return keras.optimizers.LossScaleOptimizer(
-        SGD(0.1, use_ema=True, ema_momentum=0.5),
+        SGD(0.1, use_ema=True, ema_momentum=0.5, global_clipnorm=0.05),
         initial_scale=2.0**10,
         dynamic_growth_steps=2,
     )

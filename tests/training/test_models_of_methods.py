@@ -364,7 +364,16 @@ def test_options_are_what_a_method_reads(method, trained_run):
             {"lr_milestones": (1, 2), "lr_schedule": "cosine"},
             "where `lr_schedule` is cosine, got .1, 2.",
         ),
+        (
+            "ffl",
+            {"temperature": 2.0, "use_ekd": False, "use_fkd": False},
+            "where `use_ekd` and `use_fkd` are false, got 2.0",
+        ),
+        ("ffl", {"lr_factor": 0.5, "lr_milestones": ()}, "is empty, got 0.5"),
+        ("ffl", {"nesterov": True, "momentum": 0.0}, "is 0, got True"),
+        ("ffl", {"padding": "constant", "pad": 0}, "is 0, got 'constant'"),
         ("ffl", {"image_size": 64}, "`dataset` digits, got 64"),
+        ("ffl", {"data_dir": "photos"}, "`dataset` digits, got 'photos'"),
         (
             "ffl",
             {"pad": 2, "dataset": "imagefolder"},

@@ -17,6 +17,11 @@ def has_accelerator():
     return jax.default_backend() != "cpu"
 
 
+def has_float64():
+    """Whether float64 is not float32 by another name."""
+    return jax.config.jax_enable_x64
+
+
 def prefers_xla():
     """Whether XLA compiles steps unless the user says otherwise."""
     return True

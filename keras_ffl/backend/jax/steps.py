@@ -66,7 +66,7 @@ class PulledBackPass(ForwardPass):
         # Only this way can an update be skipped. It takes all variables; those
         # that keep their values have no gradient.
         known = dict(zip(map(id, self._variables), gradients, strict=True))
-        variables = self._model.trainable_variables
+        variables = optimizer.inner_optimizer._trainable_variables
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Gradients do not exist")
             values, slots = optimizer.stateless_apply(
@@ -215,7 +215,15 @@ class MethodModel(SteppedModel):
                 "`class_weight` must be None for Batches on JAX, whose labels "
                 f"are looked up in the step, got {class_weight}"
             )
-        return super().fit(x, *args, class_weight=class_weight, **kwargs)
+        history = super().fit(x, *args, class_weight=class_weight, **kwargs)
+        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        if inner.use_ema and inner.built:
+            # Keras leaves the weights in the buffers of their averages, and
+            # the next step can't take a buffer twice.
+            for average in inner._model_variables_moving_average:
+                if average is not None:
+                    average.assign(keras.ops.copy(average.value))
+        return history
 
     def feed(self, batches):
         """The form in which Keras receives `keras_ffl.data.Batches`."""

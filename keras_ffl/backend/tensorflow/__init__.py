@@ -12,6 +12,7 @@ from keras_ffl.backend.tensorflow.platform import (
     STEPS_IN_A_CALL,
     TENSORBOARD,
     has_accelerator,
+    has_float64,
     make_deterministic,
     prefers_xla,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "fused_batch_norm",
     "gradients_of",
     "has_accelerator",
+    "has_float64",
     "in_strategy",
     "make_deterministic",
     "make_devices",

@@ -16,6 +16,11 @@ def has_accelerator():
     return any(tf.config.list_logical_devices(kind) for kind in ("GPU", "TPU"))
 
 
+def has_float64():
+    """Whether float64 is not float32 by another name."""
+    return True
+
+
 def prefers_xla():
     """Whether XLA compiles steps unless the user says otherwise.
 

@@ -53,10 +53,10 @@ def sum_over_replicas(value):
     """The sum of a value over all replicas, each of which must call this.
 
     Args:
-        value: Float tensor of the same shape in each.
+        value: Float tensor of the same shape in each, or a list of such.
 
     Returns:
-        Tensor of that shape; `value` itself for a single replica.
+        The same structure; `value` itself for a single replica.
         Gradients flow through it.
     """
     if num_replicas() == 1:
@@ -66,6 +66,33 @@ def sum_over_replicas(value):
         # Keras builds models symbolically, outside of any replica.
         return value
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+def clipped_as_one(optimizer, gradients):
+    """Clips replicas' shares of gradients as their sum would be on one device.
+
+    Keras clips each replica's share by itself, before they are summed.
+
+    Args:
+        optimizer: `keras.optimizers.Optimizer` that they were scaled by.
+        gradients: List of tensors or None, a replica's share.
+
+    Returns:
+        List of the same structure: equal shares of the clipped sum, which
+        Keras' own clipping leaves as they are. `gradients` itself for a single
+        replica or an optimizer that doesn't clip.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    limits = inner.clipnorm, inner.global_clipnorm, inner.clipvalue
+    if num_replicas() == 1 or not any(limits):
+        return gradients
+    scale = optimizer.scale_loss(1.0)
+    known = [g / scale for g in gradients if g is not None]
+    clipped = iter(inner._clip_gradients(sum_over_replicas(known)))
+    return [
+        g if g is None else next(clipped) * (scale / num_replicas())
+        for g in gradients
+    ]
 
 
 def agreed_if_finite(gradients):

@@ -7,6 +7,7 @@ from keras_ffl.backend.tensorflow.feed import feed, normalized_batch
 from keras_ffl.backend.tensorflow.platform import has_accelerator
 from keras_ffl.backend.tensorflow.replicas import (
     agreed_if_finite,
+    clipped_as_one,
     first_of_replica,
     function_of_replicas,
     in_strategy,
@@ -39,6 +40,7 @@ class TapedPass(ForwardPass):
         gradients = self._tape.gradient(scaled, self._variables)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             gradients = agreed_if_finite(gradients)
+        gradients = clipped_as_one(optimizer, gradients)
         optimizer.apply(gradients, self._variables)
         return loss
 

@@ -28,11 +28,9 @@ def class_label(name, width=16):
         Str.
     """
     first = name.split(",")[0].replace("_", " ").strip()
-    return (
-        textwrap.shorten(first, width, placeholder="…")
-        if (" " in first)
-        else (first if len(first) <= width else first[: width - 1] + "…")
-    )
+    short = textwrap.shorten(first, width, placeholder="…")
+    # A first word that is too long leaves nothing but the placeholder.
+    return first[: width - 1] + "…" if short == "…" else short
 
 
 def plot_grad_cam(

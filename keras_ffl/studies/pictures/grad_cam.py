@@ -87,6 +87,21 @@ def grad_cam_plus_plus(
     return explain(images, classes, batch_size, weigh_by_place)
 
 
+def has_map(model, head):
+    """Whether a head has a Grad-CAM map unless a `layer` is named, a bool.
+
+    An ensemble of networks whose maps differ in size has none.
+
+    Args:
+        model, head: As in `grad_cam`.
+    """
+    try:
+        _Explainer(model, head, None)
+    except InputError:
+        return False
+    return True
+
+
 # ----- from a map and its gradient to the weights of its channels ------------
 
 

@@ -22,7 +22,7 @@ from keras_ffl.studies.analysis import (
 )
 from keras_ffl.studies.pictures.grad_cam import grad_cam
 from keras_ffl.studies.pictures.overlay import heat
-from keras_ffl.studies.report.runs import views_to_show
+from keras_ffl.studies.report.runs import views_to_show, with_maps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +103,8 @@ def likeness(runs, answers, images, labels):
         as a dict of `mean`, `std` and `images`, `map_correlation` of the
         Grad-CAM maps for the true class and `own_map_correlation` for each
         head's predicted class, both on `images`. `images` counts those with a
-        defined correlation, that is without a map of zeros.
+        defined correlation, that is without a map of zeros. Heads without
+        feature maps or Grad-CAM maps are left out.
     """
     shown = views_to_show(runs)
     predicted = {title: answers.predicted(title) for *_, title in shown}
@@ -122,7 +123,7 @@ def likeness(runs, answers, images, labels):
     ):
         maps = {
             title: grad_cam(run.model, images, head, classes)
-            for run, head, title in shown
+            for run, head, title in with_maps(shown)
         }
         found[name] = pairwise(_correlation, maps)
     return found

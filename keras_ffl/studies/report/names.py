@@ -54,12 +54,18 @@ def class_number(name, info, names):
         Int; None if `name` is None.
 
     Raises:
-        InputError: There is no such class.
+        InputError: There is no such class, or several are printed so.
     """
     if name is None:
         return None
     for known in (info.class_names, names, range(info.num_classes)):
         texts = [str(each) for each in known]
+        if texts.count(name) > 1:
+            same = [c for c, t in zip(info.class_names, texts) if t == name]
+            raise InputError(
+                f"`class` must name one class, got {name!r}, the name of "
+                f"{', '.join(same)}"
+            )
         if name in texts:
             return texts.index(name)
     some = ", ".join(info.class_names[:5])

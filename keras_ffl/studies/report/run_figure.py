@@ -3,6 +3,7 @@
 import pathlib
 
 import numpy as np
+from absl import logging
 
 from keras_ffl import data
 from keras_ffl.errors import InputError, printable
@@ -16,6 +17,7 @@ from keras_ffl.studies.report.runs import (
     load_test_data,
     open_runs,
     views_to_show,
+    with_maps,
 )
 from keras_ffl.whole_files import check_folder
 
@@ -79,6 +81,10 @@ def write_figure(
     names = readable_names(info, class_names)
     explained = class_number(explained, info, names)
     shown = views_to_show(runs)
+    rows = shown if layer else with_maps(shown)
+    for _, _, title in shown:
+        if title not in [title for *_, title in rows]:
+            logging.warning("%s has no feature map and no row", title)
     if files:
         pixels = data.read_images(files, info)
         labels = _labels_of_folders(files, info)
@@ -87,13 +93,18 @@ def write_figure(
     else:
         dataset = load_test_data(runs[0])
         numbers = _drawn_groups(runs, shown, dataset, per_group, seed)
+        if not numbers:
+            raise InputError(
+                "`workdir` must have test images that all heads shown get "
+                "right or wrong, got none; name `files` to show"
+            )
         chosen = np.concatenate(list(numbers.values()))
         pixels, labels = dataset.test_images(chosen), dataset.y_test[chosen]
         groups = renumbered(numbers)
     images = data.normalize(pixels, info)
     views = [
         view(run.model, head, images, title, explained, layer, method)
-        for run, head, title in shown
+        for run, head, title in rows
     ]
     plot_grad_cam(
         pixels,

@@ -28,6 +28,7 @@ from keras_ffl.studies.report.runs import (
     load_test_data,
     open_runs,
     views_to_show,
+    with_maps,
 )
 from keras_ffl.whole_files import check_folder
 
@@ -88,6 +89,8 @@ def write_report(
     confidence, right_images = shared_confidence(answers, titles)
     means = {name: between_heads(pairs, runs) for name, pairs in alike.items()}
     gains = _gains(answers, shown, runs)
+    # Printed names may repeat, as two of ImageNet's do.
+    keys = names if len(set(names)) == len(names) else runs[0].info.class_names
     numbers = {
         "workdir": runs[0].folder.path.name,
         "compare": [run.folder.path.name for run in runs[1:]],
@@ -99,7 +102,7 @@ def write_report(
         "right_images": right_images,
         "right_confidence": confidence,
         "gain_by_class": {
-            name: dict(zip(names, gain)) for name, gain in gains.items()
+            name: dict(zip(keys, gain)) for name, gain in gains.items()
         },
     }
     short = [class_label(name, 22) for name in names]
@@ -115,6 +118,9 @@ def write_report(
         "findings": _findings(answers, means, titles, shown, runs),
         "main": main,
         "seed": seed,
+        "without_maps": [
+            each[-1] for each in shown if each not in with_maps(shown)
+        ],
         "cards": _cards(runs, shown, dataset, groups, names, per_group, seed),
         "group_sizes": {title: len(each) for title, each in groups.items()},
         "likeness": {name: page.matrix(each) for name, each in alike.items()},
@@ -236,10 +242,13 @@ def _gains(answers, shown, runs):
 
 
 def _gain_text(gain):
-    better, worse = np.sum(gain > 0), np.sum(gain < 0)
+    better, worse, equal = (
+        np.sum(each) for each in (gain > 0, gain < 0, gain == 0)
+    )
+    unknown = np.sum(np.isnan(gain))
     return (
-        f"{better} classes are better, {worse} worse, "
-        f"{len(gain) - better - worse} equal; mean "
+        f"{better} classes are better, {worse} worse, {equal} equal"
+        f"{f', {unknown} without test images' if unknown else ''}; mean "
         f"{np.nanmean(gain):+.2f} points."
     )
 
@@ -256,10 +265,15 @@ def _groups(answers, shown, runs):
 
 def _cards(runs, shown, dataset, groups, names, per_group, seed):
     chosen = drawn(groups, per_group, seed)
+    if not chosen:
+        return {}
     numbers = np.concatenate(list(chosen.values()))
     pixels = dataset.test_images(numbers)
     images = data.normalize(pixels, runs[0].info)
-    views = [view(run.model, head, images, title) for run, head, title in shown]
+    views = [
+        view(run.model, head, images, title)
+        for run, head, title in with_maps(shown)
+    ]
     return page.cards(
         pixels,
         views,
@@ -281,7 +295,10 @@ def _training(run):
     """The training environment recorded in the run's results."""
     if not run.folder.metrics.exists():
         return {"results": "none yet, the run is not finished"}
-    metrics = run.folder.read_metrics()
+    try:
+        metrics = run.folder.read_metrics()
+    except InputError as error:
+        return {"results": str(error)}
     seconds = metrics.get("seconds_per_epoch")
     known = {
         "seconds per epoch": seconds and round(seconds, 1),

@@ -9,6 +9,7 @@ from keras_ffl import training
 from keras_ffl.config import Config
 from keras_ffl.data import DatasetInfo
 from keras_ffl.errors import InputError
+from keras_ffl.studies.pictures.grad_cam import has_map
 from keras_ffl.studies.pictures.views import head_title, shown_heads
 from keras_ffl.workdir import Workdir
 
@@ -141,3 +142,8 @@ def views_to_show(runs):
         titles = run.titles(heads, first)
         shown += [(run, head, titles[head]) for head in heads]
     return shown
+
+
+def with_maps(shown):
+    """Those of the heads from `views_to_show` with a Grad-CAM map."""
+    return [each for each in shown if has_map(each[0].model, each[1])]

@@ -120,12 +120,20 @@ def collect(table, runs, root):
 
 
 def _read(cell):
-    """Metrics and history of a finished cell, otherwise None and []."""
+    """Metrics of a finished cell or None, and its history if that is whole."""
     try:
         metrics = cell.metrics()
-        return metrics, cell.workdir.read_history() if metrics else []
     except (InputError, ValueError):
+        metrics = None
+    if metrics is None:
         return None, []
+    try:
+        history = cell.workdir.read_history()
+    except InputError:
+        history = []
+    epochs = [row["epoch"] for row in history]
+    whole = epochs == list(range(cell.config.epochs))
+    return metrics, history if whole else []
 
 
 def _result(entry, runs):

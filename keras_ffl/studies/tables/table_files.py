@@ -191,7 +191,9 @@ def _details(results, scaled):
 
 
 def _detail(result, scaled):
-    best_mean, best_std = result.best_epoch
+    best = _plus_minus(*result.best_epoch)
+    if 0 < len(result.best_epochs) < len(result.errors):
+        best += f" ({len(result.best_epochs)})"
     difference = _MISSING
     if result.difference is not None and not scaled:
         mark = _DIFFERS if result.differs else ""
@@ -203,7 +205,7 @@ def _detail(result, scaled):
         result.entry.head,
         str(len(result.errors)),
         _plus_minus(result.mean, result.std),
-        _plus_minus(best_mean, best_std),
+        best,
         _plus_minus(result.best_run, None),
         difference,
         *(_count(number) for number in result.deployed or (None, None)),

@@ -90,17 +90,18 @@ def format_rows(rows):
     """Formats results of several runs as a plain-text table.
 
     Args:
-        rows: List of dicts from `transfer` with additional keys `method`,
-            `seed` and `head`.
+        rows: List of dicts from `transfer` with additional keys `run`,
+            `method`, `seed` and `head`.
 
     Returns:
         Str, one line per row, with mean and sample standard deviation of
         repeated errors.
     """
+    names = [f"{r['method']} {r['head']}, seed {r['seed']}" for r in rows]
     return format_table(
         [
             [
-                f"{row['method']} {row['head']}, seed {row['seed']}",
+                name if names.count(name) == 1 else f"{name} ({row['run']})",
                 f"{row['channels']}",
                 f"{row['parameters']:,}",
                 f"{row['probe']['top1_error']:.2f}",
@@ -108,7 +109,7 @@ def format_rows(rows):
                 _spread(row["resplit_errors"]),
                 _spread(row["fine_tuned"]),
             ]
-            for row in rows
+            for name, row in zip(names, rows)
         ],
         [
             "features of",

@@ -59,7 +59,10 @@ def _fitted(images, shape):
             [
                 ops.convert_to_numpy(
                     ops.image.resize(
-                        part.astype("float32"), shape[:2], antialias=True
+                        part.astype("float32"),
+                        shape[:2],
+                        antialias=True,
+                        data_format="channels_last",
                     )
                 )
                 for part in np.array_split(images, len(images) // 1000 + 1)

@@ -162,6 +162,11 @@ def bad(position, change):
         (bad(1, lambda y: y * 0.5), {}, "y_train.*float64"),
         (
             arrays(),
+            {"class_names": ["a", "b\n", "c", "d"]},
+            r"`class_names` of .* no line breaks, got 'b\\n'",
+        ),
+        (
+            arrays(),
             {"num_classes": 4, "class_names": ["a"]},
             "`class_names` of .* 'arrays' must have 4 entries, got 1",
         ),
@@ -227,9 +232,9 @@ def test_no_holdout():
     assert split_holdout(dataset, 0) == (dataset, None)
 
 
-@pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan")])
+@pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, float("nan"), "a"])
 def test_holdout_out_of_range(fraction):
-    with pytest.raises(InputError, match=re.escape(f"got {fraction}")):
+    with pytest.raises(InputError, match=re.escape(f"got {fraction!r}")):
         split_holdout(numbered(np.arange(6) % 3), fraction)
 
 

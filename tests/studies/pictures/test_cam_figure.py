@@ -41,6 +41,7 @@ def test_captions():
         ("sea_anemone, anemone", "sea anemone"),
         ("a very long name of a class", "a very long…"),
         ("Donaudampfschifffahrt", "Donaudampfschif…"),
+        ("hypercholesterolemia positive", "hypercholestero…"),
         ("7", "7"),
     ],
 )

@@ -7,6 +7,7 @@ from support import builders, grad_cam_reference
 from keras_ffl import InputError
 from keras_ffl.methods import MutualLearningModel
 from keras_ffl.studies.pictures import grad_cam, grad_cam_plus_plus
+from keras_ffl.studies.pictures.grad_cam import has_map
 
 CLASSES = np.array([0, 2, 1])
 NAMES = ("ffl", "vanilla", "ensemble", "dualnet", "one", "dml", "kd")
@@ -196,3 +197,4 @@ def test_maps_of_different_sizes_are_not_joined(images):
     with pytest.raises(InputError, match=message):
         grad_cam(model, images, "ensemble")
     assert grad_cam(model, images, "sub_2").shape == (3, 2, 2)
+    assert not has_map(model, "ensemble") and has_map(model, "sub_2")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from keras_ffl import InputError, data
-from keras_ffl.studies.report import write_figure
+from keras_ffl.studies.report import run_figure, runs, write_figure
 from keras_ffl.studies.report.names import class_number, readable_names
 from keras_ffl.studies.report.runs import open_runs, views_to_show
 from keras_ffl.workdir import Workdir
@@ -146,6 +146,23 @@ def test_folders_that_will_not_do(ffl_run, digits, tmp_path):
         open_runs(ffl_run.path, [folder.path])
 
 
+def test_heads_and_images_that_can_not_be_shown(
+    ffl_run, tmp_path, monkeypatch, caplog
+):
+    heights = []
+    for known in (("fused", "sub_1", "sub_2"), ("sub_1", "sub_2")):
+        monkeypatch.setattr(runs, "has_map", lambda _, head: head in known)
+        write_figure(ffl_run.path, tmp_path / "f.png", per_group=1)
+        with Image.open(tmp_path / "f.png") as picture:
+            heights.append(picture.height)
+    assert heights[1] < heights[0]
+    assert caplog.messages == ["fused has no feature map and no row"]
+    monkeypatch.setattr(run_figure, "drawn", lambda *_: {})
+    with pytest.raises(InputError, match="must have test images that all"):
+        write_figure(ffl_run.path, tmp_path / "g.png")
+    assert not (tmp_path / "g.png").exists()
+
+
 def test_names_of_classes(tmp_path):
     info = data.DatasetInfo(
         "toy", 3, (4, 4, 1), tuple("abc"), (1,), (2,), False
@@ -162,3 +179,5 @@ def test_names_of_classes(tmp_path):
         (None, None),
     ):
         assert class_number(text, info, names) == number
+    with pytest.raises(InputError, match="got 'crane', the name of a, c"):
+        class_number("crane", info, ["crane", "b", "crane"])

@@ -10,7 +10,7 @@ import pytest
 from keras_ffl import InputError
 from keras_ffl.studies.analysis import expected_calibration_error
 from keras_ffl.studies.pictures import grad_cam
-from keras_ffl.studies.report import page, write_report
+from keras_ffl.studies.report import page, run_report, runs, write_report
 from keras_ffl.studies.report.measures import between_heads
 
 # Elements that have no end.
@@ -177,6 +177,27 @@ def test_a_run_alone_and_unfinished(vanilla_run, tmp_path, monkeypatch):
     Reader(path.read_text(encoding="utf-8"))
 
 
+def test_heads_and_images_that_can_not_be_shown(ffl_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "has_map", lambda model, head: head != "fused")
+    path, numbers = write_report(
+        ffl_run.path, tmp_path / "r.html", samples=5, per_group=1
+    )
+    pair = "sub-network 1 | sub-network 2"
+    assert list(numbers["likeness"]["map_correlation"]) == [pair]
+    assert "fused | sub-network 1" in numbers["likeness"]["cka"]
+    text = Reader(path.read_text(encoding="utf-8")).text
+    assert "No maps" in text and "missing: fused." in text
+    monkeypatch.setattr(run_report, "drawn", lambda *_: {})
+    ffl_run.metrics.rename(tmp_path / "metrics.json")
+    ffl_run.metrics.write_text("{")
+    try:
+        write_report(ffl_run.path, path, samples=5)
+    finally:
+        (tmp_path / "metrics.json").rename(ffl_run.metrics)
+    text = Reader(path.read_text(encoding="utf-8")).text
+    assert "metrics.json" in text and "all wrong" not in text
+
+
 def test_names_are_escaped():
     assert page.matrix({("<a>", "b"): float("nan")})["rows"][0][1][1] == {
         "text": "–",
@@ -194,6 +215,28 @@ def test_output_that_would_replace_numbers(name, vanilla_run):
     with pytest.raises(InputError, match="`output` .*(end with|another name)"):
         write_report(vanilla_run.path, vanilla_run.path / name)
     assert vanilla_run.metrics.read_bytes() == before
+
+
+def test_classes_of_one_printed_name(ffl_run, vanilla_run, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("3 crane\n5 crane\n")
+    path, numbers = write_report(
+        ffl_run.path,
+        tmp_path / "r.html",
+        compare=[vanilla_run.path],
+        samples=5,
+        class_names=names,
+    )
+    (gain,) = numbers["gain_by_class"].values()
+    assert list(gain) == [str(k) for k in range(10)]
+
+
+def test_gains_in_words():
+    gain = np.array([1.5, -0.5, 0, float("nan")])
+    assert run_report._gain_text(gain) == (
+        "1 classes are better, 1 worse, 1 equal, 1 without test images; mean "
+        "+0.33 points."
+    )
 
 
 def test_output_that_can_not_be_written(tmp_path):

@@ -177,8 +177,28 @@ def test_the_best_epoch_is_no_worse_than_the_last(tmp_path):
     cell = finish_ffl(tmp_path, 0, 25.0, (27.0, 28.0))
     # One image that ties counted otherwise in the validation.
     (cell.path / "history.csv").write_text(
-        "epoch,val_fused_accuracy\n0,0.7499\n"
+        "epoch,val_fused_accuracy\n0,0.74\n1,0.7499\n"
     )
     fused, sub, _ = collect(small_table(), 1, tmp_path)
     assert fused.best_epochs == {0: 25.0}
     assert sub.best_epochs == {}  # Its columns are not there.
+
+
+@pytest.mark.parametrize("damage", ["damaged", "lacking", "gone"])
+def test_a_run_without_its_whole_history(root, damage):
+    history = root / cell_of(small_table().entries[0], 1, root).name
+    history = history / "history.csv"
+    lines = history.read_text().splitlines()
+    if damage == "damaged":
+        lines[1] = "nonsense"
+    history.write_text("\n".join([lines[0], *lines[2:]]) + "\n")
+    if damage == "damaged":
+        history.write_text("\n".join(lines) + "\n")
+    elif damage == "gone":
+        history.unlink()
+    results = collect(small_table(), 3, root)
+    # The last epoch's error needs no history, the best epoch's all of it.
+    assert results[0].errors == dict(enumerate(FUSED))
+    assert set(results[0].best_epochs) == {0, 2}
+    text = table_files.markdown(small_table(), results, COMMAND, False)
+    assert "24.25 ± 1.77 (2)" in text

@@ -211,5 +211,10 @@ def test_whole_study():
     table = transfer.format_rows(rows)
     assert len(table.splitlines()) == 5 and "ffl fused, seed 0" in table
     assert "±" in table
+    # Rows that look alike are told apart by their run.
+    alike = [{**rows[0], "run": run} for run in ("a/ffl", "b/ffl")]
+    table = transfer.format_rows([*alike, {**rows[1], "run": "a/ffl"}])
+    assert "ffl fused, seed 0 (b/ffl)" in table
+    assert "ffl sub_1, seed 0  " in table
     with pytest.raises(InputError, match="`head` must be one of"):
         transfer.transfer(model, dataset, ["ensemble"])
