@@ -81,10 +81,11 @@ def write_figure(
     names = readable_names(info, class_names)
     explained = class_number(explained, info, names)
     shown = views_to_show(runs)
-    rows = shown if layer else with_maps(shown)
-    for _, _, title in shown:
-        if title not in [title for *_, title in rows]:
-            logging.warning("%s has no feature map and no row", title)
+    # If none has a map, `grad_cam` says so.
+    rows = (not layer and with_maps(shown)) or shown
+    for each in shown:
+        if each not in rows:
+            logging.warning("%s has no feature map and no row", each[-1])
     if files:
         pixels = data.read_images(files, info)
         labels = _labels_of_folders(files, info)

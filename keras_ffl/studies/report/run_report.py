@@ -10,6 +10,7 @@ from keras_ffl.errors import InputError
 from keras_ffl.optional import jinja2, matplotlib, require
 from keras_ffl.studies.analysis import confusion, most_confused, per_class_gain
 from keras_ffl.studies.pictures.cam_figure import class_label
+from keras_ffl.studies.pictures.grad_cam import has_map
 from keras_ffl.studies.pictures.views import drawn, outcome_groups, view
 from keras_ffl.studies.report import charts, page
 from keras_ffl.studies.report.measures import (
@@ -119,7 +120,7 @@ def write_report(
         "main": main,
         "seed": seed,
         "without_maps": [
-            each[-1] for each in shown if each not in with_maps(shown)
+            title for run, head, title in shown if not has_map(run.model, head)
         ],
         "cards": _cards(runs, shown, dataset, groups, names, per_group, seed),
         "group_sizes": {title: len(each) for title, each in groups.items()},

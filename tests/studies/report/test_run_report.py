@@ -178,7 +178,8 @@ def test_a_run_alone_and_unfinished(vanilla_run, tmp_path, monkeypatch):
 
 
 def test_heads_and_images_that_can_not_be_shown(ffl_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "has_map", lambda model, head: head != "fused")
+    for module in (runs, run_report):
+        monkeypatch.setattr(module, "has_map", lambda _, head: head != "fused")
     path, numbers = write_report(
         ffl_run.path, tmp_path / "r.html", samples=5, per_group=1
     )
