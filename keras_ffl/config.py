@@ -192,12 +192,12 @@ class Config(Fields):
                     f"the learning rate stays the same: `lr_milestones` "
                     f"{', '.join(map(str, milestones))} lie beyond {epochs}"
                 )
-        for name, what in (
-            ("warmup_epochs", "the full learning rate"),
-            ("rampup_epochs", "the full weight of distillation"),
-        ):
+        ends = {"warmup_epochs": "the full learning rate"}
+        if "temperature" not in self.idle():
+            ends["rampup_epochs"] = "the full weight of distillation"
+        for name, what in ends.items():
             length = getattr(self, name, getattr(self.options, name, 0))
-            if length > self.epochs and name not in self.idle():
+            if length > self.epochs:
                 found.append(
                     f"training ends before {what}: `{name}` {length:g} is "
                     f"longer than {epochs}"

@@ -62,7 +62,7 @@ class DatasetInfo(Fields):
                     f"entries, got {len(getattr(self, name))}"
                 )
         for name in self.class_names:
-            if len(name.splitlines()) > 1 or name != name.strip("\r\n"):
+            if "\n" in name:
                 raise InputError(
                     f"`class_names` of data set {self.name!r} must have no "
                     f"line breaks, got {name!r}"

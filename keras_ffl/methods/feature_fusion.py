@@ -225,7 +225,7 @@ class FeatureFusionOptions(Branches):
             reasons["ema_teacher"] = "where `use_ekd` is false"
         if not (self.use_ekd or self.use_fkd):
             reasons |= dict.fromkeys(
-                ("temperature", "distillation", "rampup_epochs"),
+                ("temperature", "distillation"),
                 "where `use_ekd` and `use_fkd` are false",
             )
         return reasons

@@ -26,6 +26,7 @@ SMALL = [
     "--set=epochs=4",
     "--set=batch_size=256",
     "--set=lr_milestones=3",
+    "--set=rampup_epochs=4",
 ]
 
 
