@@ -55,7 +55,9 @@ SLOW_TESTS = (
     [
         (TESTS, BY_TENSORFLOW),
         # A large network takes long, operation by operation.
-        (TESTS_OF_COPIES, "not application"),
+        pytest.param(
+            TESTS_OF_COPIES, "not application", marks=pytest.mark.slow
+        ),
         # Their sums are in the steps of tests/backend/test_jax_steps.py.
         pytest.param(TESTS_OF_LAYERS, BY_TENSORFLOW, marks=pytest.mark.slow),
         pytest.param(SLOW_TESTS, BY_TENSORFLOW, marks=pytest.mark.slow),

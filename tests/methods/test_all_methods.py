@@ -338,6 +338,10 @@ for method in sys.argv[1:]:
 """
 
 
-def test_two_replicas_train_as_one_device_does():
-    command = [sys.executable, "-c", REPLICAS, "dml", "dualnet", "ffsd"]
+@pytest.mark.parametrize(
+    "methods",
+    [["dml"], pytest.param(["dualnet", "ffsd"], marks=pytest.mark.slow)],
+)
+def test_two_replicas_train_as_one_device_does(methods):
+    command = [sys.executable, "-c", REPLICAS, *methods]
     subprocess.run(command, env=environment(), check=True)

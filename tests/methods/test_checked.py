@@ -154,9 +154,8 @@ for method in sys.argv[1:]:
 """
 
 
-@pytest.mark.parametrize(
-    "method", ["vanilla", pytest.param("dualnet", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["vanilla", "dualnet"])
 def test_replicas(method):
     command = [sys.executable, "-c", REPLICAS, method]
     subprocess.run(command, env=environment(), check=True)
