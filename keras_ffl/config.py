@@ -185,13 +185,12 @@ class Config(Fields):
         """
         found = []
         epochs = f"`epochs` {self.epochs}"
-        milestones = self.lr_milestones
-        if self.lr_schedule == "steps" and milestones:
-            if min(milestones) >= self.epochs:
-                found.append(
-                    f"the learning rate stays the same: `lr_milestones` "
-                    f"{', '.join(map(str, milestones))} lie beyond {epochs}"
-                )
+        milestones = self.lr_milestones if self.lr_schedule == "steps" else ()
+        if min(milestones, default=0) >= self.epochs:
+            found.append(
+                "the learning rate stays the same: `lr_milestones` "
+                f"{', '.join(map(str, milestones))} lie beyond {epochs}"
+            )
         ends = {"warmup_epochs": "the full learning rate"}
         if "temperature" not in self.idle():
             ends["rampup_epochs"] = "the full weight of distillation"
