@@ -30,8 +30,8 @@ MOST = 100_000
 IMPORT = flags.DEFINE_multi_string(
     "import",
     [],
-    "Python module to import first, for example one with your own method or "
-    "layers; repeatable.",
+    "Python module to import first, for example one with your own method, "
+    "networks or layers; repeatable.",
 )
 # Read by `keras_ffl_launcher` too, before the flags are parsed.
 VERBOSE = flags.DEFINE_bool(

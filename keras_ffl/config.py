@@ -6,6 +6,7 @@ from keras_ffl.errors import InputError
 from keras_ffl.fields import Fields, field, shown
 from keras_ffl.methods import METHODS, method_named
 from keras_ffl.methods.rows import Options, shared
+from keras_ffl.models.networks import find_network
 
 # Fields that only matter for data sets of photos.
 _OF_PHOTOS = ("image_size", "verify_images")
@@ -34,7 +35,7 @@ class Config(Fields):
         holdout: Fraction of the training split in [0, 1) that is held out for
             validation; 0 validates on the test split. The held-out images are
             the same for every seed.
-        networks: Names of the networks, see `keras_ffl.models.NETWORKS`.
+        networks: Names of the networks, keys of `keras_ffl.models.NETWORKS`.
             Methods with several networks make `branches` of one name, or one
             network of each of several names.
         epochs: Number of epochs.
@@ -151,6 +152,8 @@ class Config(Fields):
         Raises:
             InputError: The method can't train with it.
         """
+        for name in self.networks:
+            find_network(name, "networks")
         self.options.check(self.method, self)
 
     def idle(self):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_ffl import models
 from keras_ffl.methods import METHODS
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -73,12 +74,15 @@ def test_branches():
     assert names["model"].heads == ("fused", "sub_1", "sub_2", "ensemble")
 
 
-def test_networks():
+def test_networks(monkeypatch):
+    # The name is taken out of the table again.
+    monkeypatch.setitem(models.NETWORKS, "tiny", None)
     names = {}
     for code in blocks("docs/networks.md"):
         exec(code, names)
     channels = [n.output["features"].shape[-1] for n in names["networks"]]
     assert channels == [1280, 32, 1280, 32, 1280]
+    assert models.build("tiny", 7).output["logits"].shape == (None, 7)
 
 
 def test_own_task():

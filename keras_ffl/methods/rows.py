@@ -7,6 +7,7 @@ from keras_ffl.errors import InputError
 from keras_ffl.fields import Fields, field
 from keras_ffl.methods.base import TrainingMethod
 from keras_ffl.models import build, build_branches
+from keras_ffl.models.networks import find_architecture
 
 
 def check_one_name(method, config):
@@ -119,6 +120,11 @@ class Branches(SeveralNetworks):
     def idle(self, networks):
         reasons = super().idle(networks)
         return reasons | {"separate_stages": each for each in reasons.values()}
+
+    def check(self, method, config):
+        super().check(method, config)
+        if self.separate_stages and len(config.networks) == 1:
+            find_architecture(*config.networks)
 
     def make_networks(self, names, num_classes, input_shape):
         if len(names) > 1 or not self.separate_stages:

@@ -74,7 +74,7 @@ class Architecture:
             models.append(keras.Model(image, outputs, name=model_name))
         return models
 
-    def network(self, num_classes, input_shape, name=None):
+    def __call__(self, num_classes, input_shape, name=None):
         """Builds a single network; arguments and result as in `models`."""
         (model,) = self.models(
             num_classes, input_shape, [""], separate_stages=0, name=name

@@ -53,7 +53,7 @@ def imagenet_resnet(depth, num_classes, input_shape=(224, 224, 3), name=None):
         used reimplementations.
     """
     architecture = imagenet_resnet_architecture(depth)
-    return architecture.network(num_classes, input_shape, name)
+    return architecture(num_classes, input_shape, name)
 
 
 def imagenet_resnet_architecture(depth):

@@ -3,6 +3,7 @@
 import dataclasses
 
 from keras_ffl.errors import InputError
+from keras_ffl.models.architecture import Architecture
 from keras_ffl.models.imagenet_resnet import imagenet_resnet_architecture
 from keras_ffl.models.resnet import resnet_architecture
 from keras_ffl.models.vit import vit_architecture
@@ -43,7 +44,12 @@ NETWORKS = {
     "imagenet_resnet34": imagenet_resnet_architecture(34),
     "imagenet_resnet50": imagenet_resnet_architecture(50),
 }
-"""The `Architecture` of each known name.
+"""The networks of each known name.
+
+Each value is a function `(num_classes, input_shape)` that returns a new
+sub-network, a functional `keras.Model` with the outputs `"features"` and
+`"logits"`. Those here are `Architecture`s, which can also make branches. Names
+of your own may be added, see docs/networks.md.
 
 `resnet<depth>_<n1>_<n2>_<n3>` is the network of that depth with additional
 blocks: one in the stage of 16 channels, two in that of 32. For Table VI the
@@ -64,20 +70,32 @@ def build(name, num_classes, input_shape=(32, 32, 3)):
             ImageNet; multiples of 4 for a vision transformer.
 
     Returns:
-        Functional `keras.Model` from float images (batch, height, width,
-        channels) to `{"features": (batch, ..., C), "logits": (batch, m)}`,
-        see `resnet`, `wide_resnet`, `imagenet_resnet` and `vit`.
+        Functional `keras.Model` from images (batch, height, width, channels),
+        floats, to `{"features": (batch, ..., C), "logits": (batch, m)}`, see
+        `resnet`, `wide_resnet`, `imagenet_resnet` and `vit`.
 
     Raises:
         InputError: The name is unknown or an argument is out of range.
     """
-    return find_architecture(name).network(num_classes, input_shape)
+    return find_network(name)(num_classes, input_shape)
+
+
+def find_network(name, argument="name"):
+    """The value of a known name; otherwise the error lists all."""
+    if not isinstance(name, str) or name not in NETWORKS:
+        raise InputError(
+            f"`{argument}` must be one of {', '.join(NETWORKS)}, got {name!r}"
+        )
+    return NETWORKS[name]
 
 
 def find_architecture(name):
-    """The `Architecture` of a known name; otherwise the error lists all."""
-    if not isinstance(name, str) or name not in NETWORKS:
+    """The `Architecture` of a known name; others can't have branches."""
+    network = find_network(name)
+    if not isinstance(network, Architecture):
         raise InputError(
-            f"`name` must be one of {', '.join(NETWORKS)}, got {name!r}"
+            "branches that share stages need a network made of stages, such "
+            f"as resnet32, got {name!r}; they share nothing where "
+            "`separate_stages` is 0"
         )
-    return NETWORKS[name]
+    return network

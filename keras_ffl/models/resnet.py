@@ -56,7 +56,7 @@ def resnet(
         shortcuts.
     """
     architecture = resnet_architecture(depth, blocks_per_stage)
-    return architecture.network(num_classes, input_shape, name)
+    return architecture(num_classes, input_shape, name)
 
 
 def resnet_architecture(depth=None, blocks_per_stage=None):

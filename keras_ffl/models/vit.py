@@ -69,7 +69,7 @@ def vit(
         https://arxiv.org/abs/2104.05704.
     """
     architecture = vit_architecture(depth, width, heads, mlp_ratio, patch_size)
-    return architecture.network(num_classes, input_shape, name)
+    return architecture(num_classes, input_shape, name)
 
 
 def vit_architecture(

@@ -44,7 +44,7 @@ def wide_resnet(depth, width, num_classes, input_shape=(32, 32, 3), name=None):
         https://arxiv.org/abs/1605.07146.
     """
     architecture = wide_resnet_architecture(depth, width)
-    return architecture.network(num_classes, input_shape, name)
+    return architecture(num_classes, input_shape, name)
 
 
 def wide_resnet_architecture(depth, width):

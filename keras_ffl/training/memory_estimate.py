@@ -10,7 +10,7 @@ import random
 from keras_ffl import backend
 from keras_ffl.errors import InputError
 from keras_ffl.models.costs import ATTENTION, CONVOLUTIONS, DENSE
-from keras_ffl.models.networks import find_architecture
+from keras_ffl.models.networks import build, find_architecture
 from keras_ffl.optional import psutil
 
 # The fields that make training large. Nothing is estimated up to these values,
@@ -128,19 +128,21 @@ def _sizes(name, num_classes, input_shape, separate_stages):
         Tuple of a pair of int for a branch's own layers, one for the trunk
         before it, and the shape of the last feature map.
     """
-    architecture = find_architecture(name)
-    separate_stages = min(separate_stages, len(architecture.stages))
     # This must not influence the weights that will be trained.
     state = random.getstate()
-    (network,) = architecture.models(
-        num_classes, input_shape, ["own_"], separate_stages
-    )
+    if separate_stages:
+        architecture = find_architecture(name)
+        separate_stages = min(separate_stages, len(architecture.stages))
+        (network,) = architecture.models(
+            num_classes, input_shape, ["own_"], separate_stages
+        )
+    else:
+        network = build(name, num_classes, input_shape)
     random.setstate(state)
     counts = {True: [0, 0], False: [0, 0]}
     for layer in network.layers:
         count = counts[layer.name.startswith("own_")]
         count[0] += sum(math.prod(w.shape) for w in layer.trainable_weights)
-        shape = layer.output.shape
-        if isinstance(layer, _LARGE) and len(shape) > 2:
-            count[1] += math.prod(shape[1:])
+        if isinstance(layer, _LARGE) and len(layer.output.shape) > 2:
+            count[1] += math.prod(layer.output.shape[1:])
     return counts[True], counts[False], network.output["features"].shape[1:]

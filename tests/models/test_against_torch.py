@@ -191,7 +191,7 @@ def _networks(kind, input_shape):
     elif kind == "start of imagenet_resnet50":
         whole = NETWORKS["imagenet_resnet50"]
         start = dataclasses.replace(whole, stages=whole.stages[:2])
-        model = start.network(10, input_shape)
+        model = start(10, input_shape)
         network = ImageNetNetwork(Bottleneck, (3, 4), 10)
     else:
         model = wide_resnet(16, 2, 10, input_shape)

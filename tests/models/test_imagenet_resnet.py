@@ -158,7 +158,7 @@ def test_saves_and_loads(tmp_path, run):
     architecture = dataclasses.replace(
         architecture, stages=architecture.stages[:2]
     )
-    model = architecture.network(5, (33, 48, 1), name="mine")
+    model = architecture(5, (33, 48, 1), name="mine")
     images = np.random.default_rng(0).normal(size=(2, 33, 48, 1))
     expected = run(model, images)
     assert expected["features"].shape == (2, 5, 6, 128)

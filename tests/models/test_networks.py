@@ -1,7 +1,17 @@
+import keras
 import pytest
 
+from keras_ffl import training
+from keras_ffl.config import Config
 from keras_ffl.errors import InputError
-from keras_ffl.models import NETWORKS, build, count_parameters
+from keras_ffl.models import (
+    NETWORKS,
+    as_subnetwork,
+    build,
+    build_branches,
+    count_parameters,
+    networks,
+)
 
 
 def test_known_names():
@@ -48,6 +58,34 @@ def test_unknown_name_lists_the_known_ones(name):
         match="`name` must be one of resnet8, .*imagenet_resnet50, got",
     ):
         build(name, 10)
+
+
+def test_networks_of_ones_own(monkeypatch):
+    own = dict.fromkeys(("pooled", "pooled_too"), pooled)
+    monkeypatch.setattr(networks, "NETWORKS", NETWORKS | own)
+    settings = Config(networks=("pooled",), options={"separate_stages": 0})
+    settings.check()
+    model = training.build_method(settings, 3, (4, 4, 2))
+    assert count_parameters(model.classifier("sub_2")) == 2 * 2 + 2 * 3 + 3
+    Config(networks=("pooled", "pooled_too")).check()
+    Config(networks=("pooled",), method="ensemble").check()
+
+    branches = "branches that share stages need a network made of stages"
+    for method in ("ffl", "one", "pcl"):
+        with pytest.raises(InputError, match=f"{branches}.*got 'pooled'"):
+            Config(networks=("pooled",), method=method).check()
+    with pytest.raises(InputError, match=branches):
+        build_branches("pooled", 2, 3)
+    with pytest.raises(InputError, match="`networks` must be .*got 'pools'"):
+        Config(networks=("resnet8", "pools")).check()
+
+
+def pooled(num_classes, input_shape):
+    image = keras.Input(input_shape)
+    x = keras.layers.Conv2D(2, 1, use_bias=False)(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    logits = keras.layers.Dense(num_classes)(x)
+    return as_subnetwork(keras.Model(image, logits))
 
 
 def test_stacked_networks_fit_the_pairs_of_table_vi():

@@ -1,4 +1,4 @@
-"""A method of another package, in every script."""
+"""A method and a network of another package, in every script."""
 
 import os
 import pathlib
@@ -18,9 +18,11 @@ SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 THEIRS = """
 import keras
 
+from keras_ffl import as_subnetwork
 from keras_ffl.config import Config
 from keras_ffl.methods import METHODS, VanillaModel
 from keras_ffl.methods.rows import Method, Options
+from keras_ffl.models import NETWORKS
 from keras_ffl.studies.tables import TABLES, Entry, Table
 
 
@@ -35,6 +37,17 @@ METHODS["theirs"] = Method(
     Options,
     lambda subnetworks, config: TheirModel(*subnetworks),
 )
+
+
+def their_network(num_classes, input_shape):
+    image = keras.Input(input_shape)
+    x = keras.layers.Conv2D(5, 3)(image)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dense(num_classes)(x)
+    return as_subnetwork(keras.Model(image, x), name="their_network")
+
+
+NETWORKS["their_network"] = their_network
 CONFIG = Config(method="theirs", epochs=1, batch_size=480, lr_milestones=())
 TABLES["theirs"] = lambda: Table(
     "theirs", "Theirs", (Entry("row", "error", CONFIG, "vanilla"),)
@@ -68,6 +81,7 @@ TRAIN = [
     "--preset=quickstart_vanilla",
     "--dataset=npz",
     "--data_dir=d.npz",
+    "--set=networks=their_network",
     "--set=epochs=1",
     "--set=lr_milestones=1",
     "--set=pad=1",
@@ -78,7 +92,9 @@ TRAIN = [
 def trained(folder):
     done = run("train.py", *TRAIN, "--workdir=run", cwd=folder)
     assert done.returncode == 0, done.stderr
-    return Workdir(folder / "run")
+    workdir = Workdir(folder / "run")
+    assert workdir.read_metrics()["parameters"] == 5 * 10 + 3 * 6
+    return workdir
 
 
 COMMANDS = {
