@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_ffl import backend
 from keras_ffl.errors import InputError
+from keras_ffl.tasks.task import fits
 
 
 def check_backend(name):
@@ -63,12 +64,8 @@ def check_images(images, info, argument):
     if (
         not isinstance(images, np.ndarray)
         or images.dtype != np.uint8
-        or images.ndim != 4
+        or not fits(images.shape[1:], info.input_shape)
         or not len(images)
-        or any(
-            size not in (None, given)
-            for size, given in zip(info.input_shape, images.shape[1:])
-        )
     ):
         got = (
             f"shape {images.shape} of {images.dtype}"

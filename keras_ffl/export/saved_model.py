@@ -9,6 +9,7 @@ from keras_ffl.errors import InputError, first_line
 from keras_ffl.export.cards import add_card, make_card
 from keras_ffl.export.exportable import check_backend, check_info
 from keras_ffl.export.stock import inference_classifier
+from keras_ffl.whole_files import check_folder
 
 
 def export_head(model, head, info, path, fold=True):
@@ -136,12 +137,6 @@ def check_output(path):
     Raises:
         InputError: The folder can't be written or isn't empty.
     """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        occupied = any(path.iterdir())
-    except OSError as error:
-        raise InputError(
-            f"`output` {path} can't be written: {error.strerror}"
-        ) from error
-    if occupied:
+    check_folder(path, "output")
+    if any(path.iterdir()):
         raise InputError(f"`output` {path} is not empty; nothing was written")

@@ -3,12 +3,11 @@
 import keras
 from keras import ops
 
-from keras_ffl.errors import InputError
 from keras_ffl.layers.batch_normalization import (
     BatchNormalization,
     is_synchronized,
 )
-from keras_ffl.layers.maps import FEATURES, is_features
+from keras_ffl.layers.maps import check_features
 from keras_ffl.number_checks import check_int
 from keras_ffl.precision import at_least_float32
 
@@ -56,11 +55,7 @@ class Gate(keras.layers.Layer):
         self.synchronized = is_synchronized(synchronized)
 
     def build(self, input_shape):
-        if not is_features(input_shape):
-            raise InputError(
-                f"Gate takes one feature map, {FEATURES} with known channels, "
-                f"got shape {tuple(input_shape)}"
-            )
+        check_features("Gate: the feature map", input_shape)
         channels = input_shape[-1]
         bound = channels**-0.5
         self.dense = keras.layers.Dense(

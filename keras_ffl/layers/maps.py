@@ -17,6 +17,21 @@ def is_features(shape):
     return 2 <= len(shape) <= 4 and shape[-1] is not None
 
 
+def check_features(what, shape):
+    """Raises `InputError` unless features have a shape that can be fused.
+
+    Args:
+        what: Str, the source of the features, which starts the message.
+        shape: Their shape: (batch, h, w, C), (batch, tokens, C) or (batch, C)
+            with known channels.
+    """
+    if not is_features(shape):
+        raise InputError(
+            f"{what} must be {FEATURES} with known channels, got shape "
+            f"{tuple(shape)}"
+        )
+
+
 def map_shape(shape):
     """The shape of features as a map.
 
@@ -89,11 +104,7 @@ def _checked(input_shape, layer):
             f"input shape {input_shape}"
         )
     for position, shape in enumerate(shapes, start=1):
-        if not is_features(shape):
-            raise InputError(
-                f"{layer}: feature map {position} must be {FEATURES} with "
-                f"known channels, got shape {shape}"
-            )
+        check_features(f"{layer}: feature map {position}", shape)
     return shapes
 
 

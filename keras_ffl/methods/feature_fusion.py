@@ -7,7 +7,6 @@ import keras
 
 from keras_ffl.fields import field
 from keras_ffl.layers import FeatureAverage, FusionModule
-from keras_ffl.losses import DISTILLATIONS
 from keras_ffl.methods.fused_head import (
     FusedFeatures,
     check_head,
@@ -15,7 +14,7 @@ from keras_ffl.methods.fused_head import (
     fused_logits,
 )
 from keras_ffl.methods.parallel import ParallelMethod
-from keras_ffl.methods.rows import Branches, Method
+from keras_ffl.methods.rows import Branches, DistillationOptions, Method
 from keras_ffl.number_checks import check_bool
 
 
@@ -176,8 +175,8 @@ class FeatureFusionModel(FusedFeatures, ParallelMethod):
 
 
 @dataclasses.dataclass(frozen=True)
-class FeatureFusionOptions(Branches):
-    """Options of FFL, in addition to those of `Branches`.
+class FeatureFusionOptions(DistillationOptions, Branches):
+    """Options of FFL, in addition to those of its base classes.
 
     Attributes:
         fusion: "module" or "average" (ablation B, which doesn't use
@@ -187,10 +186,6 @@ class FeatureFusionOptions(Branches):
             "min" for the smallest channel count of the networks, "sum" for
             their sum.
         fusion_weight_decay: L2 decay of fusion module and fused classifier.
-        temperature: T > 0.
-        distillation: Divergence of the predictions, see
-            `keras_ffl.losses.DISTILLATIONS`.
-        rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
         use_ekd: Whether the ensemble teaches the fused classifier.
         use_fkd: Whether the fused classifier teaches the sub-networks.
         detach_fusion: Whether the fused classifier's losses don't train the
@@ -203,9 +198,6 @@ class FeatureFusionOptions(Branches):
     fusion_filters: int | None = field(None, 1)
     fusion_width: str = field("min", choices=("min", "sum"))
     fusion_weight_decay: float = field(1e-5, 0, 1e3)
-    temperature: float = field(3.0, 1e-3, 1e3)
-    distillation: str = field("softmax", choices=tuple(DISTILLATIONS))
-    rampup_epochs: float = field(80.0, 0)
     use_ekd: bool = field(True)
     use_fkd: bool = field(True)
     detach_fusion: bool = field(False)
@@ -244,9 +236,7 @@ def _build(subnetworks, config):
         fusion = FusionModule(filters, name="fusion_module")
     return FeatureFusionModel(
         subnetworks,
-        options.rampup_epochs,
-        temperature=options.temperature,
-        distillation=DISTILLATIONS[options.distillation](),
+        **options.distillation_arguments,
         use_ekd=options.use_ekd,
         use_fkd=options.use_fkd,
         ema_teacher=options.ema_teacher,

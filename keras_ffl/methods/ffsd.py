@@ -8,7 +8,7 @@ import keras
 from keras_ffl.errors import InputError
 from keras_ffl.fields import field
 from keras_ffl.layers.maps import common_shapes
-from keras_ffl.losses import DISTILLATIONS, attention_distance
+from keras_ffl.losses import attention_distance
 from keras_ffl.methods.fused_head import (
     FusedFeatures,
     check_head,
@@ -17,6 +17,7 @@ from keras_ffl.methods.fused_head import (
 )
 from keras_ffl.methods.parallel import ParallelMethod
 from keras_ffl.methods.rows import (
+    DistillationOptions,
     Method,
     Options,
     SeveralNetworks,
@@ -231,14 +232,11 @@ class FFSDModel(FusedFeatures, ParallelMethod):
 
 
 @dataclasses.dataclass(frozen=True)
-class FFSDOptions(SeveralNetworks):
+class FFSDOptions(DistillationOptions, SeveralNetworks):
     """Options of FFSD; `branches` is the number of students.
 
     Attributes:
         fusion_weight_decay: L2 decay of fusion module and fused classifier.
-        temperature: T > 0.
-        distillation: Divergence of the predictions, see
-            `keras_ffl.losses.DISTILLATIONS`.
         rampup_epochs: Length R of the ramp-up of the attention terms in
             epochs, 0 for none.
         diversity_weight: λ_div of the students' attention.
@@ -247,7 +245,6 @@ class FFSDOptions(SeveralNetworks):
 
     fusion_weight_decay: float = field(1e-5, 0, 1e3)
     temperature: float = field(2.0, 1e-3, 1e3)
-    distillation: str = field("softmax", choices=tuple(DISTILLATIONS))
     rampup_epochs: float = field(5.0, 0)
     diversity_weight: float = field(1e-5, 0, 1e6)
     attention_weight: float = field(10.0, 0, 1e6)
@@ -271,11 +268,9 @@ def _build(subnetworks, config):
     options = config.options
     return FFSDModel(
         subnetworks,
-        options.rampup_epochs,
-        temperature=options.temperature,
+        **options.distillation_arguments,
         diversity_weight=options.diversity_weight,
         attention_weight=options.attention_weight,
-        distillation=DISTILLATIONS[options.distillation](),
     )
 
 

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_ffl.errors import InputError, first_line
 from keras_ffl.layers import FusionModule
-from keras_ffl.models.checks import check_features
+from keras_ffl.layers.maps import check_features
 from keras_ffl.models.components import pooled_logits
 from keras_ffl.models.graph import calls
 from keras_ffl.optimizers import set_decay_group

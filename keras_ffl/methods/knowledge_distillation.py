@@ -6,9 +6,8 @@ import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.fields import field
-from keras_ffl.losses import DISTILLATIONS
 from keras_ffl.methods.cautions import warn_of_separate_draws
-from keras_ffl.methods.rows import Method, Options
+from keras_ffl.methods.rows import DistillationOptions, Method
 from keras_ffl.methods.single_network import SingleNetworkMethod
 from keras_ffl.methods.subnetworks import (
     check_subnetworks,
@@ -150,22 +149,16 @@ def _check_fit(image, logits, teacher):
 
 
 @dataclasses.dataclass(frozen=True)
-class KnowledgeDistillationOptions(Options):
-    """Options of KD.
+class KnowledgeDistillationOptions(DistillationOptions):
+    """Options of KD, in addition to those of `DistillationOptions`.
 
     Attributes:
         teacher: Workdir of the teacher's trained run.
         teacher_head: The head that teaches, None for the run's main one.
-        temperature: T > 0.
-        distillation: Divergence of the predictions, see
-            `keras_ffl.losses.DISTILLATIONS`.
-        rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
     """
 
     teacher: str | None = field(None, path=True)
     teacher_head: str | None = field(None)
-    temperature: float = field(3.0, 1e-3, 1e3)
-    distillation: str = field("softmax", choices=tuple(DISTILLATIONS))
     rampup_epochs: float = field(0.0, 0)
 
     def check(self, method, config):
@@ -182,9 +175,7 @@ def _build(subnetworks, config, teacher):
     return KnowledgeDistillationModel(
         *subnetworks,
         teacher.classifier(options.teacher_head or teacher.primary_head),
-        temperature=options.temperature,
-        distillation=DISTILLATIONS[options.distillation](),
-        rampup_epochs=options.rampup_epochs,
+        **options.distillation_arguments,
         # A method's heads are always logits, however they are computed.
         teacher_from_logits=True,
     )

@@ -6,10 +6,13 @@ import keras
 from keras import ops
 
 from keras_ffl.fields import field
-from keras_ffl.losses import DISTILLATIONS
 from keras_ffl.methods.frozen import keep_state
 from keras_ffl.methods.parallel import ParallelMethod
-from keras_ffl.methods.rows import Method, SeveralNetworks
+from keras_ffl.methods.rows import (
+    DistillationOptions,
+    Method,
+    SeveralNetworks,
+)
 from keras_ffl.methods.terms import with_regularization
 from keras_ffl.number_checks import check_bool
 
@@ -159,20 +162,15 @@ class MutualLearningModel(ParallelMethod):
 
 
 @dataclasses.dataclass(frozen=True)
-class MutualLearningOptions(SeveralNetworks):
-    """Options of DML, in addition to those of `SeveralNetworks`.
+class MutualLearningOptions(DistillationOptions, SeveralNetworks):
+    """Options of DML, in addition to those of its base classes.
 
     Attributes:
-        temperature: T > 0.
-        distillation: Divergence of the predictions, see
-            `keras_ffl.losses.DISTILLATIONS`.
-        rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
         simultaneous: Whether all networks are updated at once instead of one
             after the other.
     """
 
     temperature: float = field(1.0, 1e-3, 1e3)
-    distillation: str = field("softmax", choices=tuple(DISTILLATIONS))
     rampup_epochs: float = field(0.0, 0)
     simultaneous: bool = field(False)
 
@@ -181,9 +179,7 @@ def _build(subnetworks, config):
     options = config.options
     return MutualLearningModel(
         subnetworks,
-        temperature=options.temperature,
-        distillation=DISTILLATIONS[options.distillation](),
-        rampup_epochs=options.rampup_epochs,
+        **options.distillation_arguments,
         simultaneous=options.simultaneous,
     )
 

@@ -7,11 +7,14 @@ import keras
 from keras import ops
 
 from keras_ffl.errors import InputError
-from keras_ffl.fields import field
 from keras_ffl.layers import Gate
-from keras_ffl.losses import DISTILLATIONS
 from keras_ffl.methods.parallel import ParallelMethod
-from keras_ffl.methods.rows import Branches, Method, check_one_name
+from keras_ffl.methods.rows import (
+    Branches,
+    DistillationOptions,
+    Method,
+    check_one_name,
+)
 from keras_ffl.methods.subnetworks import check_subnetworks
 from keras_ffl.models.branching import shared_feature_map
 from keras_ffl.precision import at_least_float32
@@ -146,19 +149,8 @@ def _gated_logits(gate, image, networks):
 
 
 @dataclasses.dataclass(frozen=True)
-class OneOptions(Branches):
-    """Options of ONE, in addition to those of `Branches`.
-
-    Attributes:
-        temperature: T > 0.
-        distillation: Divergence of the predictions, see
-            `keras_ffl.losses.DISTILLATIONS`.
-        rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
-    """
-
-    temperature: float = field(3.0, 1e-3, 1e3)
-    distillation: str = field("softmax", choices=tuple(DISTILLATIONS))
-    rampup_epochs: float = field(80.0, 0)
+class OneOptions(DistillationOptions, Branches):
+    """Options of ONE."""
 
     def check(self, method, config):
         check_one_name(method, config)
@@ -170,14 +162,11 @@ class OneOptions(Branches):
             )
 
 
-def _build(subnetworks, config):
-    options = config.options
-    return OneModel(
-        subnetworks,
-        options.rampup_epochs,
-        temperature=options.temperature,
-        distillation=DISTILLATIONS[options.distillation](),
-    )
-
-
-METHOD = Method(OneModel, "ONE", OneOptions, _build)
+METHOD = Method(
+    OneModel,
+    "ONE",
+    OneOptions,
+    lambda subnetworks, config: OneModel(
+        subnetworks, **config.options.distillation_arguments
+    ),
+)

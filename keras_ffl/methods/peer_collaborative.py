@@ -6,10 +6,9 @@ import functools
 import keras
 
 from keras_ffl.fields import field
-from keras_ffl.losses import DISTILLATIONS
 from keras_ffl.methods.fused_head import FusedHead, check_head, fused_output
 from keras_ffl.methods.parallel import ParallelMethod
-from keras_ffl.methods.rows import Branches, Method
+from keras_ffl.methods.rows import Branches, DistillationOptions, Method
 from keras_ffl.models.components import global_average
 
 
@@ -134,33 +133,23 @@ def _peer_ensemble(head, image, networks):
 
 
 @dataclasses.dataclass(frozen=True)
-class PeerCollaborativeOptions(Branches):
-    """Options of PCL, in addition to those of `Branches`.
+class PeerCollaborativeOptions(DistillationOptions, Branches):
+    """Options of PCL, in addition to those of its base classes.
 
     Attributes:
         branches: Number of networks if there is one name.
         views: Whether each network sees an augmentation of its own.
-        temperature: T > 0.
-        distillation: Divergence of the predictions, see
-            `keras_ffl.losses.DISTILLATIONS`.
-        rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
     """
 
     branches: int = field(3, 1, 64)
     views: bool = field(True)
-    temperature: float = field(3.0, 1e-3, 1e3)
-    distillation: str = field("softmax", choices=tuple(DISTILLATIONS))
-    rampup_epochs: float = field(80.0, 0)
 
 
-def _build(subnetworks, config):
-    options = config.options
-    return PeerCollaborativeModel(
-        subnetworks,
-        options.rampup_epochs,
-        temperature=options.temperature,
-        distillation=DISTILLATIONS[options.distillation](),
-    )
-
-
-METHOD = Method(PeerCollaborativeModel, "PCL", PeerCollaborativeOptions, _build)
+METHOD = Method(
+    PeerCollaborativeModel,
+    "PCL",
+    PeerCollaborativeOptions,
+    lambda subnetworks, config: PeerCollaborativeModel(
+        subnetworks, **config.options.distillation_arguments
+    ),
+)

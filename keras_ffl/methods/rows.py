@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from keras_ffl.errors import InputError
 from keras_ffl.fields import Fields, field
+from keras_ffl.losses import DISTILLATIONS
 from keras_ffl.methods.base import TrainingMethod
 from keras_ffl.models import build, build_branches
 from keras_ffl.models.networks import find_architecture
@@ -136,6 +137,31 @@ class Branches(SeveralNetworks):
             input_shape,
             self.separate_stages,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationOptions(Options):
+    """Options of a method whose networks learn from predictions.
+
+    Attributes:
+        temperature: T > 0.
+        distillation: Divergence of the predictions, see
+            `keras_ffl.losses.DISTILLATIONS`.
+        rampup_epochs: Length R of the ramp-up in epochs, 0 for none.
+    """
+
+    temperature: float = field(3.0, 1e-3, 1e3)
+    distillation: str = field("softmax", choices=tuple(DISTILLATIONS))
+    rampup_epochs: float = field(80.0, 0)
+
+    @property
+    def distillation_arguments(self):
+        """These options as arguments of the model, a dict."""
+        return {
+            "temperature": self.temperature,
+            "distillation": DISTILLATIONS[self.distillation](),
+            "rampup_epochs": self.rampup_epochs,
+        }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import keras
 
 from keras_ffl.errors import InputError
-from keras_ffl.models.checks import check_features
+from keras_ffl.layers.maps import check_features
 from keras_ffl.models.endings import find_ending
 from keras_ffl.models.graph import calls, layer_of_two_graphs
 from keras_ffl.models.layout import check_channels_last

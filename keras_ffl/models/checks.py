@@ -1,7 +1,6 @@
 """Checks of the arguments that all builders share."""
 
 from keras_ffl.errors import InputError
-from keras_ffl.layers.maps import FEATURES, is_features
 from keras_ffl.number_checks import is_int
 
 
@@ -18,21 +17,6 @@ def check_depth(depth, step, offset):
             f"got {depth!r}"
         )
     return (int(depth) - offset) // step
-
-
-def check_features(what, shape):
-    """Raises `InputError` unless features have a shape that can be fused.
-
-    Args:
-        what: Str, the source of the features, which starts the message.
-        shape: Their shape: (batch, h, w, C), (batch, tokens, C) or (batch, C)
-            with known channels.
-    """
-    if not is_features(shape):
-        raise InputError(
-            f"{what} must be {FEATURES} with known channels, got shape "
-            f"{tuple(shape)}"
-        )
 
 
 def check_image_shape(input_shape):

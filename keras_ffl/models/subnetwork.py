@@ -3,7 +3,7 @@
 import keras
 
 from keras_ffl.errors import InputError
-from keras_ffl.models.checks import check_features
+from keras_ffl.layers.maps import check_features
 from keras_ffl.models.components import pooled_logits
 from keras_ffl.models.copying import copy_model
 from keras_ffl.models.feature_layers import Features, find_features
@@ -14,6 +14,7 @@ from keras_ffl.models.random_images import random_outputs
 from keras_ffl.models.to_logits import copy_to_logits
 from keras_ffl.number_checks import check_int
 from keras_ffl.tasks import checked_task
+from keras_ffl.tasks.task import fits
 
 
 def as_subnetwork(
@@ -200,24 +201,15 @@ def preprocessing_model(preprocessing, network, name="preprocessing"):
     taken = preprocessing.inputs[0] if has_graph(preprocessing) else target
     image = keras.Input(taken.shape[1:], dtype=taken.dtype, name="image")
     prepared = preprocessing(image)
-    if not _fits(prepared, target.shape):
+    if not isinstance(prepared, keras.KerasTensor) or not fits(
+        prepared.shape, target.shape
+    ):
         raise InputError(
             "`preprocessing` must give one tensor of the shape that "
             f"'{network.name}' takes, {target.shape}, got {prepared!r}"
         )
     prepare = keras.Model(image, prepared, name=name)
     return copy_model(prepare, None, "preprocessing", random_outputs(prepare))
-
-
-def _fits(tensor, shape):
-    return (
-        isinstance(tensor, keras.KerasTensor)
-        and len(tensor.shape) == len(shape)
-        and all(
-            None in sizes or sizes[0] == sizes[1]
-            for sizes in zip(tensor.shape, shape)
-        )
-    )
 
 
 def as_teacher(

@@ -1,6 +1,5 @@
 """What the networks of a method learn."""
 
-import keras
 import numpy as np
 from keras import ops
 
@@ -280,8 +279,3 @@ def in_words(shape):
     _, *rest = shape
     sizes = ["n", *("any" if size is None else str(size) for size in rest)]
     return f"({', '.join(sizes)}{',' * (not rest)})"
-
-
-def example_labels(task, shape):
-    """A symbolic batch of one label, a `keras.KerasTensor`."""
-    return keras.KerasTensor((1, *task.label_shape(shape)[1:]))

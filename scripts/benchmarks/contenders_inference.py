@@ -3,7 +3,7 @@
 import collections
 import tempfile
 
-from benchmarks.contenders import build_ours
+from benchmarks.contenders import build_ours, random_arrays
 from benchmarks.worker import Prepared
 
 
@@ -34,19 +34,9 @@ def exported(model, batch, **options):
 def _written_and_loaded(name, options):
     import tensorflow as tf
 
-    from keras_ffl.data import DatasetInfo
     from keras_ffl.export import export_head
 
-    size, classes = options["image_size"], options["classes"]
-    info = DatasetInfo(
-        name="random",
-        num_classes=classes,
-        input_shape=(size, size, 3),
-        class_names=[str(k) for k in range(classes)],
-        mean=(127.5,) * 3,
-        std=(64.0,) * 3,
-        flip=False,
-    )
+    *_, info = random_arrays(1, options["image_size"], options["classes"])
     method, head = "ffl", name
     if name.startswith("vanilla"):
         method, head = "vanilla", "vanilla"

@@ -1,9 +1,8 @@
 """The cost of the pipeline of images in memory relative to the step."""
 
-import statistics
-
 from benchmarks.common import Contender, ratio, take_turns
 from benchmarks.training_steps import FFL_PAIRS, RESNET32
+from benchmarks.training_tables import rows, seconds_of
 
 STEPS = {"ResNet-8": 41, "ResNet-32": 11}
 PIPELINE = "the pipeline alone"
@@ -39,7 +38,7 @@ def run(rounds):
         warmup=1,
     )
     results = take_turns([*contenders, pipeline], rounds)
-    seconds = {name: each["seconds"] for name, each in results.items()}
+    seconds = seconds_of(results)
     ratios = {}
     for name in FFL_PAIRS:
         ready = seconds[f"{name}: ready"]
@@ -49,14 +48,6 @@ def run(rounds):
         ratios[f"{name}: {PIPELINE}/ready"] = ratio(seconds[PIPELINE], ready)
     return {
         "about": {"batch": RESNET32["batch"], "image": 32, "images": 50_000},
-        "rows": [
-            {
-                "contender": name,
-                "seconds a batch": statistics.median(values),
-                "least": min(values),
-                "largest": max(values),
-            }
-            for name, values in seconds.items()
-        ],
+        "rows": rows(results, column="seconds a batch"),
         "ratios": ratios,
     }

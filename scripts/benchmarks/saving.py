@@ -1,9 +1,8 @@
 """The cost of saving a run in the middle of an epoch."""
 
-import statistics
-
 from benchmarks.common import Contender, ratio, take_turns
 from benchmarks.training_steps import RESNET32
+from benchmarks.training_tables import rows, seconds_of
 
 # Within these steps it is saved several times.
 STEPS = 41
@@ -28,19 +27,11 @@ def run(rounds):
         ],
         rounds,
     )
-    seconds = {name: each["seconds"] for name, each in results.items()}
+    seconds = seconds_of(results)
     plain, *others = seconds
     return {
         "about": {"batch": RESNET32["batch"], "image": 32, "steps": STEPS},
-        "rows": [
-            {
-                "contender": name,
-                "seconds a step": statistics.median(values),
-                "least": min(values),
-                "largest": max(values),
-            }
-            for name, values in seconds.items()
-        ],
+        "rows": rows(results, column="seconds a step"),
         "ratios": {
             f"{name}/{plain}": ratio(seconds[name], seconds[plain])
             for name in others

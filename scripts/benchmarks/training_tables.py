@@ -23,28 +23,31 @@ def rate(results, name, gflop):
     return ratio(machine, results[name]["seconds"])
 
 
-def rows(results, gflop):
+def rows(results, gflop=None, column="seconds"):
     """The table of some contenders.
 
     Args:
         results: Dict of `benchmarks.common.take_turns`.
-        gflop: Dict from name to the GFLOP of a step, where known.
+        gflop: Dict from name to the GFLOP of a step, where known; None for
+            a table without rates.
+        column: Heading of the median.
 
     Returns:
         List of dicts.
     """
-    return [
-        {
+    table = []
+    for name, values in seconds_of(results).items():
+        median = statistics.median(values)
+        row = {
             "contender": name,
-            "seconds": statistics.median(values),
+            column: median,
             "least": min(values),
             "largest": max(values),
-            "GFLOP/s": gflop[name] / statistics.median(values)
-            if name in gflop
-            else "",
         }
-        for name, values in seconds_of(results).items()
-    ]
+        if gflop is not None:
+            row["GFLOP/s"] = gflop[name] / median if name in gflop else ""
+        table.append(row)
+    return table
 
 
 def about(options, **more):

@@ -58,19 +58,6 @@ class Dataset(BatchedSplits):
         """`Examples` of the test split; raises like `train`."""
         return Examples.checked(self.x_test, self.y_test, self.info)
 
-    def with_test(self, indices):
-        """The data set with only some of its test examples.
-
-        Args:
-            indices: Integer array.
-
-        Returns:
-            `Dataset`.
-        """
-        return dataclasses.replace(
-            self, x_test=self.x_test[indices], y_test=self.y_test[indices]
-        )
-
     def divided(self, kept, held_out):
         """Divides the training split into two data sets.
 

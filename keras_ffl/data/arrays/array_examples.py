@@ -107,12 +107,7 @@ def training_batches(
     >>> batches = training_batches(
     ...     x, y, info, 128, seed=0, augmentation=Augmentation(), epochs=300
     ... )
-    >>> model.fit(
-    ...     batches,
-    ...     epochs=300,
-    ...     steps_per_epoch=batches.steps_per_epoch,
-    ...     shuffle=False,
-    ... )
+    >>> model.fit(batches, epochs=300)
     """
     options = BatchOptions(batch_size, seed, augmentation, **options)
     return Batches(Examples.checked(x, y, info), info, options)

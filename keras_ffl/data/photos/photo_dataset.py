@@ -98,28 +98,7 @@ class PhotoDataset(BatchedSplits):
         """Integer labels of the test split."""
         return self.test.labels
 
-    def with_test(self, indices):
-        """The data set with only some of its test examples.
-
-        Args:
-            indices: Integer array.
-
-        Returns:
-            `PhotoDataset`.
-        """
-        return dataclasses.replace(self, test=self.test.take(indices))
-
     def divided(self, kept, held_out):
-        """Divides the training split into two data sets.
-
-        Args:
-            kept: Integer array, the training examples that both data sets
-                train on.
-            held_out: Integer array, the training examples that become the
-                test split of the second data set.
-
-        Returns:
-            Tuple of two `PhotoDataset`.
-        """
+        """As in `keras_ffl.data.Dataset`; returns two `PhotoDataset`."""
         rest = dataclasses.replace(self, train=self.train.take(kept))
         return rest, dataclasses.replace(rest, test=self.train.take(held_out))

@@ -9,6 +9,7 @@ from keras_ffl.errors import InputError
 from keras_ffl.layers.maps import map_shape
 from keras_ffl.models.cutting import CutClassifier
 from keras_ffl.number_checks import check_int
+from keras_ffl.tasks.task import fits
 
 
 def grad_cam(
@@ -180,10 +181,7 @@ class _Explainer:
         return np.concatenate(found)
 
     def _check_images(self, batch):
-        if len(batch.shape) != 4 or any(
-            size not in (None, given)
-            for size, given in zip(self._shape, batch.shape[1:])
-        ):
+        if not fits(batch.shape, (None, *self._shape)):
             raise InputError(
                 f"`images` must be of shape {(None, *self._shape)}, got "
                 f"{tuple(batch.shape)}"

@@ -26,15 +26,6 @@ class View:
     predicted: np.ndarray
     probability: np.ndarray
 
-    def take(self, indices):
-        """The view of some of the images."""
-        return dataclasses.replace(
-            self,
-            maps=self.maps[indices],
-            predicted=self.predicted[indices],
-            probability=self.probability[indices],
-        )
-
 
 def view(
     model, head, images, title=None, classes=None, layer=None, method=grad_cam

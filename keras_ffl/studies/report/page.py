@@ -12,11 +12,9 @@ import numpy as np
 
 import keras_ffl
 from keras_ffl import backend
-from keras_ffl.errors import InputError
 from keras_ffl.optional import jinja2
 from keras_ffl.studies.pictures.cam_figure import caption
 from keras_ffl.studies.pictures.overlay import enlarge, overlay
-from keras_ffl.whole_files import write_whole
 
 _PACKAGES = (*backend.PACKAGES, "matplotlib")
 
@@ -130,25 +128,6 @@ def _processor():
         lines = []
     models = [line.split(":", 1)[1] for line in lines if "model name" in line]
     return models[0].strip() if models else platform.processor() or "unknown"
-
-
-def write(path, text):
-    """Writes a file atomically.
-
-    Args:
-        path: `pathlib.Path`; its folder is created if necessary.
-        text: Str.
-
-    Raises:
-        InputError: The file can't be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text)
-    except OSError as error:
-        raise InputError(
-            f"`output` {path} can't be written: {error.strerror}"
-        ) from error
 
 
 def plain(value):

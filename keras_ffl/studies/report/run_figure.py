@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 from absl import logging
 
-from keras_ffl import data
+from keras_ffl import data, training
 from keras_ffl.errors import InputError, printable
 from keras_ffl.evaluation import head_logits
 from keras_ffl.optional import matplotlib, require
@@ -13,12 +13,7 @@ from keras_ffl.studies.pictures.cam_figure import plot_grad_cam
 from keras_ffl.studies.pictures.grad_cam import grad_cam
 from keras_ffl.studies.pictures.views import drawn, outcome_groups, view
 from keras_ffl.studies.report.names import class_number, readable_names
-from keras_ffl.studies.report.runs import (
-    load_test_data,
-    open_runs,
-    views_to_show,
-    with_maps,
-)
+from keras_ffl.studies.report.runs import open_runs, views_to_show, with_maps
 from keras_ffl.whole_files import check_folder
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".svg", ".pdf", ".webp")
@@ -92,7 +87,8 @@ def write_figure(
         groups = {"images": np.arange(len(files))}
         numbers = groups
     else:
-        dataset = load_test_data(runs[0])
+        run = runs[0]
+        dataset = training.load_run_data(run.folder, run.config, run.model)
         numbers = _drawn_groups(runs, shown, dataset, per_group, seed)
         if not numbers:
             raise InputError(

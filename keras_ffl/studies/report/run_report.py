@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from keras_ffl import data
+from keras_ffl import data, training
 from keras_ffl.errors import InputError
 from keras_ffl.optional import jinja2, matplotlib, require
 from keras_ffl.studies.analysis import confusion, most_confused, per_class_gain
@@ -25,13 +25,8 @@ from keras_ffl.studies.report.run_figure import (
     group_names,
     renumbered,
 )
-from keras_ffl.studies.report.runs import (
-    load_test_data,
-    open_runs,
-    views_to_show,
-    with_maps,
-)
-from keras_ffl.whole_files import check_folder
+from keras_ffl.studies.report.runs import open_runs, views_to_show, with_maps
+from keras_ffl.whole_files import check_folder, write_whole
 
 # Names of a run's own files, without their suffix json.
 _RUN_FILES = "config", "dataset", "metrics"
@@ -79,7 +74,8 @@ def write_report(
     runs = open_runs(workdir, compare, checkpoint, data_dir)
     check_folder(path.parent, "output")
     names = readable_names(runs[0].info, class_names)
-    dataset = load_test_data(runs[0])
+    run = runs[0]
+    dataset = training.load_run_data(run.folder, run.config, run.model)
     answers = ask(runs, dataset)
     order = np.random.default_rng(seed).permutation(len(answers.y))
     chosen = np.sort(order[:samples])
@@ -151,9 +147,9 @@ def write_report(
             "This page": page.environment(),
         },
     }
-    page.write(path, page.render(context))
+    write_whole(path, page.render(context))
     numbers = page.plain(numbers)
-    page.write(path.with_suffix(".json"), json.dumps(numbers, indent=2) + "\n")
+    write_whole(path.with_suffix(".json"), json.dumps(numbers, indent=2) + "\n")
     return path, numbers
 
 

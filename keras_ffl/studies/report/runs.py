@@ -110,21 +110,6 @@ def _check_same_data(folder, info, other_folder, other):
             )
 
 
-def load_test_data(run):
-    """Loads the data set of a run.
-
-    Args:
-        run: `TrainedRun`.
-
-    Returns:
-        `keras_ffl.data.Dataset` or `PhotoDataset`.
-
-    Raises:
-        InputError: The data set can't be loaded.
-    """
-    return training.load_run_data(run.folder, run.config, run.model)
-
-
 def views_to_show(runs):
     """The heads of runs that pictures show, in order.
 

@@ -1,13 +1,12 @@
 """Tables from cells to report, as `keras-ffl reproduce` calls it."""
 
-import os
-
 from keras_ffl.errors import InputError, Unfinished
 from keras_ffl.studies.tables import plan, run_cells, table_files
 from keras_ffl.studies.tables.cells import cells_of
 from keras_ffl.studies.tables.entry_results import collect
 from keras_ffl.studies.tables.method_tables import table as find_table
 from keras_ffl.studies.tables.smaller_tables import scaled_table
+from keras_ffl.whole_files import check_folder
 from keras_ffl.workdir import folder_path
 
 SCALED_EPOCHS = 10
@@ -64,7 +63,7 @@ def reproduce(
     if plan_only:
         _print_plan(entries, cells, jobs)
         return True
-    _check_writable(workdir)
+    check_folder(folder_path(workdir), "workdir")
     command = _command(table, runs, epochs if scale else None)
 
     def write():
@@ -95,19 +94,6 @@ def _check(runs, jobs, scale, epochs):
         if value < 1:
             raise InputError(f"`{name}` must be at least 1, got {value}")
     return epochs
-
-
-def _check_writable(workdir):
-    path = folder_path(workdir)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        probe = path / f".writable.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"`workdir` {workdir} can't be written: {error.strerror}"
-        ) from error
 
 
 def _command(table, runs, epochs):

@@ -6,16 +6,11 @@ from keras_ffl.studies.transfer.probe import (
     pooled_features,
     resplit_errors,
 )
-from keras_ffl.studies.transfer.study import (
-    feature_heads,
-    format_rows,
-    transfer,
-)
+from keras_ffl.studies.transfer.study import format_rows, transfer
 from keras_ffl.studies.transfer.target import target_data
 
 __all__ = [
     "FineTuning",
-    "feature_heads",
     "fine_tune",
     "format_rows",
     "linear_probe",

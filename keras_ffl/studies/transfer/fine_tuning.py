@@ -66,16 +66,11 @@ def fine_tune(extractor, dataset, options=FineTuning()):
         options.batch_size,
         options.seed,
         data.Augmentation(pad=options.pad, flip=dataset.info.flip),
-        epochs=options.epochs,
     )
     schedule = Cosine(options.learning_rate, options.epochs)
     model.fit(
         batches,
         epochs=options.epochs,
-        steps_per_epoch=data.steps_per_epoch(
-            dataset.num_train, options.batch_size
-        ),
-        shuffle=False,
         verbose=0,
         callbacks=[keras.callbacks.LearningRateScheduler(schedule)],
     )

@@ -52,37 +52,24 @@ def linear_probe(x_train, y_train, x_test, y_test, seed=0):
         percent, and `C`.
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import train_test_split
+    from sklearn.model_selection import GridSearchCV, StratifiedShuffleSplit
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    kept, held_out = train_test_split(
-        np.arange(len(y_train)),
-        test_size=HELD_OUT,
-        random_state=seed,
-        stratify=y_train,
+    probe = LogisticRegression(max_iter=_ITERATIONS)
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), probe),
+        {"logisticregression__C": GRID},
+        cv=StratifiedShuffleSplit(1, test_size=HELD_OUT, random_state=seed),
+        error_score="raise",
     )
-
-    def error(strength, fitted_on, x, y):
-        probe = make_pipeline(
-            StandardScaler(),
-            LogisticRegression(C=strength, max_iter=_ITERATIONS),
-        )
-        probe.fit(x_train[fitted_on], y_train[fitted_on])
-        return 100.0 * float(np.mean(probe.predict(x) != y))
-
-    everything = np.arange(len(y_train))
     with one_blas_thread():
-        errors = [
-            error(strength, kept, x_train[held_out], y_train[held_out])
-            for strength in GRID
-        ]
-        best = int(np.argmin(errors))
-        test_error = error(GRID[best], everything, x_test, y_test)
+        search.fit(x_train, y_train)
+        wrong = search.predict(x_test) != y_test
     return {
-        "top1_error": test_error,
-        "held_out_error": errors[best],
-        "C": GRID[best],
+        "top1_error": 100.0 * float(np.mean(wrong)),
+        "held_out_error": 100.0 * (1.0 - float(search.best_score_)),
+        "C": search.best_params_["logisticregression__C"],
     }
 
 

@@ -14,25 +14,6 @@ from keras_ffl.studies.transfer.probe import (
 )
 
 
-def feature_heads(model):
-    """Finds the heads of a model that have features of their own.
-
-    Args:
-        model: `keras_ffl.methods.TrainingMethod`.
-
-    Returns:
-        List of str.
-    """
-    found = []
-    for head in model.heads:
-        try:
-            model.feature_extractor(head)
-        except InputError:
-            continue
-        found.append(head)
-    return found
-
-
 def transfer(model, dataset, heads=None, splits=10, fine_tuning=None):
     """Runs linear probes and fine-tuning of a model's feature extractors.
 
@@ -52,7 +33,7 @@ def transfer(model, dataset, heads=None, splits=10, fine_tuning=None):
         InputError: A head has no feature map, or a class too few images.
     """
     results = {}
-    for head in heads or feature_heads(model):
+    for head in heads or model.feature_maps():
         # Drops layers that the feature map doesn't need.
         extractor = flat_copy(model.feature_extractor(head))
         train, test = (

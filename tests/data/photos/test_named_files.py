@@ -53,12 +53,3 @@ def test_what_is_no_image(tmp_path):
         data.read_images([tmp_path], INFO)
     with pytest.raises(InputError, match="at least one file, got none"):
         data.read_images([], INFO)
-
-
-def test_some_of_the_test_split():
-    x = np.arange(5 * 24, dtype="uint8").reshape(5, 4, 6, 1)
-    y = np.array([0, 1, 0, 1, 1])
-    dataset = data.from_arrays(x, y, x, y).with_test(np.array([3, 0]))
-    np.testing.assert_array_equal(dataset.x_test, x[[3, 0]])
-    np.testing.assert_array_equal(dataset.y_test, [1, 0])
-    assert dataset.num_train == 5

@@ -240,8 +240,8 @@ def test_gains_in_words():
     )
 
 
-def test_output_that_can_not_be_written(tmp_path):
+def test_output_that_can_not_be_written(vanilla_run, tmp_path):
     (tmp_path / "file").write_text("kept")
     with pytest.raises(InputError, match="`output` .* can't be written"):
-        page.write(tmp_path / "file" / "page.html", "text")
+        write_report(vanilla_run.path, tmp_path / "file" / "page.html")
     assert (tmp_path / "file").read_text() == "kept"

@@ -148,7 +148,7 @@ def test_photos_as_a_network_takes_them(shared_data):
 
 
 def test_heads_with_features():
-    heads = {name: transfer.feature_heads(METHODS[name]()) for name in METHODS}
+    heads = {name: list(METHODS[name]().feature_maps()) for name in METHODS}
     assert heads["ffl"] == ["fused", "sub_1", "sub_2"]
     assert heads["one"] == ["sub_1", "sub_2", "sub_3"]
     assert heads["vanilla"] == ["vanilla"]
