@@ -115,16 +115,25 @@ def holds_views(x, image_shape):
     return shape is not None and len(shape) == len(image_shape) + 1
 
 
-def check_views(x, image_shape, views):
-    """Checks the number of views of each image, if there are several.
+def check_images(x, image, views):
+    """Checks the type of images and the number of views of each.
 
     Args:
-        x, image_shape: As in `holds_views`.
+        x: Image batch, a tensor or its specification.
+        image: `keras.KerasTensor`, the model's input.
         views: Int, the number that the method takes, 0 for none.
 
     Raises:
-        InputError: The batch holds another number of views.
+        InputError: The batch holds another number of views, or floats for
+            networks that take integers, to which Keras would truncate them.
     """
+    image_shape = image.shape
+    given = dtype_name(getattr((*keras.tree.flatten(x), None)[0], "dtype", ""))
+    if "int" in image.dtype and "float" in given:
+        raise InputError(
+            f"`x` must be integers for networks whose input is {image.dtype}, "
+            f"got {given}; networks of normalised images need a float input"
+        )
     if not views:
         check_single_images(x, image_shape)
     elif holds_views(x, image_shape):

@@ -69,7 +69,7 @@ def run(main):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         hook, sys.unraisablehook = sys.unraisablehook, _interrupted_again
         try:
-            _check_paths()
+            _take_paths()
             import_modules(IMPORT.value)
             main(*given)
         except Unfinished as reason:
@@ -132,12 +132,16 @@ _PATHS = (
 )
 
 
-def _check_paths():
+def _take_paths():
     given = (flags.FLAGS[name] for name in _PATHS if name in flags.FLAGS)
     for flag in given:
-        paths = flag.value if isinstance(flag.value, list) else [flag.value]
+        several = isinstance(flag.value, list)
+        paths = flag.value if several else [flag.value]
         if "" in paths or (flag.present and not paths):
             raise InputError(f"`{flag.name}` must be a path, got an empty one")
+        # Not all shells do this behind `--workdir=`.
+        paths = [each and os.path.expanduser(each) for each in paths]
+        flag.value = paths if several else paths[0]
 
 
 def _fail(message):

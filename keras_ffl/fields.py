@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import typing
 
 from keras_ffl.errors import InputError
@@ -139,6 +140,8 @@ def _checked(cls, each, value):
             raise InputError(f"`{each.name}` must be a path, got an empty one")
     if kind is float:
         items = [float(item) for item in items]
+    if limits["path"]:
+        items = [os.path.expanduser(item) for item in items]
     return tuple(items) if is_tuple else items[0]
 
 

@@ -5,7 +5,7 @@ import contextlib
 import keras
 
 from keras_ffl.backend.counting import OneCount
-from keras_ffl.batch_parts import check_views, holds_views, unpacked
+from keras_ffl.batch_parts import check_images, holds_views, unpacked
 from keras_ffl.data import Batches
 from keras_ffl.errors import InputError
 
@@ -97,12 +97,12 @@ class SteppedModel(keras.Model):
                 image.
 
         Raises:
-            InputError: As in `unpacked` and `check_views` of
+            InputError: As in `unpacked` and `check_images` of
                 `keras_ffl.batch_parts`.
         """
         parts = unpacked(batch, self.check_label_kind, self.heads)
         views = self.views if training else 0
-        check_views(parts[0], self.input.shape, views)
+        check_images(parts[0], self.input, views)
         return parts
 
     def _symbolic_build(self, iterator=None, data_batch=None):

@@ -30,7 +30,10 @@ _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for the exported files.", required=True
 )
 _CALIBRATION = flags.DEFINE_integer(
-    "calibration", 500, "Training images that set the ranges of litert_int8."
+    "calibration",
+    500,
+    "Training images that set the ranges of litert_int8.",
+    lower_bound=1,
 )
 _CHECK = flags.DEFINE_bool(
     "check",
@@ -50,7 +53,7 @@ _DATA_DIR = cli.define_data_dir()
 def main():
     """Exports heads, prints the files and compares them if requested."""
     names = _FORMATS.value
-    names = list(export.FORMATS) if names == ["all"] else names
+    names = list(export.FORMATS if names == ["all"] else dict.fromkeys(names))
     if not names:
         raise InputError(
             f"`formats` must be all or some of {', '.join(export.FORMATS)}, "

@@ -149,14 +149,7 @@ def read_card(path):
     path = pathlib.Path(path)
     beside = path if path.name.endswith(CARD) else card_path(path)
     try:
-        if beside.exists() or path.is_dir():
-            text = beside.read_text(encoding="utf-8")
-        elif path.suffix in _READ and path.exists():
-            # Also without the file beside it.
-            text = _READ[path.suffix](path)
-        else:
-            raise InputError(f"{path} holds no model card, nor is {beside} one")
-        card = json.loads(text)
+        card = json.loads(_text_of(path, beside))
         if not _fits(card, _FORM):
             raise InputError(f"{path} holds no complete model card")
         return card
@@ -171,6 +164,20 @@ def read_card(path):
         raise InputError(
             f"the model card of {path} can't be read: {first_line(error)}"
         ) from error
+
+
+def _text_of(path, beside):
+    """The card within a file or else the one beside it, which may be older."""
+    if path.suffix in _READ and path.exists():
+        try:
+            return _READ[path.suffix](path)
+        # It holds none, or the package that reads it isn't installed.
+        except (KeyError, ValueError, zipfile.BadZipFile):
+            if not beside.exists():
+                raise
+    if beside.exists() or path.is_dir():
+        return beside.read_text(encoding="utf-8")
+    raise InputError(f"{path} holds no model card, nor is {beside} one")
 
 
 def _fits(value, form):

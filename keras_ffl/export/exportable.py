@@ -27,8 +27,14 @@ def check_info(model, info):
             images of any size, needs a model that takes them.
 
     Raises:
-        InputError: Classes, channels or sizes differ.
+        InputError: Classes, channels or sizes differ, or the model takes
+            integers.
     """
+    if "int" in model.input.dtype:
+        raise InputError(
+            "`model` must take floats, the images that `info` normalises, got "
+            f"one whose input is {model.input.dtype}"
+        )
     if info.num_classes != model.num_classes:
         raise InputError(
             f"`info` must have the model's {model.num_classes} classes, got "

@@ -101,6 +101,12 @@ def _write_onnx(model, head, info, path, calibration):
         raise InputError(
             f"the network can't be converted to onnx ({first_line(error)})"
         ) from error
+    found = [each.name for each in onnx.load(path).graph.input]
+    if found != ["images"]:
+        raise InputError(
+            "the network can't be converted to onnx (constants became inputs: "
+            f"{', '.join(found)})"
+        )
 
 
 def _convert(model, path, kind, **options):
@@ -120,6 +126,9 @@ def _convert(model, path, kind, **options):
                 input_signature=signature,
                 **options,
             )
+        except OSError:
+            # Such as a full disk.
+            raise
         # The converters may raise anything.
         except Exception as error:
             raise InputError(

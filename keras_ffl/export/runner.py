@@ -3,7 +3,8 @@
 This is a program of its own that nothing imports: it is started by its path
 and makes sure that keras_ffl can't be imported. Its arguments are an .npy file
 of uint8 images (n, h, w, channels), the .npz file to write, the batch sizes to
-measure ("1,128", or "" for none), and the exported files.
+measure ("1,128", or "" for none), the name of the main output, and the exported
+files.
 """
 
 import os
@@ -21,7 +22,7 @@ BATCH = 100
 WARM_UP, CALLS, SECONDS = 5, 20, 3.0
 
 
-def saved_model(path):
+def saved_model(path, output):
     import tensorflow as tf
 
     # The signature is only valid as long as the model.
@@ -29,24 +30,24 @@ def saved_model(path):
     signature = model.signatures["serving_default"]
 
     def run(images, model=model):
-        return signature(images=tf.constant(images))["probabilities"].numpy()
+        return signature(images=tf.constant(images))[output].numpy()
 
     return run
 
 
-def keras_file(path):
+def keras_file(path, output):
     import keras
 
     return keras.models.load_model(path).predict_on_batch
 
 
-def litert(path):
+def litert(path, output):
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(path, num_threads=os.cpu_count())
     details = interpreter.get_input_details()[0]
     index, (scale, zero_point) = details["index"], details["quantization"]
-    output = interpreter.get_output_details()[0]["index"]
+    found = interpreter.get_output_details()[0]["index"]
     shape = None
 
     def run(images):
@@ -60,18 +61,18 @@ def litert(path):
             images = np.clip(values, 0, 255).astype("uint8")
         interpreter.set_tensor(index, images)
         interpreter.invoke()
-        return interpreter.get_tensor(output)
+        return interpreter.get_tensor(found)
 
     return run
 
 
-def onnx(path):
+def onnx(path, output):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(
         path, providers=["CPUExecutionProvider"]
     )
-    return lambda images: session.run(["probabilities"], {"images": images})[0]
+    return lambda images: session.run([output], {"images": images})[0]
 
 
 LOADERS = {".keras": keras_file, ".tflite": litert, ".onnx": onnx}
@@ -89,11 +90,11 @@ def milliseconds(run, images):
     return 1000 * float(np.median(times))
 
 
-def main(images, result, batches, *paths):
+def main(images, result, batches, output, *paths):
     images = np.load(images)
     values = {}
     for k, path in enumerate(paths):
-        run = LOADERS.get(pathlib.Path(path).suffix, saved_model)(path)
+        run = LOADERS.get(pathlib.Path(path).suffix, saved_model)(path, output)
         values[f"probabilities_{k}"] = np.concatenate(
             [
                 run(images[start : start + BATCH])

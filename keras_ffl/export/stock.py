@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 from absl import logging
+from keras import ops
 
 from keras_ffl.errors import InputError, first_line
 from keras_ffl.export.exportable import check_info
@@ -23,8 +24,8 @@ def stock_head(model, head, info, dtype="float32"):
     """Rebuilds a head and its preprocessing from Keras' own layers.
 
     The weights are copies. All layers compute in float32, even if the model
-    was trained in half precision. Users' own layers in a network stay
-    unchanged.
+    was trained in half precision or float64. Users' own layers in a network
+    stay unchanged.
 
     Args:
         model: `keras_ffl.methods.TrainingMethod`.
@@ -51,18 +52,14 @@ def stock_head(model, head, info, dtype="float32"):
         sized = keras.layers.Reshape(
             info.input_shape, dtype="float32", name="size"
         )(image)
-    # Not `Normalization`, whose constants tf2onnx turns into inputs.
     # On the last of three axes: with channels-first settings in
     # `keras.config.image_data_format()` a vector would go on the first.
     scale = 1.0 / np.reshape(info.std, (1, 1, -1))
-    prepared = keras.layers.Rescaling(
-        scale.tolist(),
-        (-np.asarray(info.mean) * scale).tolist(),
-        dtype="float32",
-        name="preprocessing",
-    )(sized)
-    logits = _rebuilt(classifier, prepared)
+    shift = -np.asarray(info.mean) * scale
+    prepared = _rescaled(sized, scale, shift, "float32", "preprocessing")
     task = model.task
+    names = "images", "size", "preprocessing", task.output_name
+    logits = _rebuilt(classifier, prepared, names)
     if not type(task).prediction.__module__.startswith("keras_ffl."):
         # A user's own, and only its main output.
         logits = task.prediction(logits)[task.output_name]
@@ -92,10 +89,10 @@ def inference_classifier(classifier):
     Returns:
         Functional `keras.Model` with weights of its own that computes the same
         in inference. Returns the classifier itself if any of its layers
-        computes in half precision, where rounding would differ, or (with a
-        warning) can't be recreated from its configuration.
+        computes in another precision than float32, where rounding would
+        differ, or (with a warning) can't be recreated from its configuration.
     """
-    if half_precision(classifier):
+    if other_precision(classifier):
         return classifier
     image = keras.Input(
         classifier.input_shape[1:], dtype=classifier.input.dtype, name="image"
@@ -113,33 +110,52 @@ def inference_classifier(classifier):
     return fold_batch_normalization(rebuilt)
 
 
-def half_precision(classifier):
-    """Looks for layers that compute in half precision.
+def other_precision(classifier):
+    """Looks for layers that compute in other floats than float32.
 
     Args:
         classifier: Functional `keras.Model`.
 
     Returns:
-        Str, the least precise dtype of a layer, "bfloat16" or "float16", or
-        None without such layers.
+        Str, the least precise dtype of such a layer, "bfloat16", "float16" or
+        "float64", or None without such layers.
     """
     found = {
         call.layer.compute_dtype
         for call in unrolled(classifier)[0]
         if isinstance(call.layer, keras.Layer)
     }
-    for dtype in ("bfloat16", "float16"):
+    for dtype in ("bfloat16", "float16", "float64"):
         if dtype in found:
             return dtype
     return None
 
 
-def _rebuilt(classifier, image):
+def _rebuilt(classifier, image, names=()):
     """The logits of a classifier rebuilt from Keras' own layers."""
-    return Rebuilder(_REPLACEMENTS).run(classifier, [image])[0]
+    return Rebuilder(_REPLACEMENTS, names).run(classifier, [image])[0]
 
 
-# ----- this package's layers as Keras' own ----------------------------------
+def _rescaled(x, scale, shift, dtype, name):
+    scale, shift = np.asarray(scale).tolist(), np.asarray(shift).tolist()
+    return keras.layers.Rescaling(scale, shift, dtype=dtype, name=name)(x)
+
+
+# ----- layers as others ------------------------------------------------------
+
+
+def _normalization(rebuilder, old, name, x):
+    """As `Rescaling`, because tf2onnx turns these constants into inputs."""
+    mean, variance = (
+        ops.convert_to_numpy(each)[0].astype("float64")
+        for each in (old.mean, old.variance)
+    )
+    deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+    scale, shift = 1 / deviation, -mean / deviation
+    if old.invert:
+        scale, shift = deviation, mean
+    name = rebuilder.unused(name)
+    return _rescaled(x, scale, shift, full_precision(old), name)
 
 
 def _batch_normalization(rebuilder, old, name, x):
@@ -224,4 +240,5 @@ _REPLACEMENTS = {
     FeatureSum: _feature_sum,
     FusionModule: _fusion_module,
     Gate: _gate,
+    keras.layers.Normalization: _normalization,
 }

@@ -6,6 +6,7 @@ import sys
 import tempfile
 
 import numpy as np
+from keras import ops
 
 from keras_ffl import data
 from keras_ffl.errors import InputError
@@ -13,31 +14,32 @@ from keras_ffl.evaluation import (
     classification_errors,
     format_table,
     head_logits,
-    softmax,
 )
 from keras_ffl.export.exportable import check_images, check_info
 from keras_ffl.export.formats import FORMATS
-from keras_ffl.export.stock import half_precision
+from keras_ffl.export.stock import other_precision
 
-# Tolerances of a quantised head's error in percentage points, and by the half
+# Tolerances of a quantised head's error in percentage points, and by the other
 # precision of `predict`, which a file in float32 doesn't repeat, those of a
 # probability and of a tie: classes so close to each other that rounding (about
 # 2e-6 between formats in float32) decides which one comes out on top.
 POINTS = 1.0
 TOLERANCES = {
     None: (1e-4, 1e-5),
+    "float64": (1e-4, 1e-5),
     "float16": (2e-3, 2e-3),
     "bfloat16": (2e-2, 2e-2),
 }
 
 
-def run_elsewhere(paths, images, batches=()):
+def run_elsewhere(paths, images, batches=(), output="probabilities"):
     """Runs exported heads in a process that can't import this package.
 
     Args:
         paths: Sequence of the paths of exported files or folders.
         images: uint8 images (n, h, w, channels).
         batches: Batch sizes for which to measure the latency.
+        output: Name of the main output.
 
     Returns:
         List of tuples, one for each path: probabilities (n, classes) and a
@@ -52,8 +54,9 @@ def run_elsewhere(paths, images, batches=()):
         np.save(given, images)
         sizes = ",".join(map(str, batches))
         # -I prevents imports from the working directory and PYTHONPATH.
+        arguments = given, result, sizes, output, *paths
         process = subprocess.run(
-            [sys.executable, "-I", runner, given, result, sizes, *paths],
+            [sys.executable, "-I", runner, *arguments],
             capture_output=True,
             text=True,
         )
@@ -104,20 +107,25 @@ def verify(model, info, written, images, labels, batches=()):
     model.task.check_counts_classes("Comparisons of exported classifiers")
     check_info(model, info)
     check_images(images, info, "images")
+    task = model.task
     expected = {
-        head: softmax(logits)
+        head: ops.convert_to_numpy(
+            task.prediction(ops.convert_to_tensor(logits))[task.output_name]
+        )
         for head, logits in head_logits(
             model, data.normalize(images, info)
         ).items()
     }
     rows = []
     for name, paths in written.items():
-        results = run_elsewhere(list(paths.values()), images, batches)
+        results = run_elsewhere(
+            list(paths.values()), images, batches, task.output_name
+        )
         for (head, path), (found, times) in zip(paths.items(), results):
             compared = _compared(found, expected[head], labels)
-            half = None
+            precision = None
             if not FORMATS[name].keeps_precision:
-                half = half_precision(model.classifier(head))
+                precision = other_precision(model.classifier(head))
             rows.append(
                 {
                     "format": name,
@@ -126,7 +134,7 @@ def verify(model, info, written, images, labels, batches=()):
                     "bytes": size_on_disk(path),
                     "milliseconds": times,
                     "agrees": _agrees(
-                        compared, FORMATS[name].exact, *TOLERANCES[half]
+                        compared, FORMATS[name].exact, *TOLERANCES[precision]
                     ),
                 }
             )

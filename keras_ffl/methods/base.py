@@ -11,6 +11,7 @@ from keras_ffl.methods.adapters import Adapters
 from keras_ffl.methods.cautions import no_cautions
 from keras_ffl.methods.compiled import CompiledModel
 from keras_ffl.methods.distilling import Distilling
+from keras_ffl.methods.subnetworks import freeze_preprocessing
 from keras_ffl.methods.terms import weighted_mean, with_regularization
 from keras_ffl.models.graph import layers_within, runs_its_graph
 from keras_ffl.number_checks import check_number
@@ -69,6 +70,8 @@ class TrainingMethod(Distilling, CompiledModel):
             and restored with the model. Without `fit`, call
             `model.epochs_trained.assign_add(1)` after each epoch of
             `train_on_batch`.
+        teacher_heads: Names of the heads that teach and learn from no labels,
+            a tuple.
 
     Raises:
         InputError: `rampup_epochs` is not a number >= 0, or a head's output
@@ -76,6 +79,7 @@ class TrainingMethod(Distilling, CompiledModel):
     """
 
     supervised_weights = {}
+    teacher_heads = ()
 
     def __init__(
         self,
@@ -97,6 +101,16 @@ class TrainingMethod(Distilling, CompiledModel):
             trainable=False,
             aggregation="only_first_replica",
         )
+
+    @property
+    def trainable(self):
+        """As in Keras; a common preprocessing stays frozen."""
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        keras.Model.trainable.fset(self, value)
+        freeze_preprocessing(self)
 
     @functools.cached_property
     def adapters(self):
@@ -129,6 +143,7 @@ class TrainingMethod(Distilling, CompiledModel):
         return {
             self.loss_term(head): self.task.loss(y, logits[head])
             for head in self.trained_heads
+            if head not in self.teacher_heads
         }
 
     def loss_term(self, head):
@@ -227,14 +242,15 @@ class TrainingMethod(Distilling, CompiledModel):
         """The supervised and distillation terms of a batch of one.
 
         Raises:
-            InputError: A term isn't one number per sample.
+            InputError: A term isn't one number per sample, or a weight is
+                given for a term that doesn't exist.
         """
-        shape = self.head_shape
-        outputs = keras.KerasTensor((1, *shape[1:]))
+        # Of an unknown size any will do.
+        shape = (1, *(size or 1 for size in self.head_shape[1:]))
+        outputs = keras.KerasTensor(shape)
         labels = keras.KerasTensor((1, *self.task.label_shape(shape)[1:]))
         logits = dict.fromkeys(self.trained_heads, outputs)
         for name, each in self._step_outputs.items():
-            # Of an unknown size any will do.
             shape = [size or 1 for size in each.shape]
             logits.setdefault(name, keras.KerasTensor(shape))
         try:
@@ -245,6 +261,12 @@ class TrainingMethod(Distilling, CompiledModel):
                 lambda each: ops.zeros(each.shape, each.dtype), (labels, logits)
             )
             terms = self._terms(*zeros)
+        for name in self.supervised_weights:
+            if name not in terms[0]:
+                raise InputError(
+                    f"`supervised_weights` of {type(self).__name__} must be "
+                    f"for terms, {', '.join(terms[0])}, got one for {name!r}"
+                )
         for name, term in (terms[0] | terms[1]).items():
             if len(term.shape) != 1:
                 raise InputError(

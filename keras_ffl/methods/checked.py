@@ -8,7 +8,7 @@ import keras
 
 from keras_ffl.backend import said_by
 from keras_ffl.batch_parts import (
-    check_views,
+    check_images,
     checked_arrays,
     described,
     holds_views,
@@ -136,9 +136,9 @@ class CheckedModel(HeadedModel):
         return self._looked_at(x, training), y, sample_weight
 
     def _look_at_images(self, x, training):
-        """Checks the number of views of each image."""
+        """Checks the type of images and the number of views of each."""
         shape = self.input.shape
-        check_views(x, shape, self.views if training else 0)
+        check_images(x, self.input, self.views if training else 0)
         if training and self._trains_on_views != holds_views(x, shape):
             # TensorFlow would make one function for images of any rank.
             self.train_function = None

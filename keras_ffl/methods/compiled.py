@@ -10,13 +10,18 @@ from keras_ffl.methods.checked import CheckedModel
 from keras_ffl.methods.metrics import leave_out, metrics_by_head, not_rebuilt
 from keras_ffl.optimizers import SGD
 
-# Keras' names of metrics that would take the outputs of other tasks than
-# classification for what they aren't.
-_OF_CLASSES_OR_PROBABILITIES = (
-    *("accuracy", "acc", "crossentropy", "ce"),
-    *("binary_accuracy", "BinaryAccuracy"),
-    *("binary_crossentropy", "BinaryCrossentropy", "bce", "BCE"),
-)
+# Keras' names, in lower case and without underscores, of metrics that would
+# take heads' outputs for probabilities,
+_OF_PROBABILITIES = {
+    *("auc", "precision", "recall", "precisionatrecall", "recallatprecision"),
+    *("sensitivityatspecificity", "specificityatsensitivity"),
+    *("truepositives", "truenegatives", "falsepositives", "falsenegatives"),
+    *("binaryaccuracy", "binarycrossentropy", "bce", "f1score", "fbetascore"),
+    *("crossentropy", "ce", "categoricalcrossentropy"),
+    *("sparsecategoricalcrossentropy", "kldivergence", "kld"),
+}
+# and of those of images with one of several classes.
+_OF_CLASSES = {"accuracy", "acc"}
 
 
 class CompiledModel(CheckedModel):
@@ -108,16 +113,20 @@ class CompiledModel(CheckedModel):
             }
 
     def _check_metric_names(self, metrics, argument):
-        if self.task.counts_classes:
-            return
-        # Keras would take the outputs of other tasks for those of classes.
+        task = self.task
+        refused = _OF_PROBABILITIES
+        if not task.counts_classes:
+            refused = refused | _OF_CLASSES
         for metric in keras.tree.flatten(metrics):
-            if metric in _OF_CLASSES_OR_PROBABILITIES:
-                task = type(self.task).__name__
+            if (
+                isinstance(metric, str)
+                and metric.lower().replace("_", "") in refused
+            ):
                 raise InputError(
-                    f"`{argument}`: {metric!r} is a metric of classified "
-                    f"images or of probabilities, not of {task}; its own are "
-                    "`model.task.metrics(model.head_shape)`"
+                    f"`{argument}`: {metric!r} is a metric of classes or of "
+                    f"probabilities, not of {type(task).__name__}'s outputs; "
+                    "its own are `model.task.metrics(model.head_shape)`, and "
+                    "those that have `from_logits` may be passed as objects"
                 )
 
     def _check_optimizer(self, optimizer):

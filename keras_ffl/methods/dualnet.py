@@ -43,7 +43,8 @@ class DualNetModel(FusedHead, ParallelMethod):
     change fast, as at the start, would mislead them.
 
     **Joint training**, after that: only the three classifiers are updated. The
-    extractors are finished and run in inference mode. With
+    extractors are finished, and all networks run in inference mode (a dropout
+    layer in a classifier too; a common preprocessing still draws). With
     `joint_extractors=True` everything is updated, as in ordinary training.
 
     The heads are `fused`, `sub_1`, `sub_2` and the derived "average". The
@@ -175,8 +176,11 @@ class DualNetModel(FusedHead, ParallelMethod):
         turn = self.turn
         variables = self.variables_of(turn)
         if turn == JOINT:
+            # In inference mode it would draw nothing.
+            x, prepared = self.prepare(x)
+            network = keras.Model(prepared, self.output, name="joint_network")
             return self.forward_pass(
-                self, x, variables, training=self.joint_extractors
+                network, x, variables, training=self.joint_extractors
             )
         # Restores the partner's state; its weights get no update.
         partner = "sub_2" if turn == "sub_1" else "sub_1"

@@ -3,11 +3,11 @@
 import inspect
 
 import keras
-from keras import ops
 
 from keras_ffl.errors import InputError, first_line
 from keras_ffl.layers import FusionModule
 from keras_ffl.layers.maps import check_features
+from keras_ffl.layers.stop_gradient import StopGradient
 from keras_ffl.models.components import pooled_logits
 from keras_ffl.models.graph import calls
 from keras_ffl.optimizers import set_decay_group
@@ -201,7 +201,7 @@ class FusedFeatures(FusedHead):
         maps = list(maps.values())
         head = keras.Model(maps, outputs)
         # `call` instead of the model itself: no nested model.
-        return head.call([ops.stop_gradient(each) for each in maps])
+        return head.call([StopGradient()(each) for each in maps])
 
     def get_config(self):
         return {

@@ -61,6 +61,7 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
     """
 
     primary_head = "student"
+    teacher_heads = ("teacher",)
 
     def __init__(
         self,

@@ -88,14 +88,6 @@ class MeanTeachers:
         }
         return {**super().feature_maps(), **teachers}
 
-    def supervised_terms(self, y, logits):
-        """The task's loss of every head that is trained."""
-        return {
-            self.loss_term(head): self.task.loss(y, logits[head])
-            for head in self.trained_heads
-            if head not in self._teachers
-        }
-
     def training_step(self, x, y, sample_weight):
         """As in `TrainingMethod`; then the mean teachers move."""
         logs = super().training_step(x, y, sample_weight)

@@ -173,6 +173,22 @@ class ParallelMethod(Views, MeanTeachers, TrainingMethod):
         """Number of sub-networks, an int."""
         return len(self._networks)
 
+    def prepare(self, x):
+        """Runs the preprocessing before all sub-networks for a training step.
+
+        Args:
+            x: Image batch.
+
+        Returns:
+            Tuple of the sub-networks' input batch and the `keras.KerasTensor`
+            of the model's graph that it is a value of.
+        """
+        prepared = prepared_image(self)
+        if prepared is not self.input:
+            preparation = keras.Model(self.input, prepared, name="preparation")
+            x = preparation(x, training=True)
+        return x, prepared
+
     def apart(self, x):
         """The individual sub-networks, ready for a training step.
 
@@ -186,10 +202,7 @@ class ParallelMethod(Views, MeanTeachers, TrainingMethod):
             Tuple of their input batch and a dict from head to a functional
             `keras.Model` from it to logits.
         """
-        prepared = prepared_image(self)
-        if prepared is not self.input:
-            preparation = keras.Model(self.input, prepared, name="preparation")
-            x = preparation(x, training=True)
+        x, prepared = self.prepare(x)
         return x, {
             head: keras.Model(prepared, logits, name=f"{head}_network")
             for head, logits in self.output.items()

@@ -21,11 +21,6 @@ class SingleNetworkMethod(TrainingMethod):
         """As in `TrainingMethod`; None means the primary head."""
         return super().feature_extractor(head or self.primary_head)
 
-    def supervised_terms(self, y, logits):
-        """The task's loss of the network."""
-        head = self.primary_head
-        return {self.loss_term(head): self.task.loss(y, logits[head])}
-
     def get_config(self):
         return {
             "name": self.name,

@@ -5,7 +5,11 @@ import keras
 from keras_ffl.errors import InputError
 from keras_ffl.layers.maps import check_features
 from keras_ffl.models.endings import find_ending
-from keras_ffl.models.graph import calls, layer_of_two_graphs
+from keras_ffl.models.graph import (
+    calls,
+    layer_of_two_graphs,
+    runs_its_graph,
+)
 from keras_ffl.models.layout import check_channels_last
 from keras_ffl.models.subnetwork import preprocessing_model
 from keras_ffl.precision import at_least_float32
@@ -81,6 +85,11 @@ def _check_subnetwork(network, label, task):
             "the outputs {'features', 'logits'} (keras_ffl.models."
             f"as_subnetwork makes one from a classifier), got {network!r}"
         )
+    if not runs_its_graph(network):
+        raise InputError(
+            f"`subnetworks`: {label} must be a plain functional model, got "
+            f"{type(network).__name__}, whose own `call` would be lost"
+        )
     if not isinstance(network.input, keras.KerasTensor):
         raise InputError(
             f"`subnetworks`: {label} must take one image tensor, got the "
@@ -154,6 +163,17 @@ def prepared_image(model):
         if call.layer.name == _PREPROCESSING:
             return call.outputs[0]
     return model.input
+
+
+def freeze_preprocessing(model):
+    """Freezes the common preprocessing of a graph, if it has one.
+
+    Args:
+        model: Functional `keras.Model` on the result of `connect`.
+    """
+    for call in calls(model):
+        if call.layer.name == _PREPROCESSING:
+            call.layer.trainable = False
 
 
 def _connected(subnetworks):

@@ -6,6 +6,7 @@ from keras import ops
 from keras_ffl.batch_parts import holds_views
 from keras_ffl.errors import InputError
 from keras_ffl.labels import known_shape
+from keras_ffl.layers.stop_gradient import StopGradient
 
 
 class Views:
@@ -85,7 +86,7 @@ def _network_of_views(method):
         features.append(found.pop("features"))
         logits |= found
     if method.detach_fusion:
-        features = [ops.stop_gradient(each) for each in features]
+        features = [StopGradient()(each) for each in features]
     others = {h: z for h, z in method.output.items() if h not in logits}
     network = keras.Model(
         [maps[head] for head in subs], others, name="of_all_views"

@@ -10,6 +10,7 @@ from keras_ffl.models.graph import (
     calls_within,
     has_graph,
     layers_within,
+    leading_to,
     parameters,
     unrolled,
 )
@@ -60,14 +61,11 @@ def _idle_weights(model, weights_of):
     """The ids of weights in a model's graph that no output depends on."""
     flat, tensors = unrolled(model)
     wanted = {id(tensors[id(tensor)]) for tensor in model.outputs}
-    used, others = set(), set()
-    for call in reversed(flat):
-        needed = not wanted.isdisjoint(map(id, call.outputs))
-        if needed:
-            wanted.update(map(id, call.inputs))
-        weights = map(id, weights_of(call.layer))
-        (used if needed else others).update(weights)
-    return others - used
+
+    def ids(calls):
+        return {id(w) for call in calls for w in weights_of(call.layer)}
+
+    return ids(flat) - ids(leading_to(flat, wanted)[0])
 
 
 def count_multiply_adds(model):

@@ -5,7 +5,7 @@ import keras
 from keras_ffl.errors import InputError
 from keras_ffl.layers.maps import map_shape
 from keras_ffl.models.feature_layers import find_call
-from keras_ffl.models.graph import unrolled
+from keras_ffl.models.graph import leading_to, unrolled
 
 
 class CutClassifier:
@@ -87,8 +87,9 @@ class CutClassifier:
         for call in reversed(self._calls):
             if _is_map(call):
                 (tensor,) = call.outputs
-                plan = self._plan({id(tensor)}, [self._logits])
-                if all(self._image is not x for c in plan for x in c.inputs):
+                logits = {id(self._logits)}
+                _, needed = leading_to(self._calls, logits, {id(tensor)})
+                if id(self._image) not in needed:
                     return tensor
         raise InputError(
             f"`layer` must be given for '{self._model.name}', in which no "
@@ -98,20 +99,11 @@ class CutClassifier:
 
     # ----- computing -----------------------------------------------------
 
-    def _plan(self, given, wanted):
-        """The calls that lead from given tensors (by id) to wanted ones."""
-        needed = set(map(id, wanted)) - given
-        plan = []
-        for call in reversed(self._calls):
-            if any(id(tensor) in needed for tensor in call.outputs):
-                plan.insert(0, call)
-                needed |= set(map(id, call.inputs)) - given
-        return plan
-
     def _run(self, values, wanted):
         """Computes wanted tensors from a dict of given values, keyed by id."""
         values = dict(values)
-        for call in self._plan(set(values), wanted):
+        plan, _ = leading_to(self._calls, set(map(id, wanted)), set(values))
+        for call in reversed(plan):
             args, kwargs = keras.tree.map_structure(
                 lambda leaf: values.get(id(leaf), leaf),
                 (call.args, call.kwargs),

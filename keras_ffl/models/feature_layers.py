@@ -9,7 +9,12 @@ from absl import logging
 
 from keras_ffl.errors import InputError
 from keras_ffl.layers.maps import FEATURES, is_features
-from keras_ffl.models.graph import calls, runs_its_graph, unrolled
+from keras_ffl.models.graph import (
+    calls,
+    leading_to,
+    runs_its_graph,
+    unrolled,
+)
 
 _GLOBAL_POOLING = (
     keras.layers.GlobalAveragePooling1D,
@@ -162,7 +167,8 @@ def _pooled_features(model, every, problem_of):
         if id(taken) not in producers or not is_features(taken.shape):
             continue
         same = [call for call, x in zip(flat, pooled) if x is taken]
-        after, needed = _leading_to(output, flat, same)
+        given = {id(tensor) for call in same for tensor in call.outputs}
+        after, needed = leading_to(flat, {id(output)}, given)
         if id(image) not in needed and _may_be_last(pooling, after):
             found.append((pooling, taken))
     # Flattening a single position rather follows a pooling.
@@ -226,23 +232,6 @@ def _positions(features):
     """The number of positions, None if it is unknown."""
     sizes = features.shape[1:-1]
     return None if None in sizes else math.prod(sizes)
-
-
-def _leading_to(output, flat, cut):
-    """The calls and ids of the tensors that an output needs beyond a cut.
-
-    Args:
-        output: KerasTensor.
-        flat: List of `Call`s in order of dependence.
-        cut: List of `Call`s; what leads to them is left out.
-    """
-    given = {id(tensor) for call in cut for tensor in call.outputs}
-    needed, found = {id(output)} - given, []
-    for call in reversed(flat):
-        if not needed.isdisjoint(map(id, call.outputs)):
-            found.append(call)
-            needed |= set(map(id, call.inputs)) - given
-    return found, needed
 
 
 def _may_be_last(pooling, after):

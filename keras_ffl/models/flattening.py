@@ -1,5 +1,7 @@
 """Copies models into a single graph without nested models."""
 
+import itertools
+
 import keras
 
 from keras_ffl.models.frozen import FrozenClassifier
@@ -32,17 +34,19 @@ class Rebuilder:
 
     Nested models become part of the one graph; layers of frozen classifiers,
     such as mean teachers, can be trained there. A layer that is called several
-    times stays one layer. All layers compute in full precision, even if the
-    old ones used half precision.
+    times stays one layer. All layers compute in float32, whichever floats the
+    old ones used.
 
     Args:
         replacements: Dict from a class to a function `(rebuilder, layer,
             name, *arguments)` that computes with other layers what a layer of
             exactly that class computes.
+        names: Names that no new layer may have.
     """
 
-    def __init__(self, replacements=None):
+    def __init__(self, replacements=None, names=()):
         self._made = {}
+        self._names = set(names)
         self._replacements = replacements or {}
 
     def run(self, model, inputs, prefix=""):
@@ -97,7 +101,7 @@ class Rebuilder:
             Function that calls the new layer and then copies the weights.
         """
         if id(old) not in self._made:
-            changes = {"name": name}
+            changes = {"name": self.unused(name)}
             if isinstance(old, keras.Layer):
                 changes["dtype"] = full_precision(old)
             self._made[id(old)] = make_anew(old, changes, kind=kind)
@@ -110,9 +114,17 @@ class Rebuilder:
 
         return run
 
+    def unused(self, name):
+        """`name`, or if another new layer has it, with a number behind it."""
+        numbered = (f"{name}_{k}" for k in itertools.count(1))
+        while name in self._names:
+            name = next(numbered)
+        self._names.add(name)
+        return name
+
 
 def full_precision(layer):
-    """The dtype policy of a layer, with float32 instead of half precision.
+    """The dtype policy of a layer, with float32 instead of any other float.
 
     Args:
         layer: `keras.Layer`.
@@ -121,7 +133,7 @@ def full_precision(layer):
         Str or `keras.DTypePolicy`.
     """
     policy = layer.dtype_policy
-    if layer.compute_dtype not in ("float16", "bfloat16"):
+    if layer.compute_dtype not in ("float16", "bfloat16", "float64"):
         # The name, because layers without a `get_config` of their own (such
         # as `Identity`) can't serialize arguments that are objects.
         return policy.name if type(policy) is keras.DTypePolicy else policy

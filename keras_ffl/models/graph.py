@@ -97,6 +97,26 @@ def calls(model):
     ]
 
 
+def leading_to(flat, wanted, given=frozenset()):
+    """Finds what computes some tensors of a graph from others.
+
+    Args:
+        flat: List of `Call`s in order of dependence.
+        wanted: Set of the ids of the tensors to compute.
+        given: Set of the ids of tensors that are known.
+
+    Returns:
+        Tuple of the list of the `Call`s needed, the last one first, and the
+        set of the ids of all tensors that they and `wanted` need.
+    """
+    needed, found = wanted - given, []
+    for call in reversed(flat):
+        if not needed.isdisjoint(map(id, call.outputs)):
+            found.append(call)
+            needed |= set(map(id, call.inputs)) - given
+    return found, needed
+
+
 def at_rest(layer, kwargs):
     """Keyword arguments with which a call trains only on request.
 

@@ -2,8 +2,11 @@
 
 import dataclasses
 
+import keras
+
 from keras_ffl.errors import InputError
 from keras_ffl.models.architecture import Architecture
+from keras_ffl.models.graph import has_graph
 from keras_ffl.models.imagenet_resnet import imagenet_resnet_architecture
 from keras_ffl.models.resnet import resnet_architecture
 from keras_ffl.models.vit import vit_architecture
@@ -75,9 +78,35 @@ def build(name, num_classes, input_shape=(32, 32, 3)):
         `resnet`, `wide_resnet`, `imagenet_resnet` and `vit`.
 
     Raises:
-        InputError: The name is unknown or an argument is out of range.
+        InputError: The name is unknown, an argument is out of range, or a
+            function of one's own returns another model.
     """
-    return find_network(name)(num_classes, input_shape)
+    network = find_network(name)(num_classes, input_shape)
+    outputs = getattr(network, "output", None)
+    if not (
+        isinstance(outputs, dict)
+        and set(outputs) == {"features", "logits"}
+        and isinstance(network.input, keras.KerasTensor)
+        and tuple(network.input_shape[1:]) == tuple(input_shape)
+        and tuple(outputs["logits"].shape[1:]) == (num_classes,)
+        and "float" in network.input.dtype
+    ):
+        raise InputError(
+            f"network {name!r} must take float images {tuple(input_shape)} and "
+            f"return features and {num_classes} logits, as a sub-network of "
+            f"keras_ffl.as_subnetwork does, got {_described(network)}"
+        )
+    return network
+
+
+def _described(network):
+    if not has_graph(network):
+        return repr(network)
+    given, returned = (
+        ", ".join(f"{x.dtype} {x.shape[1:]}" for x in tensors)
+        for tensors in (network.inputs, network.outputs)
+    )
+    return f"a model from {given} to {returned}"
 
 
 def find_network(name, argument="name"):

@@ -13,16 +13,20 @@ def random_outputs(model, states=()):
         states: List of (variable, value), temporary values of variables.
 
     Returns:
-        List of float64 arrays, or None if the image size is unknown and the
-        model rejects the one that was tried.
+        List of float64 arrays, or None if the model takes text, or if the
+        image size is unknown and it rejects the one that was tried.
     """
     image = model.inputs[0]
+    if image.dtype == "string":
+        return None
     batch, *sizes = image.shape
     random = np.random.default_rng(0)
     shape = [batch or 2, *(size or 128 for size in sizes)]
     images = random.normal(size=shape)
     if "int" in image.dtype:
-        images = random.integers(0, 256, size=shape)
+        # Numbers of words may be small, and are seldom uint8.
+        end = 256 if image.dtype == "uint8" else 2
+        images = random.integers(0, end, size=shape)
     images = ops.convert_to_tensor(images.astype(image.dtype))
     try:
         # Drops assignments by batch normalisation or random layers.

@@ -8,7 +8,7 @@ from keras_ffl.models.components import pooled_logits
 from keras_ffl.models.copying import copy_model
 from keras_ffl.models.feature_layers import Features, find_features
 from keras_ffl.models.frozen import FrozenClassifier, frozen
-from keras_ffl.models.graph import has_graph
+from keras_ffl.models.graph import has_graph, runs_its_graph
 from keras_ffl.models.layout import check_channels_last
 from keras_ffl.models.random_images import random_outputs
 from keras_ffl.models.to_logits import copy_to_logits
@@ -252,6 +252,12 @@ def _functional(model, task, argument="model"):
     Keras can't serialize.
     """
     _check_one_to_one(model, argument)
+    if not runs_its_graph(model):
+        raise InputError(
+            f"`{argument}` must be a plain functional model, got "
+            f"{type(model).__name__}, whose own `call` a copy would lose; put "
+            "what it adds into layers of the graph"
+        )
     checked_task(task).check_output(
         f"`{argument}` '{model.name}'", tuple(model.outputs[0].shape)
     )

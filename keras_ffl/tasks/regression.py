@@ -3,7 +3,9 @@
 import keras
 from keras import ops
 
-from keras_ffl.tasks.task import Task
+from keras_ffl.backend import same_size_in_step
+from keras_ffl.errors import InputError
+from keras_ffl.tasks.task import Task, fits
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -21,8 +23,17 @@ class Regression(Task):
     loss_name = "mse"
 
     def loss(self, y, outputs):
-        y = ops.reshape(ops.cast(y, outputs.dtype), ops.shape(outputs))
-        return _mean_of_squares(y - outputs)
+        if len(y.shape) < len(outputs.shape):
+            y = ops.expand_dims(y, -1)
+        # The sizes of a network for images of any size are known only here,
+        message = "`y` must have the shape of the outputs for Regression"
+        if not fits(y.shape, outputs.shape):
+            raise InputError(f"{message}, {outputs.shape}, got {y.shape}")
+        # or when the step runs.
+        unknown = None in (*y.shape[1:-1], *outputs.shape[1:-1])
+        if unknown and not isinstance(outputs, keras.KerasTensor):
+            y, outputs = same_size_in_step([y, outputs], message)
+        return _mean_of_squares(ops.cast(y, outputs.dtype) - outputs)
 
     def divergence(self, teacher, student, temperature, y=None):
         return _mean_of_squares(ops.stop_gradient(teacher) - student)

@@ -1,5 +1,7 @@
 """The data and model of a configuration."""
 
+from absl import logging
+
 from keras_ffl import backend, data
 from keras_ffl.errors import InputError
 from keras_ffl.layers.batch_normalization import synchronized_batch_norm
@@ -45,9 +47,16 @@ def build_method(config, num_classes, input_shape):
     """
     config.check()
     row, options = config.row, config.options
-    runs = {
-        name: Workdir(getattr(options, name)).load_model() for name in row.runs
-    }
+    runs = {}
+    for name in row.runs:
+        folder = Workdir(getattr(options, name))
+        runs[name] = folder.load_model()
+        done, epochs = int(runs[name].epochs_trained), folder.config().epochs
+        if done < epochs:
+            logging.warning(
+                f"`{name}` {folder.path} has finished {done} of {epochs} "
+                "epochs; its last checkpoint is used"
+            )
     networks = options.make_networks(config.networks, num_classes, input_shape)
     return row.build(networks, config, **runs)
 

@@ -99,6 +99,11 @@ def test_a_file_alone_tells_what_it_is(exported, tmp_path):
     else:
         alone = shutil.copy(path, tmp_path / f"alone{path.suffix}")
     assert read_card(alone) == read_card(path)
+    if path.is_file():
+        # One of an earlier file.
+        alone = tmp_path / alone.name
+        alone.with_name(f"{alone.name}.{CARD}").write_text("{}")
+        assert read_card(alone) == read_card(path)
     if path.suffix == ".onnx":
         onnxruntime = pytest.importorskip("onnxruntime")
         session = onnxruntime.InferenceSession(path)

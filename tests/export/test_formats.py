@@ -6,9 +6,10 @@ import importlib.util
 import keras
 import numpy as np
 import pytest
-from support.builders import METHODS, moved
+from support.builders import METHODS, moved, subnetwork
 
 from keras_ffl import (
+    FeatureFusionModel,
     InputError,
     VanillaModel,
     as_subnetwork,
@@ -17,6 +18,7 @@ from keras_ffl import (
 )
 from keras_ffl.export import FORMATS, verify, write_head
 from keras_ffl.models import vit
+from keras_ffl.tasks import Classification
 
 INFO = data.DatasetInfo(
     "toy", 3, (4, 4, 2), ("cat", "dog", "emu"), (120.0, 110), (60.0, 61), True
@@ -111,6 +113,52 @@ def test_half_precision_stays_in_training(
         # The file computes in float32, `predict` doesn't.
         assert row["largest_difference"] > least
         assert row["agrees"] is agrees
+
+
+def normalizing():
+    """A network and a common preprocessing with constants."""
+    layer = keras.layers.Normalization(mean=[1.0, 2.0], variance=[4.0, 0.0])
+    image = keras.Input(INFO.input_shape)
+    network = subnetwork(trunk=(image, layer(image)))
+    inverse = keras.layers.Normalization(invert=True, mean=3.0, variance=2.0)
+    return FeatureFusionModel([network, subnetwork()], 0, preprocessing=inverse)
+
+
+def doubled():
+    keras.config.set_dtype_policy("float64")
+    return METHODS["ffl"]()
+
+
+class Calibrated(Classification):
+    output_name = "scores"
+
+    def prediction(self, outputs):
+        return {
+            **super().prediction(outputs),
+            "scores": keras.ops.softmax(outputs / 2.5),
+        }
+
+
+@pytest.mark.parametrize("name", ["onnx", "saved_model", "keras"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        normalizing,
+        doubled,
+        lambda: VanillaModel(subnetwork(), task=Calibrated()),
+    ],
+    ids=["normalization", "float64", "own prediction"],
+)
+def test_further_heads(name, make, labels, tmp_path):
+    policy = keras.config.dtype_policy()
+    try:
+        model = moved(make())
+    finally:
+        keras.config.set_dtype_policy(policy)
+    head = model.primary_head
+    path = write_head(model, head, INFO, tmp_path, name)
+    (row,) = verify(model, INFO, {name: {head: path}}, IMAGES, labels)
+    assert row["agrees"], row
 
 
 def test_operation_that_onnx_lacks(tmp_path):

@@ -207,3 +207,22 @@ def test_layer_that_cannot_be_copied_is_named():
     model = VanillaModel(subnetwork(trunk=(image, twice(image))))
     with pytest.raises(InputError, match="can't be copied because of Lambda"):
         stock_head(model, "vanilla", INFO)
+
+
+@pytest.mark.parametrize("name", ["preprocessing", "size", "probabilities"])
+def test_names_that_the_user_gave_too(name, images):
+    image = keras.Input(INFO.input_shape)
+    x = keras.layers.Activation("tanh", name=name)(image)
+    twice = keras.layers.Normalization(mean=1.0, variance=4.0, name="images")
+    x = twice(twice(x))
+    # Dissolved, both have a layer `a_b_c`.
+    one, other = keras.Input(INFO.input_shape), keras.Input((4, 4, 2))
+    c = keras.layers.Conv2D(2, 1, name="c")(one)
+    b_c = keras.layers.Conv2D(2, 1, name="b_c")(other)
+    x = keras.Model(one, c, name="a_b")(x)
+    x = keras.Model(other, b_c, name="a")(x)
+    model = moved(VanillaModel(subnetwork(trunk=(image, x))))
+    stock = stock_head(model, "vanilla", INFO)
+    assert_allclose(
+        stock(images), expected(model, "vanilla", images), atol=2e-6
+    )

@@ -16,8 +16,11 @@ from support.builders import (
 )
 
 from keras_ffl import FeatureFusionModel, VanillaModel
+from keras_ffl.data import Augmentation, Dataset, DatasetInfo
 from keras_ffl.errors import InputError
+from keras_ffl.export.exportable import check_info
 from keras_ffl.methods import KnowledgeDistillationModel, TrainingMethod
+from keras_ffl.tasks import MultiLabel
 
 
 def rejected(message):
@@ -320,3 +323,33 @@ def test_errors_are_value_errors():
 @pytest.mark.parametrize("make", [branches, separate])
 def test_good_input_is_taken(make):
     assert isinstance(ffl(make()), FeatureFusionModel)
+
+
+def test_floats_for_networks_of_integers():
+    image = keras.Input((4, 4, 2), dtype="uint8")
+    x = keras.layers.Rescaling(1 / 255)(image)
+    networks = [subnetwork(trunk=(image, x), name=f"net_{k}") for k in range(2)]
+    model = compiled(ffl(networks))
+    x, y = data()
+    message = "^`x` must be integers for networks whose input is uint8, got f"
+    info = DatasetInfo("toy", 3, (4, 4, 2), tuple("abc"), (1, 1), (2, 2), False)
+    dataset = Dataset(info, *(x.astype("uint8"), y) * 2)
+    batches = dataset.training_batches(4, 0, Augmentation(pad=0))
+    for given in ((x, y), (batches,)):
+        with rejected(message):
+            model.fit(*given, verbose=0)
+    with rejected(message):
+        model.evaluate(x, y, verbose=0)
+    model.fit(x.astype("uint8"), y, verbose=0)
+    with rejected("`model` must take floats"):
+        check_info(model, info)
+
+
+class Weighted(FeatureFusionModel):
+    supervised_weights = {"ce_sub_2": 0.5}
+
+
+def test_weights_of_terms_that_do_not_exist():
+    Weighted(branches(), 0).compile()
+    with rejected("^`supervised_weights` of .* bce_sub_2, got .* 'ce_sub_2'"):
+        Weighted(branches(), 0, task=MultiLabel()).compile()

@@ -122,3 +122,38 @@ def test_heads_and_exports_have_no_stopped_gradient(tmp_path):
     np.testing.assert_allclose(
         result["probabilities"], stock[1](images), atol=1e-5
     )
+
+
+def test_features_keep_their_precision():
+    model = model_of(detach_fusion=True)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        outputs = model.detached_fusion()
+    finally:
+        keras.config.set_dtype_policy(policy)
+    x, _ = data()
+    found = keras.Model(model.input, outputs["fused"])(x)
+    assert_close([found], [model.predict(x, verbose=0)["fused"]])
+
+
+def test_masks_are_kept():
+    def network(number):
+        words = keras.Input((6,), dtype="int32")
+        x = keras.layers.Embedding(5, 3, mask_zero=True)(words)
+        pooled = keras.layers.GlobalAveragePooling1D()(x)
+        logits = keras.layers.Dense(3)(pooled)
+        return keras.Model(words, {"features": x, "logits": logits})
+
+    networks = [network(number) for number in range(2)]
+    model = FeatureFusionModel(
+        networks, 0, fusion=keras.layers.Average(), detach_fusion=True
+    )
+    compiled(model)
+    x = np.array([[1, 2, 0, 0, 0, 0], [3, 4, 1, 0, 0, 0]])
+    y = np.array([0, 2])
+    logits = model.classifier("fused")(x)
+    expected = mean_cross_entropy(y, logits)
+    model.optimizer.learning_rate = 0.0
+    logs = model.train_on_batch(x, y, return_dict=True)
+    assert logs["ce_fused"] == pytest.approx(float(expected), rel=1e-5)

@@ -6,11 +6,19 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from support.builders import CLASSES, compiled, data, ffl, subnetwork
+from support.builders import (
+    CLASSES,
+    compiled,
+    data,
+    ffl,
+    subnetwork,
+)
 
 from keras_ffl import FeatureFusionModel, InputError, VanillaModel
 from keras_ffl.data import Batches, DatasetInfo, evaluation_batches
 from keras_ffl.tasks import MultiLabel, Regression
+
+tf = pytest.importorskip("tensorflow")
 
 
 @pytest.mark.parametrize("metrics", [["accuracy"], None])
@@ -140,8 +148,49 @@ def test_what_only_classes_have(task):
         model.fit(x, np.ones((8, 3)), class_weight={0: 1.0, 1: 2.0})
     with pytest.raises(InputError, match="`class_weight` must be None for"):
         model.train_on_batch(x, np.ones((8, 3)), class_weight={1: 2.0})
-    with pytest.raises(InputError, match="'binary_accuracy' is a metric of"):
-        model.compile(metrics=["binary_accuracy"])
+    for name in ("binary_accuracy", "AUC", "precision_at_recall", "accuracy"):
+        with pytest.raises(InputError, match=f"'{name}' is a metric of"):
+            model.compile(metrics=[name])
+
+
+def test_metrics_of_probabilities():
+    model = VanillaModel(subnetwork())
+    for name in ("sparse_categorical_crossentropy", "KLDivergence", "ce"):
+        with pytest.raises(InputError, match=f"'{name}' is a metric of"):
+            model.compile(metrics=["accuracy", name])
+
+
+def test_labels_of_another_size():
+    """Networks for images of any size know it only in a step."""
+    image = keras.Input((None, None, 2))
+    x = keras.layers.Conv2D(3, 3, padding="same")(image)
+    outputs = {"features": x, "logits": keras.layers.Conv2D(1, 1)(x)}
+    network = keras.Model(image, outputs)
+    model = compiled(VanillaModel(network, task=Regression()))
+    x, _ = data(image=(4, 6, 2))
+    y = np.arange(8.0 * 24).reshape(8, 4, 6, 1)
+    expected = np.mean((y - model.predict(x, verbose=0)["vanilla"]) ** 2)
+    for labels in (y, y[..., 0]):
+        loss = compiled(model).evaluate(x, labels, verbose=0, return_dict=True)[
+            "loss"
+        ]
+        assert loss == pytest.approx(expected, rel=1e-5)
+    for shape in ((8, 6, 4, 1), (8, 4, 6 // 3, 3), (8, 1, 1, 1), (8, 6, 4)):
+        labels = np.resize(y, shape)
+        compiled(model)
+        for run in (model.fit, model.evaluate):
+            with pytest.raises(InputError, match="^`y` must have"):
+                run(x, labels, verbose=0)
+        # Of sizes that only the step knows.
+        batches = tf.data.Dataset.from_generator(
+            lambda labels=labels: [(x, labels)],
+            output_signature=(
+                tf.TensorSpec((None, None, None, 2), "float32"),
+                tf.TensorSpec((None,) * labels.ndim, "float32"),
+            ),
+        )
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            compiled(model).evaluate(batches, verbose=0)
 
 
 @pytest.mark.parametrize("task", [MultiLabel(), Regression()])

@@ -234,3 +234,25 @@ def test_two_of_them():
             model.subnetworks, 0, preprocessing=LAYERS.RandomFlip()
         )
     assert FeatureFusionModel(model.subnetworks, 0).branches == 2
+
+
+def test_it_draws_in_dualnet_s_joint_training():
+    model = DualNetModel(pair(), 0, preprocessing=RandomShift())
+    compiled(model, keras.optimizers.SGD(0.0), run_eagerly=True)
+    losses = {float(model.train_on_batch(*data())[0]) for _ in range(3)}
+    assert len(losses) == 3
+
+
+def test_it_stays_frozen(tmp_path):
+    stem = keras.layers.Conv2D(IMAGE[-1], 1)
+    model = FeatureFusionModel(pair(), 0, preprocessing=stem)
+    compiled(model).save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    copy = FeatureFusionModel.from_config(model.get_config())
+    model.save_weights(tmp_path / "model.weights.h5")
+    copy.load_weights(tmp_path / "model.weights.h5")
+    for each in (model, loaded, copy):
+        count = len(each.trainable_variables)
+        each.trainable = False
+        each.trainable = True
+        assert len(each.trainable_variables) == count

@@ -80,6 +80,26 @@ def test_networks_of_ones_own(monkeypatch):
         Config(networks=("resnet8", "pools")).check()
 
 
+@pytest.mark.parametrize(
+    ("make", "got"),
+    [
+        (lambda m, shape: None, "None"),
+        (lambda m, shape: pooled(m + 1, shape), r"float32 \(5,\)"),
+        (lambda m, shape: pooled(m, (None, None, 3)), r"\(None, None, 3\) to"),
+        (
+            lambda m, shape: keras.Sequential(
+                [keras.Input(shape), keras.layers.Dense(m)]
+            ),
+            r"a model from float32 \(4, 4, 3\) to float32 \(4, 4, 4\)",
+        ),
+    ],
+)
+def test_functions_that_return_something_else(make, got, monkeypatch):
+    monkeypatch.setitem(NETWORKS, "own", make)
+    with pytest.raises(InputError, match=rf"^network 'own' must .*{got}"):
+        build("own", 4, (4, 4, 3))
+
+
 def pooled(num_classes, input_shape):
     image = keras.Input(input_shape)
     x = keras.layers.Conv2D(2, 1, use_bias=False)(image)

@@ -2,7 +2,9 @@ import keras
 import numpy as np
 import pytest
 
+from keras_ffl import VanillaModel
 from keras_ffl.errors import InputError
+from keras_ffl.methods import KnowledgeDistillationModel
 from keras_ffl.models import as_subnetwork
 
 SHAPE = (8, 8, 3)
@@ -426,3 +428,55 @@ def test_random_layers_draw_in_training_only(run):
         np.testing.assert_array_equal(one, other)
     drawn = [subnetwork(images, training=True)["features"] for _ in range(2)]
     assert np.abs(drawn[0] - drawn[1]).max() > 1e-3
+
+
+class Scaling(keras.Model):
+    """A functional model with a `call` of its own."""
+
+    def call(self, inputs):
+        return super().call(2 * inputs)
+
+
+def test_a_call_of_the_class():
+    model = _chain(_layers())
+    own = Scaling(model.input, model.output)
+    message = "plain functional model, got Scaling, whose own `call`"
+    with pytest.raises(InputError, match=f"^`model` must be a {message}"):
+        as_subnetwork(own)
+    with pytest.raises(InputError, match=f"^`teacher` must be a {message}"):
+        KnowledgeDistillationModel(as_subnetwork(model), own)
+    copy = as_subnetwork(model)
+    with pytest.raises(InputError, match=f"sub-network 1 must be a {message}"):
+        VanillaModel(Scaling(copy.input, copy.output))
+    # Within another model it is kept.
+    image = keras.Input(SHAPE)
+    nested = keras.Model(image, own(image))
+    method = KnowledgeDistillationModel(copy, nested, teacher_from_logits=True)
+    x = _images()
+    np.testing.assert_allclose(method.teacher(x), own(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_words_as_input(activation):
+    words = keras.Input((6,), dtype="int32")
+    x = keras.layers.Embedding(4, 5)(words)
+    x = keras.layers.GlobalAveragePooling1D()(x)
+    model = keras.Model(words, keras.layers.Dense(3, activation)(x))
+    copy = as_subnetwork(model, from_logits=activation is None)
+    y = np.arange(12).reshape(2, 6) % 4
+    found = copy(y)["logits"]
+    if activation:
+        found = keras.ops.softmax(found)
+    np.testing.assert_allclose(found, model(y), rtol=1e-5)
+
+
+def test_text_as_input():
+    pytest.importorskip("tensorflow")
+    text = keras.Input((), dtype="string")
+    count = keras.layers.TextVectorization(
+        output_mode="multi_hot", vocabulary=["a", "b", "c"]
+    )
+    x = keras.layers.Dense(5, "relu", name="hidden")(count(text))
+    model = keras.Model(text, keras.layers.Dense(3)(x))
+    copy = as_subnetwork(model, "hidden", from_logits=True)
+    assert copy.output["features"].shape == (None, 5)

@@ -15,6 +15,7 @@ import pytest
 from support.script_runs import run_here
 
 from keras_ffl import presets
+from keras_ffl.config import Config
 from keras_ffl.workdir import Workdir
 
 SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
@@ -170,6 +171,15 @@ def test_an_empty_path_is_refused(
     expected = f"error: `{flag}` must be a path, got an empty one"
     assert refusal(script, f"--{flag}=", *arguments) == expected
     assert not list(tmp_path.iterdir())
+
+
+def test_the_home_folder(tmp_path, monkeypatch, refusal):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    message = refusal("evaluate.py", "--workdir=~/none")
+    assert f"{tmp_path}/none" in message
+    message = refusal("report.py", "--workdir=~/none", "--compare=~/other,~/3")
+    assert f"{tmp_path}/none" in message and "~" not in message
+    assert Config(data_dir="~/data").data_dir == f"{tmp_path}/data"
 
 
 NUMBERS = [

@@ -154,7 +154,7 @@ def test_options_of_dml(simultaneous):
 
 
 @pytest.mark.parametrize("head", [None, "sub_2"])
-def test_kd_takes_its_teacher_from_a_run(head, trained_run):
+def test_kd_takes_its_teacher_from_a_run(head, trained_run, caplog):
     path, source = trained_run
     model = model_of(
         config(
@@ -168,6 +168,8 @@ def test_kd_takes_its_teacher_from_a_run(head, trained_run):
     )
     assert type(model) is KnowledgeDistillationModel
     assert (model.temperature, model.rampup_epochs) == (4.0, 3)
+    epochs = config("ensemble").epochs
+    assert f"has finished 0 of {epochs} epochs; its last" in caplog.text
     student = build("wrn_10_1", 10, (8, 8, 1))
     assert count_parameters(model) == count_parameters(student)
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype("float32")

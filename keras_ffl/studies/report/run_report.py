@@ -147,15 +147,24 @@ def write_report(
             "This page": page.environment(),
         },
     }
-    write_whole(path, page.render(context))
-    numbers = page.plain(numbers)
-    write_whole(path.with_suffix(".json"), json.dumps(numbers, indent=2) + "\n")
+    text, numbers = page.render(context), page.plain(numbers)
+    try:
+        write_whole(path, text)
+        write_whole(
+            path.with_suffix(".json"), json.dumps(numbers, indent=2) + "\n"
+        )
+    except OSError as error:
+        raise InputError(
+            f"`output` {path} can't be written: {error.strerror}"
+        ) from error
     return path, numbers
 
 
 def _check_output(path):
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"`output` must end with .html or .htm, got {path}")
+    if path.is_dir():
+        raise InputError(f"`output` must be a file, got the folder {path}")
     if path.stem in _RUN_FILES:
         raise InputError(
             f"`output` {path} must have another name: its numbers are written "

@@ -244,4 +244,7 @@ def test_output_that_can_not_be_written(vanilla_run, tmp_path):
     (tmp_path / "file").write_text("kept")
     with pytest.raises(InputError, match="`output` .* can't be written"):
         write_report(vanilla_run.path, tmp_path / "file" / "page.html")
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(InputError, match="must be a file, got the folder"):
+        write_report(vanilla_run.path, tmp_path / "folder.html")
     assert (tmp_path / "file").read_text() == "kept"
