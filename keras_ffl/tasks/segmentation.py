@@ -7,7 +7,7 @@ from keras_ffl.errors import InputError
 from keras_ffl.labels import known_shape
 from keras_ffl.losses import distillation_term
 from keras_ffl.number_checks import is_int
-from keras_ffl.tasks.task import Task, integers_below
+from keras_ffl.tasks.task import Task, fits, integers_below
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -42,6 +42,12 @@ class Segmentation(Task):
 
     def loss(self, y, outputs):
         y, valid = self._labels(y)
+        # Those of a network for images of any size are known only here.
+        if not fits(y.shape, outputs.shape[:-1]):
+            raise InputError(
+                f"`y` must have a label for each pixel, {outputs.shape[:-1]}, "
+                f"for Segmentation, got {y.shape}"
+            )
         entropy = ops.sparse_categorical_crossentropy(
             y, outputs, from_logits=True
         )
@@ -58,8 +64,10 @@ class Segmentation(Task):
 
     def metrics(self, shape):
         return [
-            keras.metrics.MeanIoU(
+            WeightedMeanIoU(
                 shape[-1],
+                # Weights become numbers of this type.
+                dtype="float32",
                 ignore_class=self.ignore_class,
                 sparse_y_pred=False,
                 name="mean_iou",
@@ -98,6 +106,18 @@ class Segmentation(Task):
             return y, None
         valid = ops.not_equal(y, self.ignore_class)
         return ops.where(valid, y, 0), valid
+
+
+@keras.saving.register_keras_serializable(package="keras_ffl")
+class WeightedMeanIoU(keras.metrics.MeanIoU):
+    """`keras.metrics.MeanIoU` whose weights are those of images, (batch,)."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is not None:
+            sample_weight = ops.broadcast_to(
+                ops.reshape(sample_weight, (-1, 1, 1)), ops.shape(y_pred)[:-1]
+            )
+        return super().update_state(y_true, y_pred, sample_weight)
 
 
 def _mean_over_pixels(values, valid):

@@ -16,7 +16,7 @@ from support.builders import (
 
 from keras_ffl import FeatureFusionModel, InputError, VanillaModel
 from keras_ffl.data import Batches, DatasetInfo, evaluation_batches
-from keras_ffl.tasks import MultiLabel, Regression
+from keras_ffl.tasks import MultiLabel, Regression, Segmentation
 
 tf = pytest.importorskip("tensorflow")
 
@@ -163,8 +163,11 @@ def test_metrics_of_probabilities():
 def test_labels_of_another_size():
     """Networks for images of any size know it only in a step."""
     image = keras.Input((None, None, 2))
-    x = keras.layers.Conv2D(3, 3, padding="same")(image)
-    outputs = {"features": x, "logits": keras.layers.Conv2D(1, 1)(x)}
+    features = keras.layers.Conv2D(3, 3, padding="same")(image)
+    outputs = {
+        "features": features,
+        "logits": keras.layers.Conv2D(1, 1)(features),
+    }
     network = keras.Model(image, outputs)
     model = compiled(VanillaModel(network, task=Regression()))
     x, _ = data(image=(4, 6, 2))
@@ -175,6 +178,13 @@ def test_labels_of_another_size():
             "loss"
         ]
         assert loss == pytest.approx(expected, rel=1e-5)
+    outputs = {
+        "features": features,
+        "logits": keras.layers.Conv2D(3, 1)(features),
+    }
+    pixels = VanillaModel(keras.Model(image, outputs), task=Segmentation())
+    with pytest.raises(InputError, match="^`y` must have a label for each pix"):
+        compiled(pixels).fit(x, np.zeros((8, 6, 4), int), verbose=0)
     for shape in ((8, 6, 4, 1), (8, 4, 6 // 3, 3), (8, 1, 1, 1), (8, 6, 4)):
         labels = np.resize(y, shape)
         compiled(model)

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 from support.task_references import IGNORED, TASKS
 
-from keras_ffl import InputError, backend
+from keras_ffl import InputError, VanillaModel, backend
 from keras_ffl.tasks import (
     Classification,
     MultiLabel,
@@ -129,6 +129,38 @@ def test_accuracy_of_one_label():
     for labels in (y, y[:, None]):
         found = binary_accuracy(ops.array(labels), ops.array(logits))
         np.testing.assert_array_equal(found, [1, 1, 0])
+
+
+def test_mean_iou_with_weights():
+    random = np.random.default_rng(0)
+    x, z = random.normal(size=(2, 5, 4, 6, 3)).astype("float32")
+    y = random.integers(0, 4, (5, 4, 6))
+    y[y == 3] = 255
+    weights = np.array([0.9, 0.0, 2.5, 0.3, 1.0])
+    image = keras.Input((4, 6, 3))
+    features = keras.layers.Conv2D(3, 1, use_bias=False)(image)
+    network = keras.Model(image, {"features": features, "logits": features})
+    task = Segmentation(ignore_class=255)
+    model = VanillaModel(network, task=task)
+    metrics = task.metrics(model.head_shape)
+    model.compile(metrics=metrics, weighted_metrics=task.metrics((3,)))
+    z = model.predict(x, verbose=0)["vanilla"]
+    for size in (1, 5):
+        logs = model.evaluate(x, y, size, 0, weights, return_dict=True)
+        found = {k: v for k, v in logs.items() if "iou" in k}
+        expected = [mean_iou(y, z, each) for each in (np.ones(5), weights)]
+        np.testing.assert_allclose(list(found.values()), expected, rtol=1e-5)
+
+
+def mean_iou(y, z, weights):
+    pixels = np.where(y == 255, 0, weights[:, None, None])
+    predicted = z.argmax(axis=-1)
+    ratios = [
+        (pixels * ((y == k) & (predicted == k))).sum()
+        / (pixels * ((y == k) | (predicted == k))).sum()
+        for k in range(3)
+    ]
+    return np.mean(ratios)
 
 
 def test_masks_as_labels():
