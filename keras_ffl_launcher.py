@@ -117,9 +117,9 @@ def starting(name):
     try:
         with contextlib.nullcontext() if loud else without_start_up_lines():
             yield
-            if "tensorflow" in sys.modules:
+            if tensorflow := sys.modules.get("tensorflow"):
                 # Looks for GPUs, which it would report later.
-                sys.modules["tensorflow"].config.list_physical_devices()
+                tensorflow.config.list_physical_devices()
     except ValueError as error:
         errors = sys.modules.get("keras_ffl.errors")
         if errors is None or not isinstance(error, errors.InputError):

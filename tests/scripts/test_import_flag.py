@@ -155,7 +155,7 @@ def test_on_jax(folder):
     arguments = [SCRIPTS / "evaluate.py", "--workdir=j"]
     done = run_on_jax(*arguments, **options)
     assert done.returncode == 1
-    assert "class TheirModel of module their_method" in done.stderr
+    assert "got 'theirs' (one of another package is imported" in done.stderr
     done = run_on_jax(*arguments, "--import=their_method", **options)
     assert done.returncode == 0, done.stderr
 
