@@ -166,6 +166,10 @@ class SteppedModel(keras.Model):
         """The form in which Keras receives `keras_ffl.data.Batches`."""
         raise NotImplementedError
 
+    def is_fed(self, batch):
+        """Whether a batch or its specification is one that `feed` prepared."""
+        return False
+
     def _fed(self, x):
         return self.feed(x) if isinstance(x, Batches) else x
 

@@ -178,7 +178,9 @@ class CheckedModel(HeadedModel):
             return (each for each in itertools.chain(first, batches))
         batch = getattr(batches, "element_spec", None)
         # Specifications of replicas have no shapes.
-        if all(hasattr(each, "shape") for each in keras.tree.flatten(batch)):
+        if not self.is_fed(batch) and all(
+            hasattr(each, "shape") for each in keras.tree.flatten(batch)
+        ):
             images, *_ = self.unpacked(batch, training)
             self._look_at_images(images, training)
         return batches

@@ -7,7 +7,9 @@ from support import fed_batches
 from support.photo_builders import make_folder
 from support.processes import run_on_jax
 
+from keras_ffl import VanillaModel
 from keras_ffl.backend.tensorflow.feed import feed, normalized_batch
+from keras_ffl.models import build
 
 pytestmark = pytest.mark.jax
 
@@ -42,6 +44,22 @@ def assert_the_same(batches, name, on_jax):
 @pytest.mark.parametrize("name", fed_batches.SCENARIOS)
 def test_batches_of_arrays(name, on_jax):
     assert_the_same(fed_batches.SCENARIOS[name](), name, on_jax)
+
+
+def test_fed_photos_are_not_checked_again(tmp_path):
+    """As in a run on JAX, whose batches of photos are a data set."""
+    pytest.importorskip("jax")
+    from keras_ffl.backend.jax.feed import photo_feed
+    from keras_ffl.backend.jax.values import on_device
+
+    root = make_folder(tmp_path / "photos", (4, 3), (2, 2))
+    fed = photo_feed(fed_batches.of_photos(root)["training"])
+    assert on_device(fed.element_spec)
+    model = VanillaModel(build("resnet8", 2, (16, 16, 3)))
+    model.is_fed = on_device
+    assert model._looked_at(fed, training=True) is fed
+    for other in ((), None, [1, 2], fed.element_spec[0].images):
+        assert not on_device(other)
 
 
 @pytest.mark.slow

@@ -242,7 +242,7 @@ def test_photos(folder):
     strict = error_of(
         "train.py", *arguments, "--verify_images=stop", tensorflow=True
     )
-    assert "bad.png can't be read or decoded" in strict
+    assert "photos can't be decoded: train/a/bad.png" in strict
     arguments[-1] += "_verified"
     run("train.py", *arguments, "--verify_images=skip", tensorflow=True)
     info = Workdir(folder / "of_photos_verified").dataset_info()
@@ -289,9 +289,11 @@ def test_quickstart(folder, starter):
     found = run(*arguments, "--seed=2")
     assert "the exported sub_1 on a test image of a" in found
     exported = folder / "quick" / "quickstart" / "exported"
+    heads = "fused", "sub_1", "sub_2", "ensemble"
     assert {path.name for path in exported.iterdir()} == {
         "labels.txt",
-        *(f"{head}.keras" for head in ("fused", "sub_1", "sub_2", "ensemble")),
+        *(f"{head}.keras" for head in heads),
+        *(f"{head}.keras.model_card.json" for head in heads),
     }
     model = keras.models.load_model(exported / "fused.keras")
     assert model.input_shape == (None, 16, 16, 1)

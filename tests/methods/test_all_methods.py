@@ -281,6 +281,8 @@ def test_steps_as_a_tpu_takes_them(method, monkeypatch):
     for found, expected in zip(*map(values, models), strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     # XLA would refuse what calls Python; on a TPU nothing else may either.
+    # Outside of `fit`, whose step is traced for each turn.
+    models[1]._turn = next(iter(models[1].turns), None)
     step = tf.function(models[1].train_step)
     graph = step.get_concrete_function(next(iter(static))).graph
     host = {"PyFunc", "EagerPyFunc", "PyFuncStateless", "Assert", "PrintV2"}

@@ -229,6 +229,10 @@ class MethodModel(SteppedModel):
         """The form in which Keras receives `keras_ffl.data.Batches`."""
         return feed(batches)
 
+    def is_fed(self, batch):
+        """As in the base class."""
+        return on_device(batch)
+
     def make_train_function(self, force=False):
         """As in Keras, with a check of batches from data sets."""
         if self.train_function is None or force:

@@ -27,7 +27,8 @@ def after_checks(value, checked):
 
 def on_device(batch):
     """Whether a batch is a `DeviceBatch`, whose labels are already checked."""
-    return isinstance(batch, tuple) and isinstance(batch[0], DeviceBatch)
+    first = next(iter(batch), None) if isinstance(batch, tuple) else None
+    return isinstance(first, DeviceBatch)
 
 
 def check_values(model, batch, training=True):
