@@ -10,6 +10,7 @@ from keras_ffl import (
     models,
     optimizers,
     tasks,
+    training,
 )
 from keras_ffl.config import Config
 from keras_ffl.errors import FFLError, InputError, TrainingDiverged, Unfinished
@@ -54,4 +55,5 @@ __all__ = [
     "optimizers",
     "preset",
     "tasks",
+    "training",
 ]

@@ -116,7 +116,11 @@ def _parse(arguments):
     try:
         return flags.FLAGS(arguments)
     except flags.Error as error:
-        _fail(f"{error} (--help lists the flags)")
+        name = getattr(error, "flagname", None)
+        fields = f", and --set {name}=... sets fields of a run" * bool(
+            name and "set" in flags.FLAGS
+        )
+        _fail(f"{error} (--help lists the flags{fields})")
 
 
 # Path flags of all commands. An empty path usually comes from an unset shell

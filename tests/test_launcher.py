@@ -62,6 +62,14 @@ def test_a_wrong_flag_is_one_line(capsys):
     )
 
 
+def test_a_field_as_a_flag():
+    done = start("-m", "keras_ffl_launcher", "train", "--epochs=3")
+    assert done.returncode == 1
+    assert done.stderr.endswith(
+        ", and --set epochs=... sets fields of a run)\n"
+    )
+
+
 WRITER = """
 import os, signal, sys
 from keras_ffl_launcher import without_start_up_lines

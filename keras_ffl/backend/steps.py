@@ -6,7 +6,7 @@ import keras
 
 from keras_ffl.backend.counting import OneCount
 from keras_ffl.batch_parts import check_images, holds_views, unpacked
-from keras_ffl.data import Batches
+from keras_ffl.data import Batches, naming_unreadable
 from keras_ffl.errors import InputError
 
 
@@ -192,7 +192,8 @@ class SteppedModel(keras.Model):
         their options name.
 
         Raises:
-            InputError: `steps_per_epoch` is more than `Batches` have.
+            InputError: `steps_per_epoch` is more than `Batches` have, or no
+                multiple of `steps_per_execution`, or a photo can't be read.
         """
         if isinstance(x, Batches):
             x = x.of_epochs(initial_epoch, epochs)
@@ -203,22 +204,32 @@ class SteppedModel(keras.Model):
                     f"of these Batches has, got {steps_per_epoch}"
                 )
             steps_per_epoch = steps_per_epoch or calls
+            if steps_per_epoch % self.steps_per_execution:
+                # Keras would take the rest from the next epoch.
+                raise InputError(
+                    "`steps_per_execution` must divide the "
+                    f"{steps_per_epoch} steps of an epoch of these Batches, "
+                    f"got {self.steps_per_execution}"
+                )
             # These are already shuffled.
             kwargs["shuffle"] = False
-        return super().fit(
-            self._fed(x),
-            y,
-            epochs=epochs,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=steps_per_epoch,
-            validation_data=self._fed_to_evaluate(validation_data),
-            **kwargs,
-        )
+        with naming_unreadable():
+            return super().fit(
+                self._fed(x),
+                y,
+                epochs=epochs,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+                validation_data=self._fed_to_evaluate(validation_data),
+                **kwargs,
+            )
 
     def evaluate(self, x=None, *args, **kwargs):
         """`keras.Model.evaluate` that also accepts `keras_ffl.data.Batches`."""
-        return super().evaluate(self._fed_to_evaluate(x), *args, **kwargs)
+        with naming_unreadable():
+            return super().evaluate(self._fed_to_evaluate(x), *args, **kwargs)
 
     def predict(self, x, *args, **kwargs):
         """`keras.Model.predict` that also accepts `keras_ffl.data.Batches`."""
-        return super().predict(self._fed_to_evaluate(x), *args, **kwargs)
+        with naming_unreadable():
+            return super().predict(self._fed_to_evaluate(x), *args, **kwargs)

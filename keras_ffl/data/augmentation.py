@@ -75,6 +75,12 @@ class Augmentation:
         return bool(self.mixup or self.cutmix)
 
     @property
+    def draws(self):
+        """Whether it draws random numbers."""
+        changes = self.pad, self.flip, self.cutout, self.randaugment
+        return any(changes) or self.mixes
+
+    @property
     def softens_labels(self):
         """Whether labels become soft ones (batch, num_classes)."""
         return bool(self.mixes or self.label_smoothing)

@@ -25,7 +25,8 @@ class BatchOptions:
         batch_size: Int; an epoch's last batch may be smaller.
         seed: Int >= 0. The order and the augmentation of epoch e depend
             on the seed and e alone. None keeps the examples in order.
-        augmentation: `Augmentation`, or None for none.
+        augmentation: `Augmentation`, or None for none. Without a seed it can
+            only smooth labels.
         initial_epoch: Int, the first epoch.
         initial_step: Int, how many steps of the first epoch to skip, which
             must then be the only one.
@@ -40,11 +41,12 @@ class BatchOptions:
             width, channels). CutMix and MixUp mix all views of an image with
             those of its partner in the same way. Not for photos.
         steps_per_call: Int, how many steps a compiled function runs in one
-            call, with the data on the device. JAX only.
+            call, with the data on the device. JAX only, and not for photos.
         share: `Share`, the rows of every batch that are prepared.
 
     Raises:
-        InputError: A number is outside its range.
+        InputError: A number is outside its range, or options contradict
+            each other.
     """
 
     batch_size: int
@@ -70,6 +72,11 @@ class BatchOptions:
             raise InputError(
                 "`views` must be 1 for batches in order (`seed` None), which "
                 f"aren't augmented, got {self.views}"
+            )
+        if self.seed is None and (self.augmentation or NO_AUGMENTATION).draws:
+            raise InputError(
+                "`seed` must be an int >= 0 for an augmentation that draws "
+                f"random numbers, got None and {self.augmentation}"
             )
         if self.initial_step and self.epochs != self.initial_epoch + 1:
             raise InputError(
@@ -124,8 +131,9 @@ class Batches(keras.utils.PyDataset):
 
     Nothing marks the end of an epoch. `fit` of a training method takes its
     own `initial_epoch` and `epochs` from these batches; another Keras model
-    needs both in the options, and `steps_per_epoch` as an argument of `fit`, so
-    that it draws all epochs from one iterator instead of starting over in each.
+    needs both in the options, and `steps_per_epoch` and `shuffle=False` as
+    arguments of `fit`, so that it draws all epochs from one iterator, in order,
+    instead of starting over in each or mixing them.
 
     Args:
         examples: `keras_ffl.data.arrays.Examples`, or `EncodedPhotos`.
@@ -145,6 +153,11 @@ class Batches(keras.utils.PyDataset):
             raise InputError(
                 "`views` must be 1 for photos, whose crops are drawn once for "
                 f"each image, got {options.views}"
+            )
+        if options.steps_per_call > 1 and examples.are_photos:
+            raise InputError(
+                "`steps_per_call` must be 1 for photos, which are decoded for "
+                f"one step after the other, got {options.steps_per_call}"
             )
         self.examples, self.info, self.options = examples, info, options
         self.constants = constants_of(info, augmentation)

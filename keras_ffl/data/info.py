@@ -26,6 +26,8 @@ class DatasetInfo(Fields):
         central_crop: Float in (0, 1]: encoded images are cropped to the
             square in their centre whose side is this fraction of the shorter
             side. None uses the whole image and ignores its aspect ratio.
+        antialias: Bool, whether whole images are resized with antialiasing,
+            which `keras.utils.image_dataset_from_directory` doesn't do.
         left_out: Tuple of the names of files that are left out because they
             can't be decoded.
         num_train: Int, number of the training images, or None if unknown.
@@ -45,6 +47,7 @@ class DatasetInfo(Fields):
     central_crop: float | None = field(None, 0, 1)
     left_out: tuple[str, ...] = field(())
     num_train: int | None = field(None, 1)
+    antialias: bool = field(True)
 
     def __post_init__(self):
         super().__post_init__()
@@ -90,7 +93,7 @@ class DatasetInfo(Fields):
         """Returns the `DatasetInfo` whose `to_dict` gave `fields`."""
         known = cls.names()
         # Runs made before a field was added lack it.
-        optional = {"central_crop", "left_out", "num_train"}
+        optional = {"central_crop", "left_out", "num_train", "antialias"}
         if not set(known) - optional <= set(fields) <= set(known):
             raise InputError(
                 f"the fields of a data set's info must be {known}, "

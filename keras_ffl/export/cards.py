@@ -83,6 +83,7 @@ def make_card(model, head, info, name, run=None, license=None):
             "std": list(info.std),
         },
         "central_crop": info.central_crop,
+        "antialias": info.antialias,
         "output": {
             "name": model.task.output_name,
             "shape": ["batch", *model.head_shape[1:]],

@@ -26,9 +26,9 @@ def export_head(model, head, info, path, fold=True):
     * `serving_encoded` takes `encoded`, strings (batch,) of JPEG or PNG
       bytes of any size. It decodes them with the data set's number of
       channels (and exists only if there are 1, 3 or 4), resizes them with
-      bilinear interpolation and antialiasing, ignoring the aspect ratio, and
-      rounds to uint8. For a data set of photos (`info.central_crop`) it
-      prepares them as for evaluation instead
+      bilinear interpolation (with antialiasing if `info.antialias`), ignoring
+      the aspect ratio, and rounds to uint8. For a data set of photos
+      (`info.central_crop`) it prepares them as for evaluation instead
       (`keras_ffl.data.decode_centre`). If `info.input_shape` has None, images
       keep their sizes and go through the network one by one.
     * `serving_probabilities` takes the same inputs as `serving_default`.

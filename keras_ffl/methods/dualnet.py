@@ -233,7 +233,7 @@ def _fused_logits(head, image, networks):
 
 def _check_pair(subnetworks, task):
     """Raises `InputError` unless these are two equal architectures."""
-    check_subnetworks(subnetworks, minimum=2, task=task)
+    check_subnetworks(subnetworks, task=task)
     if len(subnetworks) > 2:
         raise InputError(
             "`subnetworks` of DualNetModel must be two models, got "

@@ -105,7 +105,8 @@ class HeadedModel(MethodModel):
 
         Returns:
             `keras.Model` from the image (batch, h, w, c) to logits
-            (batch, classes). It has only the layers that the head needs.
+            (batch, classes). It has only the layers that the head needs, and
+            nested sub-networks as a whole.
 
         Raises:
             InputError: There is no such head.

@@ -10,7 +10,7 @@ from keras_ffl.methods.cautions import warn_of_separate_draws
 from keras_ffl.methods.rows import DistillationOptions, Method
 from keras_ffl.methods.single_network import SingleNetworkMethod
 from keras_ffl.methods.subnetworks import (
-    check_subnetworks,
+    check_subnetwork,
     connect,
     prepared_image,
 )
@@ -76,7 +76,7 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
         task=None,
         distillation=None,
     ):
-        check_subnetworks([network], task=task)
+        check_subnetwork(network, task)
         if not isinstance(teacher, keras.Model):
             raise InputError(
                 "`teacher` must be a trained functional keras.Model, got "

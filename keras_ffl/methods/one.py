@@ -77,7 +77,7 @@ class OneModel(ParallelMethod):
         task=None,
         distillation=None,
     ):
-        check_subnetworks(subnetworks, minimum=2, task=task)
+        check_subnetworks(subnetworks, task=task)
         shared_feature_map(subnetworks)
         if gate is None:
             gate = Gate(len(subnetworks), name="gate")

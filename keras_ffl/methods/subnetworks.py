@@ -19,7 +19,7 @@ from keras_ffl.tasks import checked_task
 _PREPROCESSING = "shared_preprocessing"
 
 
-def check_subnetworks(subnetworks, minimum=1, task=None):
+def check_subnetworks(subnetworks, minimum=2, task=None):
     """Checks that models can be trained together as sub-networks.
 
     Args:
@@ -47,7 +47,7 @@ def check_subnetworks(subnetworks, minimum=1, task=None):
             f"{count}"
         )
     for k, network in enumerate(subnetworks, start=1):
-        _check_subnetwork(network, f"sub-network {k}", task)
+        check_subnetwork(network, task, f"`subnetworks`: sub-network {k}")
     if len({id(n.output["logits"]) for n in subnetworks}) < len(subnetworks):
         raise InputError(
             "`subnetworks` must be different models, got one of them twice; "
@@ -77,32 +77,42 @@ def _check_graphs(models):
         )
 
 
-def _check_subnetwork(network, label, task):
+def check_subnetwork(network, task=None, label="`network`"):
+    """Checks a single sub-network.
+
+    Args:
+        network: Value to check.
+        task: As in `check_subnetworks`.
+        label: Str, what to call it in messages.
+
+    Raises:
+        InputError: As in `check_subnetworks`.
+    """
+    task = checked_task(task)
     outputs = getattr(network, "output", None)
     if not isinstance(outputs, dict) or set(outputs) != {"features", "logits"}:
         raise InputError(
-            f"`subnetworks`: {label} must be a functional keras.Model with "
+            f"{label} must be a functional keras.Model with "
             "the outputs {'features', 'logits'} (keras_ffl.models."
             f"as_subnetwork makes one from a classifier), got {network!r}"
         )
     if not runs_its_graph(network):
         raise InputError(
-            f"`subnetworks`: {label} must be a plain functional model, got "
+            f"{label} must be a plain functional model, got "
             f"{type(network).__name__}, whose own `call` would be lost"
         )
     if not isinstance(network.input, keras.KerasTensor):
         raise InputError(
-            f"`subnetworks`: {label} must take one image tensor, got the "
+            f"{label} must take one image tensor, got the "
             f"inputs {network.input}"
         )
-    task.check_output(f"`subnetworks`: {label}", tuple(outputs["logits"].shape))
-    what = f"`subnetworks`: 'features' of {label}"
-    check_features(what, outputs["features"].shape)
-    check_channels_last(f"`subnetworks`: {label}", network, outputs["features"])
+    task.check_output(label, tuple(outputs["logits"].shape))
+    check_features(f"{label}'s 'features'", outputs["features"].shape)
+    check_channels_last(label, network, outputs["features"])
     ending = find_ending(keras.Model(network.input, outputs["logits"]))
     if task.activation and ending.activation:
         raise InputError(
-            f"`subnetworks`: 'logits' of {label} must be logits, got "
+            f"{label}'s 'logits' must be logits, got "
             f"probabilities: at their end {ending.what}"
         )
     _check_graphs([network])

@@ -4,7 +4,7 @@ import keras
 
 from keras_ffl.methods.rows import Method, Options
 from keras_ffl.methods.single_network import SingleNetworkMethod
-from keras_ffl.methods.subnetworks import check_subnetworks
+from keras_ffl.methods.subnetworks import check_subnetwork
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -24,7 +24,7 @@ class VanillaModel(SingleNetworkMethod):
     primary_head = "vanilla"
 
     def __init__(self, network, name="vanilla_model", *, task=None):
-        check_subnetworks([network], task=task)
+        check_subnetwork(network, task)
         super().__init__(
             network.input,
             {"vanilla": network.output["logits"]},

@@ -1,10 +1,13 @@
 """Makes new layers from old ones and copies their values."""
 
+import tempfile
+
 import keras
 from keras import ops
 
 from keras_ffl.errors import InputError, first_line
 from keras_ffl.models.graph import (
+    layers_within,
     own_layers,
     own_variables,
     runs_its_graph,
@@ -31,10 +34,25 @@ def make_anew(old, changes=None, argument="model", kind=None):
         # As in a file: the configuration itself may hold objects, which both
         # layers would then share.
         config = keras.saving.serialize_keras_object(old)["config"]
-        return (kind or type(old)).from_config({**config, **(changes or {})})
+        new = (kind or type(old)).from_config({**config, **(changes or {})})
+        _copy_assets(old, new)
+        return new
     # Users' layers may raise anything.
     except Exception as error:
         raise no_copy(old, _reason(old, error), argument) from error
+
+
+def _copy_assets(old, new):
+    """Copies what `adapt` found besides weights, such as a vocabulary.
+
+    A layer has to know it before it is called, since its output may be as wide.
+    """
+    inside = zip(layers_within(old), layers_within(new))
+    for one, other in ((old, new), *inside):
+        if hasattr(one, "save_assets") and type(one) is type(other):
+            with tempfile.TemporaryDirectory() as folder:
+                one.save_assets(folder)
+                other.load_assets(folder)
 
 
 def _reason(layer, error):

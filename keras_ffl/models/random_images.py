@@ -14,7 +14,8 @@ def random_outputs(model, states=()):
 
     Returns:
         List of float64 arrays, or None if the model takes text, or if the
-        image size is unknown and it rejects the one that was tried.
+        image size is unknown and it rejects the one that was tried, or the
+        integers that were.
     """
     image = model.inputs[0]
     if image.dtype == "string":
@@ -32,8 +33,10 @@ def random_outputs(model, states=()):
         # Drops assignments by batch normalisation or random layers.
         with keras.StatelessScope(states):
             outputs = model(images, training=False)
-    except Exception:
-        if None in sizes:
+    except Exception as error:
+        # Words may have other numbers than those that were tried.
+        unknown = type(error).__name__ == "InvalidArgumentError"
+        if None in sizes or ("int" in image.dtype and unknown):
             return None
         raise
     return [

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, first_line
 from keras_ffl.layers.maps import check_features
 from keras_ffl.models.components import pooled_logits
 from keras_ffl.models.copying import copy_model
@@ -200,7 +200,17 @@ def preprocessing_model(preprocessing, network, name="preprocessing"):
     target = network.inputs[0]
     taken = preprocessing.inputs[0] if has_graph(preprocessing) else target
     image = keras.Input(taken.shape[1:], dtype=taken.dtype, name="image")
-    prepared = preprocessing(image)
+    try:
+        prepared = preprocessing(image)
+        prepare = keras.Model(image, prepared, name=name)
+        expected = random_outputs(prepare)
+    # Users' layers may raise anything.
+    except Exception as error:
+        raise InputError(
+            "`preprocessing` can't be called on what the networks take, "
+            f"{image.dtype} {image.shape} ({first_line(error)}); one that "
+            "takes something else must be a model with an input of its own"
+        ) from error
     if not isinstance(prepared, keras.KerasTensor) or not fits(
         prepared.shape, target.shape
     ):
@@ -208,8 +218,7 @@ def preprocessing_model(preprocessing, network, name="preprocessing"):
             "`preprocessing` must give one tensor of the shape that "
             f"'{network.name}' takes, {target.shape}, got {prepared!r}"
         )
-    prepare = keras.Model(image, prepared, name=name)
-    return copy_model(prepare, None, "preprocessing", random_outputs(prepare))
+    return copy_model(prepare, None, "preprocessing", expected)
 
 
 def as_teacher(

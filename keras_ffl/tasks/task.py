@@ -247,11 +247,11 @@ def integers_below(classes, y, ignored=None):
     # Of a batch without samples these are the dtype's largest and smallest.
     low, high = ops.min(y), ops.max(y)
     good = ops.logical_and(
-        ops.cast(low, "float64") >= 0, ops.cast(high, "float64") < classes
+        ops.cast(low, "float32") >= 0, ops.cast(high, "float32") < classes
     )
     more = ""
     if ignored is not None:
-        values = ops.cast(y, "float64")
+        values = ops.cast(y, "float32")
         inside = ops.logical_and(values >= 0, values < classes)
         ignore = ops.equal(values, ignored)
         good = ops.all(ops.logical_or(inside, ignore))

@@ -14,6 +14,7 @@ TESTS = (
     "data/test_sampling.py",
     "layers/test_map_sizes.py",
     "losses/test_distillation.py::test_classes_that_are_too_few_or_differ",
+    "methods/test_after_errors.py",
     "methods/test_any_size.py::test_maps_that_differ",
     "methods/test_bad_input.py::test_one_class",
     "methods/test_cautions.py::test_a_model_made_while_jax_traces",

@@ -451,6 +451,17 @@ def test_batch_larger_than_the_data_without_remainder():
         batches(batch_size=51, smallest=51)
 
 
+@pytest.mark.parametrize("drawn", [{"pad": 1}, {"flip": True}, {"mixup": 1.0}])
+def test_an_augmentation_without_a_seed(drawn):
+    x, y = examples()
+    still = {"pad": 0, "flip": False, "label_smoothing": 0.1}
+    training_batches(x, y, make_info(), 16, None, Augmentation(**still))
+    with pytest.raises(InputError, match="`seed` must be an int >= 0 for an a"):
+        training_batches(
+            x, y, make_info(), 16, None, Augmentation(**(still | drawn))
+        )
+
+
 def test_augmentation_that_does_not_fit():
     with pytest.raises(InputError, match="`pad` must be .*9x8.*got 8"):
         batches(augmentation=Augmentation(pad=8))

@@ -81,6 +81,7 @@ def test_what_a_card_says(exported, model):
             "std": [60, 61],
         },
         "central_crop": None,
+        "antialias": True,
         "output": {
             "name": "probabilities",
             "shape": ["batch", 3],

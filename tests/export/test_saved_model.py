@@ -1,5 +1,6 @@
 """Exported heads, loaded in a process that has only TensorFlow."""
 
+import dataclasses
 import io
 import subprocess
 import sys
@@ -129,15 +130,18 @@ def test_exported_head_agrees_with_predict(model, head, fold, tmp_path):
         assert result["parameters"] == expected
 
 
-def test_encoded_images_of_another_size_are_resized(model, tmp_path):
+@pytest.mark.parametrize("antialias", [True, False])
+def test_encoded_images_of_another_size_are_resized(antialias, model, tmp_path):
     import tensorflow as tf
 
-    export_head(model, "fused", INFO, tmp_path / "exported")
+    info = dataclasses.replace(INFO, antialias=antialias)
+    export_head(model, "fused", info, tmp_path / "exported")
     signatures = tf.saved_model.load(tmp_path / "exported").signatures
     random = np.random.default_rng(2)
     image = random.integers(0, 256, (24, 30, 3), dtype=np.uint8)
     code = tf.io.encode_png(image)
-    resized = tf.image.resize(image, INFO.input_shape[:2], antialias=True)
+    size = INFO.input_shape[:2]
+    resized = tf.image.resize(image, size, antialias=antialias)
     expected = signatures["serving_default"](
         images=tf.cast(tf.round(resized), tf.uint8)[tf.newaxis]
     )

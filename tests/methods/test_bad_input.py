@@ -149,7 +149,7 @@ def test_a_model_of_several_inputs():
 def test_feature_map_of_another_rank():
     flat = functional(lambda x: keras.layers.Reshape((2, 2, 4, 3))(x))
     message = (
-        r"'features' of sub-network 2 must be \(batch, h, w, C\), \(batch, "
+        r"sub-network 2's 'features' must be \(batch, h, w, C\), \(batch, "
         r"tokens, C\) or \(batch, C\) with known channels, got shape "
         r"\(None, 2, 2, 4, 3\)"
     )
@@ -167,8 +167,8 @@ def test_logits_of_another_rank():
 @pytest.mark.parametrize("method", METHODS)
 def test_one_class(method):
     message = (
-        "`subnetworks`: sub-network 1 must give one logit for each of at "
-        r"least 2 classes, got logits of shape \(None, 1\)"
+        "(`network`|`subnetworks`: sub-network 1) must give one logit for each "
+        r"of at least 2 classes, got logits of shape \(None, 1\)"
     )
     with rejected(message):
         METHODS[method](classes=1)
@@ -312,7 +312,7 @@ def test_validation_labels_in_their_place():
 
 @pytest.mark.parametrize("network", [None, "resnet8", [1]])
 def test_vanilla_network(network):
-    with rejected("sub-network 1 must be a functional keras.Model"):
+    with rejected("`network` must be a functional keras.Model"):
         VanillaModel(network)
 
 

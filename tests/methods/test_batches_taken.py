@@ -6,6 +6,7 @@ from support.bad_batches import ONES, ROWS, Batches, X, Y, generator
 from support.builders import CLASSES, compiled, cross_entropy, ffl
 
 from keras_ffl import InputError, data
+from keras_ffl.optimizers import SGD
 
 tf = pytest.importorskip("tensorflow")
 
@@ -160,3 +161,7 @@ def test_batches_of_the_package_differ_by_epoch(monkeypatch):
     message = "`steps_per_epoch` must be at most 2, .* got 3"
     with pytest.raises(InputError, match=message):
         model.fit(batches, epochs=2, steps_per_epoch=3, verbose=0)
+    model.compile(SGD(0.1), steps_per_execution=2)
+    model.fit(batches, initial_epoch=5, epochs=6, verbose=0)
+    with pytest.raises(InputError, match="`steps_per_execution` must divide"):
+        model.fit(batches, epochs=2, steps_per_epoch=1, verbose=0)

@@ -333,5 +333,5 @@ def test_bad_options(options, message):
 
 
 def test_no_student():
-    with pytest.raises(InputError, match="sub-network 1 must be a functional"):
+    with pytest.raises(InputError, match="`network` must be a functional"):
         KnowledgeDistillationModel(teacher(), teacher())

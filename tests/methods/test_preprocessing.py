@@ -226,6 +226,30 @@ def test_bad_preprocessing(method, preprocessing, message):
         made(method, preprocessing=preprocessing)
 
 
+def test_one_that_takes_something_else():
+    tf = pytest.importorskip("tensorflow")
+    count = LAYERS.TextVectorization(
+        output_sequence_length=4, vocabulary=["a", "b", "c"]
+    )
+
+    def network():
+        x = keras.Input((4,), dtype="int32")
+        features = LAYERS.Dense(5)(LAYERS.Rescaling(0.1)(x))
+        outputs = {"features": features, "logits": LAYERS.Dense(3)(features)}
+        return keras.Model(x, outputs)
+
+    networks = [network(), network()]
+    with pytest.raises(InputError, match="`preprocessing` can't be called on"):
+        EnsembleModel(networks, preprocessing=count)
+    text = keras.Input((), dtype="string")
+    model = EnsembleModel(
+        networks, preprocessing=keras.Model(text, count(text))
+    )
+    found = model(tf.constant(["a c"]))["sub_1"]
+    expected = networks[0](np.array([[2, 4, 0, 0]]))["logits"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_two_of_them():
     model = made("ffl", preprocessing=LAYERS.Rescaling(0.5))
     message = "`preprocessing` must be None for sub-networks that already"

@@ -69,6 +69,66 @@ def assert_file_keeps(network, folder, run):
     assert loaded.count_params() == model.count_params()
 
 
+def adapted(kind, **options):
+    """A lookup that has learned its vocabulary from data."""
+    layer = getattr(keras.layers, kind)(**options)
+    words = {"IntegerLookup": [[3, 7], [7, 9]]}
+    layer.adapt(np.array(words.get(kind, [["a", "b"], ["b", "c"]])))
+    return layer
+
+
+class Inside(keras.layers.Layer):
+    """A layer of the user's with a lookup in it."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.lookup = keras.layers.StringLookup(output_mode="multi_hot")
+
+    def call(self, x):
+        return self.lookup(x)
+
+    def compute_output_shape(self, shape):
+        return shape[0], self.lookup.vocabulary_size()
+
+
+def inside():
+    layer = Inside()
+    layer.lookup.adapt(np.array(["a", "b", "c"]))
+    return layer
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: adapted("StringLookup", output_mode="multi_hot"),
+        lambda: adapted("IntegerLookup", output_mode="multi_hot"),
+        lambda: adapted(
+            "IntegerLookup", output_mode="multi_hot", num_oov_indices=0
+        ),
+        inside,
+    ],
+    ids=["strings", "integers", "known_integers", "inside"],
+)
+def test_an_adapted_vocabulary(make, run, tmp_path):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("TensorFlow looks words up")
+    layer = make()
+    of_integers = isinstance(layer, keras.layers.IntegerLookup)
+    words = keras.Input((2,), dtype="int64" if of_integers else "string")
+    x = keras.layers.Dense(4, "relu", name="map")(layer(words))
+    model = keras.Model(words, keras.layers.Dense(3)(x))
+    at = ops.convert_to_tensor([[7, 9]] if of_integers else [["c", "a"]])
+    expected = run(model, at)
+    copy = as_subnetwork(model, "map", from_logits=True)
+    found = run(copy, at)["logits"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+    # Keras itself doesn't save what is inside another layer.
+    if not isinstance(layer, Inside):
+        loaded = reloaded(VanillaModel(copy), tmp_path)
+        found = run(loaded, at)["vanilla"]
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
 # ----- values ---------------------------------------------------------------
 
 

@@ -83,7 +83,7 @@ def refused(what):
 @pytest.mark.parametrize("kind", CHANNELS_FIRST)
 def test_channels_first(kind):
     net = network(CHANNELS_FIRST[kind])
-    with refused("`subnetworks`: sub-network 1"):
+    with refused("`network`"):
         VanillaModel(net)
 
 
@@ -99,7 +99,7 @@ def test_channels_first_beside_another(method):
 def test_the_setting_of_the_user_while_networks_are_made(method):
     keras.config.set_image_data_format("channels_first")
     try:
-        with refused("`subnetworks`: sub-network 1"):
+        with refused("(`network`|`subnetworks`: sub-network 1)"):
             METHODS[method](image=(4, 4, 4))
     finally:
         keras.config.set_image_data_format("channels_last")
@@ -148,6 +148,8 @@ def test_unknown_channels():
     x = LAYERS.Activation("relu")(image)
     mean = keras.ops.mean(x, axis=(1, 2, 3))
     logits = LAYERS.Dense(CLASSES)(mean[:, None])
-    message = "sub-network 1 must be .* with known channels, got .*, 4, 4, None"
+    message = (
+        "`network`'s 'features' must be .* with known channels, got .*4, No"
+    )
     with pytest.raises(InputError, match=message):
         VanillaModel(keras.Model(image, {"features": x, "logits": logits}))

@@ -446,7 +446,7 @@ def test_a_call_of_the_class():
     with pytest.raises(InputError, match=f"^`teacher` must be a {message}"):
         KnowledgeDistillationModel(as_subnetwork(model), own)
     copy = as_subnetwork(model)
-    with pytest.raises(InputError, match=f"sub-network 1 must be a {message}"):
+    with pytest.raises(InputError, match=f"`network` must be a {message}"):
         VanillaModel(Scaling(copy.input, copy.output))
     # Within another model it is kept.
     image = keras.Input(SHAPE)

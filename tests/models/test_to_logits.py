@@ -250,10 +250,10 @@ def test_a_method_refuses_probabilities(end):
         )
 
     with pytest.raises(
-        InputError, match="'logits' of sub-network 1 must be logits, got prob"
+        InputError, match="`network`'s 'logits' must be logits, got prob"
     ):
         VanillaModel(outputs(ends[end], "mine"))
-    with pytest.raises(InputError, match="'logits' of sub-network 2 must be"):
+    with pytest.raises(InputError, match="sub-network 2's 'logits' must be"):
         EnsembleModel([outputs(scores, "a"), outputs(ends[end], "b")])
     VanillaModel(outputs(scores, "mine"))
 

@@ -4,6 +4,7 @@ Steps are written as on TensorFlow, reading and assigning variables. Here they
 run in a `keras.StatelessScope`, which collects the assigned values.
 """
 
+import contextlib
 import functools
 import warnings
 
@@ -13,8 +14,8 @@ import keras
 from keras_ffl.backend.jax.feed import feed
 from keras_ffl.backend.jax.values import (
     check_values,
+    keeping_values,
     on_device,
-    with_values_checked,
 )
 from keras_ffl.backend.steps import ForwardPass, SteppedModel
 from keras_ffl.data import Batches
@@ -215,15 +216,35 @@ class MethodModel(SteppedModel):
                 "`class_weight` must be None for Batches on JAX, whose labels "
                 f"are looked up in the step, got {class_weight}"
             )
-        history = super().fit(x, *args, class_weight=class_weight, **kwargs)
-        inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        if inner.use_ema and inner.built:
-            # Keras leaves the weights in the buffers of their averages, and
-            # the next step can't take a buffer twice.
-            for average in inner._model_variables_moving_average:
-                if average is not None:
-                    average.assign(keras.ops.copy(average.value))
-        return history
+        try:
+            return super().fit(x, *args, class_weight=class_weight, **kwargs)
+        finally:
+            inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            if inner.use_ema and inner.built:
+                # Keras leaves the weights in the buffers of their averages,
+                # and the next step can't take a buffer twice.
+                for average in inner._model_variables_moving_average:
+                    if average is not None:
+                        average.assign(keras.ops.copy(average.value))
+
+    def evaluate(self, *args, **kwargs):
+        """As in `SteppedModel`; an error changes no values."""
+        with self._values_put_back():
+            return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        """As in `SteppedModel`; an error changes no values."""
+        with self._values_put_back():
+            return super().predict(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def _values_put_back(self):
+        """Gives variables their values back, as Keras does only in `fit`."""
+        try:
+            yield
+        finally:
+            self.jax_state_sync()
+            self._jax_state = None
 
     def feed(self, batches):
         """The form in which Keras receives `keras_ffl.data.Batches`."""
@@ -237,16 +258,24 @@ class MethodModel(SteppedModel):
         """As in Keras, with a check of batches from data sets."""
         if self.train_function is None or force:
             super().make_train_function(force)
-            self.train_function = with_values_checked(
-                self, self.train_function, self._groups
+            self.train_function = keeping_values(
+                self, self.train_function, self._groups, training=True
             )
 
     def make_test_function(self, force=False):
         """As in Keras, with a check of batches from data sets."""
         if self.test_function is None or force:
             super().make_test_function(force)
-            self.test_function = with_values_checked(
+            self.test_function = keeping_values(
                 self, self.test_function, self._groups_of_test, training=False
+            )
+
+    def make_predict_function(self, force=False):
+        """As in Keras; an error changes no values."""
+        if self.predict_function is None or force:
+            super().make_predict_function(force)
+            self.predict_function = keeping_values(
+                self, self.predict_function, lambda: self._groups()[:2]
             )
 
     def _symbolic_build(self, iterator=None, data_batch=None):

@@ -12,7 +12,6 @@ import numpy as np
 
 from keras_ffl.backend.jax.feed import DeviceBatch
 from keras_ffl.batch_parts import checked_arrays
-from keras_ffl.errors import InputError
 
 
 def said_by(error):
@@ -48,33 +47,42 @@ def check_values(model, batch, training=True):
         checked_arrays(*given, model.check_label_values, model.heads)
 
 
-def with_values_checked(model, function, groups, training=True):
-    """Adds a check before each step to Keras' function that runs them.
+def keeping_values(model, function, groups, training=None):
+    """Adds to Keras' function that runs steps what it lacks.
+
+    Batches from data sets are checked before each step, and after an error the
+    variables still have their values, which Keras has moved out of them.
 
     Args:
         model: `keras_ffl.backend.MethodModel`.
         function: Function of the state and an iterator of batches.
         groups: Function that returns the groups of variables in the state.
-        training: Bool, whether they are steps of training.
+        training: Bool, whether they are steps of training; None for
+            predictions, which have no labels to check.
 
     Returns:
         Function of the same arguments.
     """
-    if jax.default_backend() != "cpu":
-        return function
+    checks = training is not None and jax.default_backend() == "cpu"
 
-    def checked(state, batches):
-        batches = list(itertools.islice(batches, model.steps_per_execution))
+    def run(state, batches):
         try:
-            for batch in batches:
-                if not on_device(batch):
-                    check_values(model, batch, training)
-        except InputError:
-            # Keras has moved the values out of the variables.
+            if checks:
+                steps = model.steps_per_execution
+                batches = list(itertools.islice(batches, steps))
+                for batch in batches:
+                    if not on_device(batch):
+                        check_values(model, batch, training)
+                batches = iter(batches)
+            return function(state, batches)
+        except BaseException:
             for group, values in zip(groups(), state, strict=True):
                 for variable, value in zip(group, values, strict=True):
-                    variable.assign(value)
+                    # A step that has begun may have overwritten it.
+                    if not value.is_deleted():
+                        variable.assign(value)
+            # Else Keras would assign those of an earlier step at any time.
+            model._jax_state, model._jax_state_synced = None, True
             raise
-        return function(state, iter(batches))
 
-    return checked
+    return run

@@ -1,6 +1,7 @@
 """Data sets as NumPy arrays."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 
@@ -37,7 +38,8 @@ class Dataset(BatchedSplits):
     def __post_init__(self):
         if np.ndim(self.y_test) == 2:
             check_labels(self.y_test, self.info.num_classes, "y_test")
-            object.__setattr__(self, "y_test", classes_of(self.y_test))
+            rows = np.asarray(self.y_test)
+            object.__setattr__(self, "y_test", classes_of(rows))
 
     @property
     def num_train(self):
@@ -182,8 +184,17 @@ def _squeezed(y):
 def _count_classes(y_train, y_test, class_names):
     if class_names is not None:
         return len(class_names)
-    if y_train.ndim == 2:
-        return y_train.shape[1]
     for y, argument in ((y_train, "y_train"), (y_test, "y_test")):
+        if y.ndim == 2:
+            return y.shape[1]
         check_labels(y, _ANY_NUMBER, argument)
-    return int(max(y.max(initial=0) for y in (y_train, y_test))) + 1
+    count = int(max(y.max(initial=0) for y in (y_train, y_test))) + 1
+    if len(np.unique(y_train)) < count:
+        warnings.warn(
+            f"`y_train` has labels of {len(np.unique(y_train))} classes, but "
+            f"the largest label makes {count} of them; number classes from 0 "
+            "without gaps, or give `num_classes`",
+            UserWarning,
+            stacklevel=3,
+        )
+    return count

@@ -142,9 +142,9 @@ def decode_image(encoded, info):
     """Decodes an image of any size for the networks of a data set.
 
     For a data set of photos (`info.central_crop`) this is `decode_centre`.
-    Otherwise the whole image is resized with bilinear interpolation and
-    antialiasing, ignoring its aspect ratio, and rounded. It keeps its own
-    size if the data set has none.
+    Otherwise the whole image is resized with bilinear interpolation, with
+    antialiasing if `info.antialias`, ignoring its aspect ratio, and rounded. It
+    keeps its own size if the data set has none.
 
     Args:
         encoded: Scalar string tensor, JPEG, PNG, GIF (its first frame) or BMP.
@@ -159,5 +159,5 @@ def decode_image(encoded, info):
     image = tf.io.decode_image(encoded, channels, expand_animations=False)
     if None in info.input_shape:
         return image
-    image = tf.image.resize(image, (height, width), antialias=True)
+    image = tf.image.resize(image, (height, width), antialias=info.antialias)
     return _as_pixels(tf.clip_by_value(image, 0, 255))

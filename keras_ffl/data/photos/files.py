@@ -146,11 +146,21 @@ class PhotoFiles(EncodedPhotos):
         root: Path of the folder that contains the files.
         names: Array (n,) of strings, paths relative to `root`.
         labels: Integer array (n,).
+
+    Raises:
+        InputError: `names` and `labels` differ in length.
     """
 
     root: str
     names: np.ndarray
     labels: np.ndarray
+
+    def __post_init__(self):
+        if len(self.names) != len(self.labels):
+            raise InputError(
+                f"`labels` must be {len(self.names)} integers, one for every "
+                f"photo, got {len(self.labels)}"
+            )
 
     def take(self, indices):
         return dataclasses.replace(

@@ -59,6 +59,8 @@ def from_folder(root, options=PhotoOptions()):
     splits = [_as_files(root, names, classes) for names in (train, test)]
     splits, left_out = without_unreadable(splits, options, str(root))
     _check_classes(splits[0], classes)
+    if not len(splits[1]):
+        raise InputError(f"`data_dir`: no file in {root}/val can be decoded")
     info = photo_info(
         "imagefolder",
         [printable(name) for name in classes],

@@ -4,8 +4,9 @@ import dataclasses
 
 from keras_ffl.data.batched_splits import BatchedSplits
 from keras_ffl.data.info import DatasetInfo
-from keras_ffl.data.photos.files import EncodedPhotos
+from keras_ffl.data.photos.files import EncodedPhotos, PhotoFiles
 from keras_ffl.errors import InputError
+from keras_ffl.labels import check_labels
 
 # ImageNet's, for pixels in 0..255.
 _MEAN = (123.675, 116.28, 103.53)
@@ -82,11 +83,27 @@ class PhotoDataset(BatchedSplits):
         info: `DatasetInfo`.
         train: `EncodedPhotos`.
         test: `EncodedPhotos`.
+
+    Raises:
+        InputError: `info` has no `central_crop` or not 3 channels, or the
+            label of a file is none of its classes.
     """
 
     info: DatasetInfo
     train: EncodedPhotos
     test: EncodedPhotos
+
+    def __post_init__(self):
+        if not self.info.central_crop or self.info.input_shape[2] != 3:
+            raise InputError(
+                "`info` of photos must have a `central_crop` and 3 channels, "
+                f"got {self.info.central_crop} and {self.info.input_shape[2]}"
+            )
+        for split in ("train", "test"):
+            photos = getattr(self, split)
+            # Those in records have not been read yet.
+            if isinstance(photos, PhotoFiles):
+                check_labels(photos.labels, self.info.num_classes, f"y_{split}")
 
     @property
     def y_train(self):

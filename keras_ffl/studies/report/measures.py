@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from keras_ffl import data
 from keras_ffl.evaluation import (
     classification_errors,
     head_logits,
@@ -68,11 +67,10 @@ def ask(runs, dataset):
     y = np.asarray(dataset.y_test)
     probabilities, heads = {}, {}
     for run in runs:
-        with data.naming_unreadable():
-            logits = head_logits(
-                run.model,
-                dataset.evaluation_batches(run.config.eval_batch_size),
-            )
+        logits = head_logits(
+            run.model,
+            dataset.evaluation_batches(run.config.eval_batch_size),
+        )
         titles = run.titles(logits, first=run is runs[0])
         for head, values in logits.items():
             title = titles[head]

@@ -134,10 +134,9 @@ def renumbered(groups):
 def _drawn_groups(runs, shown, dataset, per_group, seed):
     """Draws test images of each outcome, a dict from title to indices."""
     logits = {}
-    with data.naming_unreadable():
-        for run in runs:
-            batches = dataset.evaluation_batches(run.config.eval_batch_size)
-            logits[run.name] = head_logits(run.model, batches)
+    for run in runs:
+        batches = dataset.evaluation_batches(run.config.eval_batch_size)
+        logits[run.name] = head_logits(run.model, batches)
     right = {
         (run.name, head): logits[run.name][head].argmax(axis=1)
         == dataset.y_test

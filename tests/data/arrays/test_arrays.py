@@ -106,6 +106,11 @@ def test_from_arrays_counts_classes():
     assert rows.info.num_classes == 6
     assert rows.y_train.shape == (40, 6)
     np.testing.assert_array_equal(rows.y_test, y_test)
+    mixed = from_arrays(x_train, y_train, x_test, one_hot[y_test])
+    assert mixed.info.num_classes == 6
+    np.testing.assert_array_equal(mixed.y_test, y_test)
+    with pytest.warns(UserWarning, match="of 4 classes, but .* makes 5 of"):
+        assert made(y_train + 1).num_classes == 5
 
 
 def test_forms_of_test_labels():
@@ -116,6 +121,9 @@ def test_forms_of_test_labels():
     np.testing.assert_array_equal(dataset.y_test, y_test)
     _, part = split_holdout(dataset, 0.25)
     assert np.bincount(part.y_test).tolist() == [3, 3, 2, 2]
+    rows = np.eye(4)[y_test].tolist()
+    dataset = Dataset(info, x_train, y_train, x_test, rows)
+    np.testing.assert_array_equal(dataset.y_test, y_test)
     with pytest.raises(InputError, match="`y_test`: every row must be"):
         Dataset(info, x_train, y_train, x_test, np.zeros((len(y_test), 4)))
 

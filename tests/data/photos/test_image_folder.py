@@ -155,6 +155,15 @@ def test_a_class_without_a_readable_file(tmp_path):
         from_folder(tmp_path, PhotoOptions(verify="skip"))
 
 
+@pytest.mark.filterwarnings("ignore:.*are left out")
+def test_no_readable_file_in_val(tmp_path):
+    make_folder(tmp_path, (1, 1), (1, 1))
+    for photo in (tmp_path / "val").glob("*/*"):
+        photo.write_bytes(b"no photo")
+    with pytest.raises(InputError, match="no file in .*val can be decoded"):
+        from_folder(tmp_path, PhotoOptions(verify="skip"))
+
+
 # --- names that are no UTF-8 -----------------------------------------------
 
 
@@ -251,6 +260,31 @@ def test_bad_folders(spoil, message, tmp_path):
 def test_no_folder_at_all():
     with pytest.raises(InputError, match="`data_dir` must be .*got None"):
         load("imagefolder")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"labels": np.array([1, 2])}, "`y_train`: .*label 2 at index 1"),
+        ({"labels": np.array([0])}, "`labels` must be 2 integers, .* got 1"),
+        ({"central_crop": None}, "`info` of photos must have .*got None and 3"),
+    ],
+)
+def test_bad_photo_data_sets(changes, message, tmp_path):
+    dataset = from_folder(make_folder(tmp_path, (1, 1), (1, 1)))
+    with pytest.raises(InputError, match=message):
+        if "labels" in changes:
+            train = dataclasses.replace(dataset.train, **changes)
+            dataclasses.replace(dataset, train=train)
+        else:
+            info = dataclasses.replace(dataset.info, **changes)
+            dataclasses.replace(dataset, info=info)
+
+
+def test_steps_in_a_call_of_photos(tmp_path):
+    dataset = from_folder(make_folder(tmp_path))
+    with pytest.raises(InputError, match="`steps_per_call` must be 1 for ph"):
+        dataset.training_batches(2, 0, steps_per_call=2)
 
 
 @pytest.mark.parametrize("size", [7, 0, 16.0])

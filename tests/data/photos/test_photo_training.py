@@ -17,11 +17,13 @@ from support.photo_builders import (
     smooth,
 )
 
-from keras_ffl import InputError, training
+from keras_ffl import InputError, VanillaModel, training
 from keras_ffl.config import Config
+from keras_ffl.data import PhotoOptions, from_folder
 from keras_ffl.data.photos import files
 from keras_ffl.evaluation import evaluate_heads
 from keras_ffl.export import export_head
+from keras_ffl.models import build
 from keras_ffl.studies.report import write_figure, write_report
 from keras_ffl.studies.report.run_figure import _labels_of_folders
 from keras_ffl.workdir import Workdir
@@ -160,6 +162,13 @@ def test_a_damaged_photo_stops_the_run(folder, tmp_path):
     assert not Workdir(tmp_path).started
     with pytest.raises(InputError, match=f"^photo {bad} can't be read or"):
         training.train(config(folder, method="vanilla"), tmp_path, verbose=0)
+    # In Python as well.
+    model = VanillaModel(build("resnet8", 2, (16, 16, 3)))
+    model.compile()
+    dataset = from_folder(folder, PhotoOptions(16))
+    for call in (model.fit, model.evaluate, model.predict):
+        with pytest.raises(InputError, match=f"^photo {bad} can't be read or"):
+            call(dataset.training_batches(4, 0), verbose=0)
 
 
 def test_photos_that_vanish_in_a_run(folder, tmp_path, monkeypatch):
