@@ -117,10 +117,10 @@ def _parse(arguments):
         return flags.FLAGS(arguments)
     except flags.Error as error:
         name = getattr(error, "flagname", None)
-        fields = f", and --set {name}=... sets fields of a run" * bool(
-            name and "set" in flags.FLAGS
-        )
-        _fail(f"{error} (--help lists the flags{fields})")
+        unknown = name and "Did you mean" not in str(error)
+        more = f", and --set {name}=... sets fields of a run"
+        more *= bool(unknown and "set" in flags.FLAGS)
+        _fail(f"{error} (--help lists the flags{more})")
 
 
 # Path flags of all commands. An empty path usually comes from an unset shell

@@ -1,7 +1,5 @@
 """Makes new layers from old ones and copies their values."""
 
-import tempfile
-
 import keras
 from keras import ops
 
@@ -13,6 +11,8 @@ from keras_ffl.models.graph import (
     runs_its_graph,
     seed_generators,
 )
+
+_LOOKUPS = keras.layers.StringLookup, keras.layers.IntegerLookup
 
 
 def make_anew(old, changes=None, argument="model", kind=None):
@@ -35,24 +35,27 @@ def make_anew(old, changes=None, argument="model", kind=None):
         # layers would then share.
         config = keras.saving.serialize_keras_object(old)["config"]
         new = (kind or type(old)).from_config({**config, **(changes or {})})
-        _copy_assets(old, new)
+        _copy_vocabularies(old, new)
         return new
     # Users' layers may raise anything.
     except Exception as error:
         raise no_copy(old, _reason(old, error), argument) from error
 
 
-def _copy_assets(old, new):
-    """Copies what `adapt` found besides weights, such as a vocabulary.
+def _copy_vocabularies(old, new):
+    """Copies the words that lookups, also inner ones, have been adapted to.
 
-    A layer has to know it before it is called, since its output may be as wide.
+    A layer has to know them before it is called: its output may be as wide.
     """
     inside = zip(layers_within(old), layers_within(new))
     for one, other in ((old, new), *inside):
-        if hasattr(one, "save_assets") and type(one) is type(other):
-            with tempfile.TemporaryDirectory() as folder:
-                one.save_assets(folder)
-                other.load_assets(folder)
+        if isinstance(one, _LOOKUPS) and one.input_vocabulary is None:
+            words = one.get_vocabulary()
+            if one.get_vocabulary(include_special_tokens=False):
+                idf = None
+                if one.output_mode == "tf_idf":
+                    idf = one.idf_weights_const.numpy()[: len(words)]
+                other.set_vocabulary(words, idf)
 
 
 def _reason(layer, error):

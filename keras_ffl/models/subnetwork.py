@@ -200,17 +200,19 @@ def preprocessing_model(preprocessing, network, name="preprocessing"):
     target = network.inputs[0]
     taken = preprocessing.inputs[0] if has_graph(preprocessing) else target
     image = keras.Input(taken.shape[1:], dtype=taken.dtype, name="image")
-    try:
-        prepared = preprocessing(image)
-        prepare = keras.Model(image, prepared, name=name)
-        expected = random_outputs(prepare)
-    # Users' layers may raise anything.
-    except Exception as error:
-        raise InputError(
-            "`preprocessing` can't be called on what the networks take, "
-            f"{image.dtype} {image.shape} ({first_line(error)}); one that "
-            "takes something else must be a model with an input of its own"
-        ) from error
+
+    def tried(function, given):
+        try:
+            return function(given)
+        # Users' layers may raise anything.
+        except Exception as error:
+            raise InputError(
+                "`preprocessing` can't be called on what the networks take, "
+                f"{image.dtype} {image.shape} ({first_line(error)}); one that "
+                "takes something else must be a model with an input of its own"
+            ) from error
+
+    prepared = tried(preprocessing, image)
     if not isinstance(prepared, keras.KerasTensor) or not fits(
         prepared.shape, target.shape
     ):
@@ -218,6 +220,8 @@ def preprocessing_model(preprocessing, network, name="preprocessing"):
             "`preprocessing` must give one tensor of the shape that "
             f"'{network.name}' takes, {target.shape}, got {prepared!r}"
         )
+    prepare = keras.Model(image, prepared, name=name)
+    expected = tried(random_outputs, prepare)
     return copy_model(prepare, None, "preprocessing", expected)
 
 

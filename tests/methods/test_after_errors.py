@@ -49,6 +49,40 @@ def test_an_interrupted_call_keeps_the_weights(call):
     model.fit(x, y, verbose=0)
 
 
+@pytest.mark.parametrize("call", ["test", "predict"])
+def test_a_call_interrupted_within_a_step(call, monkeypatch):
+    model, x, y = model_and_data()
+    before = model.get_weights()
+
+    def calls():
+        model.evaluate(x, y, verbose=0)
+        return model.predict(x, verbose=0)
+
+    calls()
+    step = getattr(model, f"{call}_function")
+
+    def interrupted(*arguments):
+        step(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model, f"{call}_function", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            calls()
+    assert_same_weights(model, before)
+    calls()
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_batches_of_unknown_number_before_compile():
+    x, _ = data()
+    model = EnsembleModel(pair())
+    found = model.predict(((each[None],) for each in x), verbose=0)
+    np.testing.assert_allclose(
+        found["sub_1"], model.predict(x, verbose=0)["sub_1"], rtol=1e-5
+    )
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, InputError])
 def test_fit_goes_on_with_averages(error):
     model, x, y = model_and_data(use_ema=True, ema_momentum=0.5)

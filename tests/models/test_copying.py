@@ -105,9 +105,16 @@ def inside():
         lambda: adapted(
             "IntegerLookup", output_mode="multi_hot", num_oov_indices=0
         ),
+        lambda: adapted("StringLookup", output_mode="tf_idf"),
+        lambda: adapted(
+            "StringLookup",
+            output_mode="tf_idf",
+            max_tokens=9,
+            pad_to_max_tokens=True,
+        ),
         inside,
     ],
-    ids=["strings", "integers", "known_integers", "inside"],
+    ids=["strings", "integers", "known_integers", "idf", "padded", "inside"],
 )
 def test_an_adapted_vocabulary(make, run, tmp_path):
     if keras.backend.backend() != "tensorflow":
@@ -122,11 +129,32 @@ def test_an_adapted_vocabulary(make, run, tmp_path):
     copy = as_subnetwork(model, "map", from_logits=True)
     found = run(copy, at)["logits"]
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
-    # Keras itself doesn't save what is inside another layer.
-    if not isinstance(layer, Inside):
+    # Keras itself loads neither padded weights nor what is in another layer.
+    if not (isinstance(layer, Inside) or layer.max_tokens):
         loaded = reloaded(VanillaModel(copy), tmp_path)
         found = run(loaded, at)["vanilla"]
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["int", "tf_idf"])
+def test_adapted_text(mode, run):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("TensorFlow looks words up")
+    # Keras' file would take the first for two words.
+    texts = ["x1\u2028x2 film", "bad film"]
+    layer = keras.layers.TextVectorization(output_mode=mode)
+    layer.adapt(texts)
+    text = keras.Input((), dtype="string")
+    x = keras.ops.cast(layer(text), "float32")
+    if mode == "int":
+        x = keras.ops.mean(x, axis=1, keepdims=True)
+    x = keras.layers.Dense(4, "relu", name="map")(x)
+    model = keras.Model(text, keras.layers.Dense(3)(x))
+    at = ops.convert_to_tensor(texts)
+    copy = as_subnetwork(model, "map", from_logits=True)
+    np.testing.assert_allclose(
+        run(copy, at)["logits"], run(model, at), rtol=1e-6, atol=1e-6
+    )
 
 
 # ----- values ---------------------------------------------------------------

@@ -14,8 +14,8 @@ import keras
 from keras_ffl.backend.jax.feed import feed
 from keras_ffl.backend.jax.values import (
     check_values,
-    keeping_values,
     on_device,
+    with_values_checked,
 )
 from keras_ffl.backend.steps import ForwardPass, SteppedModel
 from keras_ffl.data import Batches
@@ -229,22 +229,35 @@ class MethodModel(SteppedModel):
 
     def evaluate(self, *args, **kwargs):
         """As in `SteppedModel`; an error changes no values."""
-        with self._values_put_back():
+        with self._values_kept():
             return super().evaluate(*args, **kwargs)
 
     def predict(self, *args, **kwargs):
         """As in `SteppedModel`; an error changes no values."""
-        with self._values_put_back():
+        with self._values_kept():
             return super().predict(*args, **kwargs)
 
     @contextlib.contextmanager
-    def _values_put_back(self):
-        """Gives variables their values back, as Keras does only in `fit`."""
+    def _values_kept(self):
+        """Gives variables their values back after an error.
+
+        Keras does so in `fit` alone. Copies, because steps overwrite arrays.
+        """
+        # A callback may call this in the middle of `fit`.
+        self.jax_state_sync()
+        variables = (
+            *self.trainable_variables,
+            *self.non_trainable_variables,
+            *self.metrics_variables,
+        )
+        before = [keras.ops.copy(variable.value) for variable in variables]
         try:
             yield
-        finally:
-            self.jax_state_sync()
-            self._jax_state = None
+        except BaseException:
+            for variable, value in zip(variables, before, strict=True):
+                variable.assign(value)
+            self._jax_state, self._jax_state_synced = None, True
+            raise
 
     def feed(self, batches):
         """The form in which Keras receives `keras_ffl.data.Batches`."""
@@ -258,7 +271,7 @@ class MethodModel(SteppedModel):
         """As in Keras, with a check of batches from data sets."""
         if self.train_function is None or force:
             super().make_train_function(force)
-            self.train_function = keeping_values(
+            self.train_function = with_values_checked(
                 self, self.train_function, self._groups, training=True
             )
 
@@ -266,16 +279,8 @@ class MethodModel(SteppedModel):
         """As in Keras, with a check of batches from data sets."""
         if self.test_function is None or force:
             super().make_test_function(force)
-            self.test_function = keeping_values(
+            self.test_function = with_values_checked(
                 self, self.test_function, self._groups_of_test, training=False
-            )
-
-    def make_predict_function(self, force=False):
-        """As in Keras; an error changes no values."""
-        if self.predict_function is None or force:
-            super().make_predict_function(force)
-            self.predict_function = keeping_values(
-                self, self.predict_function, lambda: self._groups()[:2]
             )
 
     def _symbolic_build(self, iterator=None, data_batch=None):

@@ -47,42 +47,38 @@ def check_values(model, batch, training=True):
         checked_arrays(*given, model.check_label_values, model.heads)
 
 
-def keeping_values(model, function, groups, training=None):
-    """Adds to Keras' function that runs steps what it lacks.
+def with_values_checked(model, function, groups, training=True):
+    """Adds a check before each step to Keras' function that runs them.
 
-    Batches from data sets are checked before each step, and after an error the
-    variables still have their values, which Keras has moved out of them.
+    After an error the variables still have their values, which Keras has moved
+    out of them, unless a step has already begun to overwrite them.
 
     Args:
         model: `keras_ffl.backend.MethodModel`.
         function: Function of the state and an iterator of batches.
         groups: Function that returns the groups of variables in the state.
-        training: Bool, whether they are steps of training; None for
-            predictions, which have no labels to check.
+        training: Bool, whether they are steps of training.
 
     Returns:
         Function of the same arguments.
     """
-    checks = training is not None and jax.default_backend() == "cpu"
+    checks = jax.default_backend() == "cpu"
 
-    def run(state, batches):
+    def checked(state, batches):
         try:
-            if checks:
-                steps = model.steps_per_execution
-                batches = list(itertools.islice(batches, steps))
-                for batch in batches:
-                    if not on_device(batch):
-                        check_values(model, batch, training)
-                batches = iter(batches)
-            return function(state, batches)
+            # All of them first: the data may raise an error, too.
+            batches = list(itertools.islice(batches, model.steps_per_execution))
+            for batch in batches:
+                if checks and not on_device(batch):
+                    check_values(model, batch, training)
+            return function(state, iter(batches))
         except BaseException:
             for group, values in zip(groups(), state, strict=True):
                 for variable, value in zip(group, values, strict=True):
-                    # A step that has begun may have overwritten it.
                     if not value.is_deleted():
                         variable.assign(value)
             # Else Keras would assign those of an earlier step at any time.
             model._jax_state, model._jax_state_synced = None, True
             raise
 
-    return run
+    return checked
