@@ -111,7 +111,7 @@ def test_each_view_has_its_own_draws():
 def test_what_is_switched_off_has_no_column():
     plan = planned(augmentation=None)
     assert set(plan.columns()) == {"example"}
-    options = BatchOptions(16, None, EVERYTHING)
+    options = BatchOptions(16)
     plan = plan_of_epoch(9, options, SIZE, False, 0)
     assert_same(plan.columns(), {"example": np.arange(9, dtype="int32")})
 
