@@ -15,6 +15,7 @@ import sys
 COMMANDS = {
     "train": "train networks that teach each other, or resume a run",
     "evaluate": "print the errors of every head of a run",
+    "predict": "classify image files with a head of a run",
     "export": "write heads as SavedModel, LiteRT, ONNX or Keras files",
     "card": "show what an exported head is: classes, input, errors",
     "report": "write a one-page HTML report of a run",

@@ -19,6 +19,7 @@ from keras_ffl.data.epoch_plan import Plan
 from keras_ffl.data.holdout import split_holdout
 from keras_ffl.data.info import DatasetInfo
 from keras_ffl.data.photos import (
+    PHOTO_SUFFIXES,
     PhotoDataset,
     PhotoFiles,
     PhotoOptions,
@@ -43,6 +44,7 @@ __all__ = [
     "DATASETS",
     "Dataset",
     "DatasetInfo",
+    "PHOTO_SUFFIXES",
     "PhotoDataset",
     "PhotoFiles",
     "PhotoOptions",

@@ -12,6 +12,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import damage
 from support.script_runs import run_here
 
@@ -93,6 +94,8 @@ def unfinished(finished, config, tmp_path_factory):
 def scripts(config, table, monkeypatch, tmp_path):
     """Dict from a script to the function that makes its flags."""
     monkeypatch.setitem(tables.TABLES, "small", lambda: table)
+    image = tmp_path / "photo.png"
+    Image.fromarray(np.zeros((8, 8), "uint8")).save(image)
     numbers, data_dir = itertools.count(), f"--data_dir={config.data_dir}"
     recipe = [
         "--preset=quickstart_vanilla",
@@ -116,6 +119,7 @@ def scripts(config, table, monkeypatch, tmp_path):
         "train.py": flags(*recipe),
         "evaluate.py": flags(),
         "best.py": flags("--checkpoint=best"),
+        "predict.py": flags(str(image)),
         "export.py": flags("--format=keras", "--output=NEW"),
         "report.py": flags("--output=NEW.html", "--samples=2", "--per_group=1"),
         "gradcam.py": flags("--output=NEW.png", "--per_group=1"),
@@ -171,8 +175,8 @@ def fault(script, arguments, path, damaged, monkeypatch, capfd):
 ON_MODELS = "evaluate.py", "export.py", "report.py", "gradcam.py", "transfer.py"
 EVERYONE = *ON_MODELS, "reproduce.py"
 READERS = {
-    "config.json": EVERYONE,
-    "dataset.json": ON_MODELS,
+    "config.json": (*EVERYONE, "predict.py"),
+    "dataset.json": (*ON_MODELS, "predict.py"),
     "metrics.json": ("evaluate.py", "report.py", "reproduce.py"),
     "history.csv": ("evaluate.py", "report.py", "reproduce.py"),
     "epoch_0002.keras": EVERYONE,

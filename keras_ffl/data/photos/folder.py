@@ -15,7 +15,7 @@ from keras_ffl.data.photos.photo_dataset import (
 from keras_ffl.data.photos.readable import without_unreadable
 from keras_ffl.errors import InputError, printable
 
-_SUFFIXES = (".jpeg", ".jpg", ".png")
+PHOTO_SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 def from_folder(root, options=PhotoOptions()):
@@ -113,7 +113,9 @@ def _names_by_class(root, split, ignored):
 def _names(folder, split, ignored):
     names = []
     for entry in _visible(folder.path):
-        is_photo = entry.name.lower().endswith(_SUFFIXES) and entry.is_file()
+        is_photo = (
+            entry.name.lower().endswith(PHOTO_SUFFIXES) and entry.is_file()
+        )
         (names if is_photo else ignored).append(
             f"{split}/{folder.name}/{entry.name}"
         )

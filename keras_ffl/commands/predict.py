@@ -1,0 +1,69 @@
+"""Classifies image files with a head of a trained run.
+
+    keras-ffl predict --workdir=runs/photos cat.jpg dog.png
+    keras-ffl predict --workdir=runs/photos --top=1 --json photos
+
+Each image gives a line: its path, then the likeliest classes with their
+probabilities. A folder stands for its .jpeg, .jpg and .png files at any depth.
+Images of another size are prepared as an exported head prepares them.
+"""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+from absl import flags
+
+from keras_ffl import cli, data, training
+from keras_ffl.errors import InputError
+from keras_ffl.evaluation import head_logits, softmax
+
+_WORKDIR = cli.define_workdir()
+_CHECKPOINT = cli.define_checkpoint()
+_HEAD = flags.DEFINE_string(
+    "head", None, "Head to ask, by default the run's main one."
+)
+_TOP = flags.DEFINE_integer(
+    "top", 3, "Number of classes to print for each image.", lower_bound=1
+)
+_JSON = flags.DEFINE_bool("json", False, "Print a JSON object in each line.")
+
+# Images that are decoded at once.
+_PART = 256
+
+
+def main(paths):
+    """Prints the likeliest classes of every image."""
+    files = [file for path in paths for file in _files(path)]
+    if not files:
+        raise InputError("`predict` needs the path of an image, got none")
+    model, info = training.load_run(_WORKDIR.value, _CHECKPOINT.value)
+    head = _HEAD.value or model.primary_head
+    model.check_head(head)
+    for start in range(0, len(files), _PART):
+        part = files[start : start + _PART]
+        images = data.normalize(data.read_images(part, info), info)
+        logits = head_logits(model, images)[head].astype("float64")
+        for file, row in zip(part, softmax(logits), strict=True):
+            best = np.argsort(-row, kind="stable")[: _TOP.value]
+            _show(file, {info.class_names[k]: float(row[k]) for k in best})
+
+
+def _files(path):
+    path = pathlib.Path(os.path.expanduser(path))
+    if not path.is_dir():
+        return [path]
+    found = sorted(each for each in path.rglob("*") if each.is_file())
+    photos = [x for x in found if x.name.lower().endswith(data.PHOTO_SUFFIXES)]
+    if not photos:
+        raise InputError(f"{path} holds no .jpeg, .jpg or .png file")
+    return photos
+
+
+def _show(file, classes):
+    if _JSON.value:
+        print(json.dumps({"image": str(file), "probabilities": classes}))
+    else:
+        best = (f"{name} {value:.3f}" for name, value in classes.items())
+        print(f"{file}: {', '.join(best)}")

@@ -1,0 +1,100 @@
+"""The command `predict` against a head's own probabilities."""
+
+import json
+
+import numpy as np
+import pytest
+from support import builders
+from support.photo_builders import make_folder
+from support.script_runs import run_here
+
+from keras_ffl import training
+from keras_ffl.config import Config
+from keras_ffl.models import NETWORKS
+
+CONFIG = Config().changed(
+    dataset="imagefolder",
+    image_size=16,
+    networks=("tiny", "tiny"),
+    method="ensemble",
+    epochs=1,
+    batch_size=4,
+    lr_milestones=(),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny():
+    def network(num_classes, input_shape):
+        return builders.subnetwork(classes=num_classes, image=input_shape)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORKS, "tiny", network)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict")
+    photos = make_folder(folder / "photos", (4, 4), (2, 3), (64, 48))
+    config = CONFIG.changed(data_dir=str(photos))
+    training.train(config, folder / "run", verbose=0)
+    return folder
+
+
+def printed(run, arguments, monkeypatch, capsys):
+    arguments = [f"--workdir={run / 'run'}", *arguments]
+    status = run_here("predict.py", arguments, monkeypatch)
+    said = capsys.readouterr()
+    return status, said.out.splitlines(), said.err
+
+
+@pytest.mark.parametrize("head", ["ensemble", "sub_2"])
+def test_probabilities_are_those_of_the_head(head, run, monkeypatch, capsys):
+    model, _ = training.load_run(run / "run")
+    dataset, _ = training.load_data(
+        CONFIG.changed(data_dir=str(run / "photos"))
+    )
+    ((images, y),) = dataset.evaluation_batches(5)
+    logits = model.classifier(head).predict(images, verbose=0)
+    powers = np.exp(logits.astype("float64"))
+    expected = powers / powers.sum(axis=1, keepdims=True)
+
+    given = ["--json", f"--head={head}", run / "photos" / "val"]
+    status, lines, _ = printed(run, given, monkeypatch, capsys)
+    assert status == 0
+    found = [json.loads(line) for line in lines]
+    assert [each["image"] for each in found] == [
+        str(run / "photos" / name) for name in dataset.test.names
+    ]
+    for each, row in zip(found, expected, strict=True):
+        values = each["probabilities"]
+        assert list(values) == [f"b{k}" for k in np.argsort(-row)]
+        for k in range(2):
+            assert values[f"b{k}"] == pytest.approx(row[k], abs=1e-5)
+
+
+def test_the_likeliest_class_of_files(run, monkeypatch, capsys):
+    files = [run / "photos/val/b1/2.jpg", run / "photos/train/b0/0.jpg"]
+    status, lines, _ = printed(run, ["--top=1", *files], monkeypatch, capsys)
+    assert status == 0 and len(lines) == 2
+    for file, line in zip(files, lines, strict=True):
+        path, _, best = line.rpartition(": ")
+        name, value = best.split()
+        assert path == str(file) and name in ("b0", "b1")
+        assert 0.5 <= float(value) <= 1
+
+
+def test_bad_images(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    for given, message in (
+        (tmp_path / "none.png", "none.png can't be read"),
+        (tmp_path / "bad.png", "bad.png can't be decoded"),
+        (tmp_path / "empty", "empty holds no .jpeg, .jpg or .png file"),
+        ("--head=fused", "`head` must be one of sub_1, sub_2, ensemble"),
+    ):
+        arguments = [given, run / "photos/val/b0/0.jpg"]
+        status, lines, error = printed(run, arguments, monkeypatch, capsys)
+        assert (status, lines) == (1, []), given
+        assert message in error and "Traceback" not in error
