@@ -7,7 +7,7 @@ import json
 
 from absl import flags
 
-from keras_ffl import cli, data, training
+from keras_ffl import cli, training
 from keras_ffl.evaluation import evaluate_heads, format_heads
 from keras_ffl.training.progress_line import shows_bars
 from keras_ffl.workdir import Workdir
@@ -25,11 +25,10 @@ def main():
     model, _ = training.load_run(folder, _CHECKPOINT.value)
     dataset = training.load_run_data(folder, config, model)
     batches = dataset.evaluation_batches(config.eval_batch_size)
-    with data.naming_unreadable():
-        heads = evaluate_heads(
-            model,
-            batches,
-            dataset.y_test,
-            verbose=not _JSON.value and shows_bars(cli.verbosity()),
-        )
+    heads = evaluate_heads(
+        model,
+        batches,
+        dataset.y_test,
+        verbose=not _JSON.value and shows_bars(cli.verbosity()),
+    )
     print(json.dumps(heads, indent=2) if _JSON.value else format_heads(heads))

@@ -47,7 +47,7 @@ def main(paths):
         logits = head_logits(model, images)[head].astype("float64")
         for file, row in zip(part, softmax(logits), strict=True):
             best = np.argsort(-row, kind="stable")[: _TOP.value]
-            _show(file, {info.class_names[k]: float(row[k]) for k in best})
+            _show(file, [(info.class_names[k], float(row[k])) for k in best])
 
 
 def _files(path):
@@ -63,7 +63,7 @@ def _files(path):
 
 def _show(file, classes):
     if _JSON.value:
-        print(json.dumps({"image": str(file), "probabilities": classes}))
+        found = [{"class": name, "probability": p} for name, p in classes]
+        print(json.dumps({"image": str(file), "classes": found}))
     else:
-        best = (f"{name} {value:.3f}" for name, value in classes.items())
-        print(f"{file}: {', '.join(best)}")
+        print(f"{file}: {', '.join(f'{name} {p:.3f}' for name, p in classes)}")

@@ -68,10 +68,11 @@ def test_probabilities_are_those_of_the_head(head, run, monkeypatch, capsys):
         str(run / "photos" / name) for name in dataset.test.names
     ]
     for each, row in zip(found, expected, strict=True):
-        values = each["probabilities"]
-        assert list(values) == [f"b{k}" for k in np.argsort(-row)]
-        for k in range(2):
-            assert values[f"b{k}"] == pytest.approx(row[k], abs=1e-5)
+        order = np.argsort(-row)
+        classes = [best["class"] for best in each["classes"]]
+        assert classes == [f"b{k}" for k in order]
+        for best, k in zip(each["classes"], order, strict=True):
+            assert best["probability"] == pytest.approx(row[k], abs=1e-5)
 
 
 def test_the_likeliest_class_of_files(run, monkeypatch, capsys):
