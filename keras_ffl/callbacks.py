@@ -85,6 +85,10 @@ class WarmUp(keras.callbacks.Callback):
         self.epoch = 0
         self._share = 0.0
 
+    def on_train_begin(self, logs=None):
+        # It may have served another model.
+        self._share = 0.0
+
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 

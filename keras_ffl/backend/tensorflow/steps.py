@@ -75,7 +75,8 @@ class MethodModel(SteppedModel):
     def _checked(self, data, training=True):
         """The unpacked batch, its values checked where that is possible."""
         batch = self.unpacked(normalized_batch(data), training)
-        if self.jit_compile or has_accelerator():
+        # Under a strategy nothing is compiled by `jit_compile`.
+        if has_accelerator() or (self.jit_compile and not in_strategy(self)):
             return batch
         return values_checked(*batch, self.task, self.head_shape)
 

@@ -181,13 +181,14 @@ def run(cells, jobs, changed, imports=()):
         imports: Names of modules for each process to import first.
 
     Returns:
-        Int, number of cells that were stopped (their process by a signal).
+        Int, number of cells that were stopped (their process by a signal) or
+        that another process trains.
 
     Raises:
         Unfinished: On Ctrl-C or SIGTERM. Running cells are stopped and resume
             at the next start.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    handler = signal.signal(signal.SIGTERM, _interrupt)
     waiting, shares, running = list(cells), cpu_shares(jobs), []
     stopped = 0
     try:
@@ -202,7 +203,7 @@ def run(cells, jobs, changed, imports=()):
                 outcome = job.poll()
                 if outcome is not None:
                     running.remove(job)
-                    stopped += job.process.returncode == STOPPED
+                    stopped += job.process.returncode in (STOPPED, BUSY)
                     shares.append(job.cpus)
                     _tell(job.cell, outcome)
                     changed()
@@ -213,6 +214,7 @@ def run(cells, jobs, changed, imports=()):
             job.ask_to_stop()
         for job in running:
             job.end()
+        signal.signal(signal.SIGTERM, handler)
     return stopped
 
 

@@ -38,7 +38,7 @@ def scaled_config(config, epochs):
         `keras_ffl.config.Config`.
     """
     share = epochs / config.epochs
-    milestones = (round(m * share) for m in config.lr_milestones)
+    milestones = (max(1, round(m * share)) for m in config.lr_milestones)
     lengths = {
         name: round(value * share, 2 if isinstance(value, float) else None)
         for name, value in vars(config.options).items()

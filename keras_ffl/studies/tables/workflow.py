@@ -77,7 +77,8 @@ def reproduce(
     _print_summary(cells, path)
     if stopped:
         raise Unfinished(
-            f"cells that were stopped: {stopped}; the same command resumes"
+            "cells that were stopped or that another process trains: "
+            f"{stopped}; the same command resumes"
         )
     return report_only or not any(cell.failure() for cell in cells)
 

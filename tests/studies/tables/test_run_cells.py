@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import textwrap
 
 import pytest
@@ -70,7 +71,10 @@ def test_a_failure_is_listed_and_the_others_go_on(
         tmp_path, "killed", "first", "crashed", "failed", "busy", "last"
     )
     reports = []
-    run_cells.run(found, jobs, lambda: reports.append(1))
+    handler = signal.getsignal(signal.SIGTERM)
+    unfinished = run_cells.run(found, jobs, lambda: reports.append(1))
+    assert unfinished == 1
+    assert signal.getsignal(signal.SIGTERM) == handler
     assert len(reports) == len(found)
     killed, first, crashed, failed, busy, last = found
     assert first.finished and last.finished
