@@ -272,7 +272,7 @@ class MethodModel(SteppedModel):
         if self.train_function is None or force:
             super().make_train_function(force)
             self.train_function = with_values_checked(
-                self, self.train_function, self._groups, training=True
+                self, self.train_function, self._groups
             )
 
     def make_test_function(self, force=False):
