@@ -1,4 +1,4 @@
-"""Dtypes that are safe for sums and logarithms."""
+"""Dtypes that keep numbers: in sums, logarithms, and between networks."""
 
 import keras
 
@@ -17,3 +17,18 @@ def at_least_float32(dtype):
     """
     wide = keras.backend.standardize_dtype(dtype) == "float64"
     return "float64" if wide else "float32"
+
+
+def truncates(given, taken):
+    """Whether an input would cut off the fractions of what it is given.
+
+    Args:
+        given: Dtype of a tensor.
+        taken: Dtype of the input, to which Keras casts the tensor.
+
+    Returns:
+        Bool.
+    """
+    return keras.backend.is_float_dtype(given) and keras.backend.is_int_dtype(
+        taken
+    )

@@ -48,7 +48,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     averages the *unbiased* batch variances, and the speed: on TensorFlow,
     four-dimensional inputs in float32, float16 or bfloat16 use the fused
     kernel. Everything else (float64, other backends, other ranks) uses the
-    plain form, which gives the same numbers.
+    plain form, which gives the same numbers. It ignores masks: padding counts.
 
     Args:
         momentum: Float in [0, 1), weight of the old moving average in an

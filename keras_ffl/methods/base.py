@@ -16,6 +16,7 @@ from keras_ffl.methods.terms import weighted_mean, with_regularization
 from keras_ffl.models.graph import layers_within, runs_its_graph
 from keras_ffl.number_checks import check_number
 from keras_ffl.schedules import rampup_weight
+from keras_ffl.tasks import task_config
 
 
 class TrainingMethod(Distilling, CompiledModel):
@@ -127,14 +128,26 @@ class TrainingMethod(Distilling, CompiledModel):
             else value
             for key, value in config.items()
         }
+        frozen = config.pop("frozen", ())
         with no_cautions():
             model = cls(**config)
+        layers = layers_within(model)
+        for number in frozen:
+            layers[number].trainable = False
         # A layer that is created frozen may create trainable ones inside.
-        for layer in layers_within(model):
+        for layer in layers:
             if not layer.trainable and not runs_its_graph(layer):
                 for inner in layers_within(layer):
                     inner.trainable = False
         return model
+
+    def get_config(self):
+        frozen = _frozen_parts(self)
+        return {
+            "name": self.name,
+            **task_config(self.task),
+            **({"frozen": frozen} if frozen else {}),
+        }
 
     # ----- loss ----------------------------------------------------------
 
@@ -345,3 +358,22 @@ class TrainingMethod(Distilling, CompiledModel):
         logits = self.network_of_step()(x, training=False)
         self.compute_loss(x, y, logits, sample_weight, training=False)
         return self.compute_metrics(x, y, logits, sample_weight)
+
+
+def _frozen_parts(model):
+    """The numbers of the frozen layers that are parts of a layer.
+
+    Only the layers of a graph keep `trainable` in their configuration.
+    """
+    layers = layers_within(model)
+    parts = {
+        id(part)
+        for layer in layers
+        if not runs_its_graph(layer)
+        for part in layers_within(layer)
+    }
+    return [
+        number
+        for number, layer in enumerate(layers)
+        if id(layer) in parts and not layer.trainable
+    ]

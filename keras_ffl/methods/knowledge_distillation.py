@@ -15,6 +15,7 @@ from keras_ffl.methods.subnetworks import (
     prepared_image,
 )
 from keras_ffl.models.subnetwork import as_teacher
+from keras_ffl.precision import truncates
 
 # As `preprocessing`: the network of a loaded model already contains it.
 _IN_NETWORK = object()
@@ -144,6 +145,11 @@ def _check_fit(image, logits, teacher):
             raise InputError(
                 f"`teacher` must {what} of `network`, {student}, got {other}"
             )
+    if truncates(image.dtype, teacher.inputs[0].dtype):
+        raise InputError(
+            f"`teacher` must take the images of `network`, {image.dtype}, got "
+            f"one that takes {teacher.inputs[0].dtype}"
+        )
 
 
 # ----- the row ---------------------------------------------------------------

@@ -17,7 +17,6 @@ from keras_ffl.methods.subnetworks import (
 from keras_ffl.methods.views import Views
 from keras_ffl.models import build, build_branches
 from keras_ffl.models.graph import layers_within
-from keras_ffl.tasks import task_config
 
 
 class ParallelMethod(Views, MeanTeachers, TrainingMethod):
@@ -229,9 +228,8 @@ class ParallelMethod(Views, MeanTeachers, TrainingMethod):
         # A single model keeps shared layers shared.
         networks = keras.Model(self.input, list(self._networks.values()))
         return {
-            "name": self.name,
+            **super().get_config(),
             "networks": keras.saving.serialize_keras_object(networks),
-            **task_config(self.task),
         }
 
     @classmethod

@@ -3,7 +3,6 @@
 import keras
 
 from keras_ffl.methods.base import TrainingMethod
-from keras_ffl.tasks import task_config
 
 
 class SingleNetworkMethod(TrainingMethod):
@@ -23,7 +22,6 @@ class SingleNetworkMethod(TrainingMethod):
 
     def get_config(self):
         return {
-            "name": self.name,
+            **super().get_config(),
             "network": keras.saving.serialize_keras_object(self.network),
-            **task_config(self.task),
         }

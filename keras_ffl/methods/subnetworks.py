@@ -12,7 +12,7 @@ from keras_ffl.models.graph import (
 )
 from keras_ffl.models.layout import check_channels_last
 from keras_ffl.models.subnetwork import preprocessing_model
-from keras_ffl.precision import at_least_float32
+from keras_ffl.precision import at_least_float32, truncates
 from keras_ffl.tasks import checked_task
 
 # Name of the nested model before all sub-networks.
@@ -32,8 +32,8 @@ def check_subnetworks(subnetworks, minimum=2, task=None):
             twice, one is not a functional model with the outputs "features"
             (`check_features` names their shapes) and "logits" (that the task
             takes, before its activation), features are channels-first, or the
-            shapes of inputs or outputs
-            differ.
+            shapes of inputs or outputs differ, or the first network takes
+            floats and another integers.
     """
     task = checked_task(task)
     if not isinstance(subnetworks, (list, tuple)) or len(subnetworks) < minimum:
@@ -62,6 +62,13 @@ def check_subnetworks(subnetworks, minimum=2, task=None):
                 f"`subnetworks` must have one {what}, got "
                 f"{', '.join(map(str, values))}"
             )
+    dtypes = [network.input.dtype for network in subnetworks]
+    # All get the image that the first one takes.
+    if any(truncates(dtypes[0], dtype) for dtype in dtypes):
+        raise InputError(
+            "`subnetworks` must all take floats or all take integers, got "
+            f"{', '.join(dtypes)}"
+        )
 
 
 def _check_graphs(models):

@@ -67,7 +67,8 @@ def copy_model(
             raise InputError(
                 f"`{argument}` can't be copied: the copy of '{source.name}' "
                 "gives different outputs for the same images; some layer's "
-                "`get_config` is incomplete"
+                "`get_config` is incomplete, or a recurrent layer has a state "
+                "(`reset_state` clears it)"
             )
     if features is not None:
         outputs = [copier.features, copy.output]
@@ -164,6 +165,14 @@ class _Copier:
                 return args[0]
             # A softmax layer takes a mask, an activation does not.
             kwargs.pop("mask", None)
+        leaves = keras.tree.flatten((args, kwargs))
+        if any(isinstance(leaf, keras.Variable) for leaf in leaves):
+            raise no_copy(
+                old,
+                "it uses a weight of another layer, which the copy would not "
+                "train; keras.layers.ReversibleEmbedding ties weights",
+                self._argument,
+            )
         if id(old) not in self._made:
             new = (self._nested if nested else self._layer)(old, name)
             self._made[id(old)] = new

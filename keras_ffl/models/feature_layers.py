@@ -12,6 +12,7 @@ from keras_ffl.layers.maps import FEATURES, is_features
 from keras_ffl.models.graph import (
     calls,
     leading_to,
+    parameters,
     runs_its_graph,
     unrolled,
 )
@@ -25,6 +26,13 @@ _GLOBAL_POOLING = (
 _AVERAGE_POOLING = (
     keras.layers.AveragePooling1D,
     keras.layers.AveragePooling2D,
+    keras.layers.AdaptiveAveragePooling1D,
+    keras.layers.AdaptiveAveragePooling2D,
+)
+_DROPOUT = (
+    keras.layers.Dropout,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
 )
 
 
@@ -164,7 +172,11 @@ def _pooled_features(model, every, problem_of):
     pooled = [_pooled(call, producers) for call in flat]
     found = []
     for pooling, taken in zip(reversed(flat), reversed(pooled)):
-        if id(taken) not in producers or not is_features(taken.shape):
+        if taken is None or not is_features(taken.shape):
+            continue
+        before, _ = leading_to(flat, {id(taken)})
+        # Otherwise it is the image, perhaps normalised.
+        if not any(parameters(call.layer) for call in before):
             continue
         same = [call for call, x in zip(flat, pooled) if x is taken]
         given = {id(tensor) for call in same for tensor in call.outputs}
@@ -187,8 +199,8 @@ def _pooled_features(model, every, problem_of):
         return features
     raise InputError(
         f"`feature_layer` must be given for '{model.name}', which has no "
-        "pooling or flattening layer that all paths to its output pass; "
-        f"{_candidates(every, problem_of)}"
+        "pooling or flattening layer after weights that all paths to its "
+        f"output pass; {_candidates(every, problem_of)}"
     )
 
 
@@ -200,6 +212,8 @@ def _pooled(call, producers):
     if not _flattens(call):
         return None
     before = producers.get(id(call.inputs[0]))
+    while before is not None and isinstance(before.layer, _DROPOUT):
+        before = producers.get(id(before.inputs[0]))
     if before is not None and isinstance(before.layer, _AVERAGE_POOLING):
         return before.inputs[0]
     return call.inputs[0]

@@ -13,6 +13,7 @@ from keras_ffl.models.layout import check_channels_last
 from keras_ffl.models.random_images import random_outputs
 from keras_ffl.models.to_logits import copy_to_logits
 from keras_ffl.number_checks import check_int
+from keras_ffl.precision import truncates
 from keras_ffl.tasks import checked_task
 from keras_ffl.tasks.task import fits
 
@@ -143,7 +144,8 @@ def _with_classifier(backbone, feature_layer, num_classes):
     image = keras.Input(batch_shape=taken.shape, dtype=taken.dtype)
     # Nested, so that its layers' names and those of the classifier don't meet,
     # and because some backbones can only be copied as a whole.
-    source = keras.Model(image, backbone(image), name=backbone.name)
+    (output,) = keras.tree.flatten(backbone(image))
+    source = keras.Model(image, output, name=backbone.name)
     if feature_layer is None:
         check_features("the output of `model`", source.output.shape)
         features = Features(backbone.name, source.output)
@@ -213,12 +215,15 @@ def preprocessing_model(preprocessing, network, name="preprocessing"):
             ) from error
 
     prepared = tried(preprocessing, image)
-    if not isinstance(prepared, keras.KerasTensor) or not fits(
-        prepared.shape, target.shape
+    if (
+        not isinstance(prepared, keras.KerasTensor)
+        or not fits(prepared.shape, target.shape)
+        or truncates(prepared.dtype, target.dtype)
     ):
         raise InputError(
             "`preprocessing` must give one tensor of the shape that "
-            f"'{network.name}' takes, {target.shape}, got {prepared!r}"
+            f"'{network.name}' takes, {target.shape} {target.dtype}, got "
+            f"{prepared!r}"
         )
     prepare = keras.Model(image, prepared, name=name)
     expected = tried(random_outputs, prepare)

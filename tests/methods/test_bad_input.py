@@ -15,7 +15,7 @@ from support.builders import (
     teacher,
 )
 
-from keras_ffl import FeatureFusionModel, VanillaModel
+from keras_ffl import FeatureFusionModel, VanillaModel, as_subnetwork
 from keras_ffl.data import Augmentation, Dataset, DatasetInfo
 from keras_ffl.errors import InputError
 from keras_ffl.export.exportable import check_info
@@ -73,6 +73,23 @@ def test_class_counts():
 def test_input_shapes():
     with rejected(r"have one input shape, got \(4, 4, 2\), \(5, 4, 2\)"):
         ffl([subnetwork(), subnetwork(image=(5, 4, 2), name="other")])
+
+
+def test_floats_for_a_network_that_takes_integers():
+    network = subnetwork(name="other")
+    image = keras.Input((4, 4, 2), dtype="uint8")
+    outputs = keras.Model(network.input, network.output)(image)
+    integers = keras.Model(image, outputs)
+    with rejected("`subnetworks` must all take floats .* float32, uint8"):
+        ffl([subnetwork(), integers])
+    with rejected("`preprocessing` .*takes, .None, 4, 4, 2. uint8, got <"):
+        as_subnetwork(
+            keras.Model(image, outputs["logits"]),
+            preprocessing=keras.layers.Rescaling(1 / 255),
+        )
+    teacher = keras.Model(image, outputs["logits"])
+    with rejected("`teacher` must take the images of .* float32, .* uint8"):
+        KnowledgeDistillationModel(subnetwork(), teacher)
 
 
 def test_a_layer_of_two_networks_with_different_images():

@@ -22,13 +22,14 @@ from support.builders import (
     separate,
 )
 
-from keras_ffl import FeatureFusionModel
+from keras_ffl import FeatureFusionModel, as_subnetwork
 from keras_ffl.errors import InputError
 from keras_ffl.methods import (
     DualNetModel,
     EnsembleModel,
     MutualLearningModel,
     OneModel,
+    VanillaModel,
 )
 from keras_ffl.models import vit
 
@@ -137,6 +138,52 @@ def test_layers_made_by_frozen_layers_are_frozen_in_the_loaded_model(tmp_path):
         for each in (model, loaded):
             each.train_on_batch(*data(image=image, seed=1))
         assert_close(loaded.weights, model.weights)
+
+
+@keras.saving.register_keras_serializable()
+class Encoder(keras.layers.Layer):
+    """A layer whose parts can be frozen one by one."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first = keras.layers.Conv2D(3, 3, name="first")
+        self.second = keras.layers.Conv2D(4, 3, name="second")
+
+    def build(self, shape):
+        self.first.build(shape)
+        self.second.build(self.first.compute_output_shape(shape))
+
+    def call(self, x):
+        return self.second(self.first(x))
+
+
+@pytest.mark.parametrize("method", [MutualLearningModel, VanillaModel])
+def test_frozen_parts_of_a_layer_are_frozen_in_the_loaded_model(
+    method, tmp_path
+):
+    """With the optimizer's momentum, so that a run goes on as it was."""
+    networks = []
+    for k in range(2):
+        image = keras.Input((8, 8, 2))
+        encoder = Encoder(name=f"encoder_{k}")
+        x = keras.layers.GlobalAveragePooling2D()(encoder(image))
+        encoder.first.trainable = False
+        dense = keras.layers.Dense(CLASSES, name="dense")
+        network = keras.Model(image, dense(x), name=f"network_{k}")
+        networks.append(as_subnetwork(network))
+    model = compiled(
+        method(networks if method is MutualLearningModel else networks[0]),
+        optimizer=HandSGD().optimizer(),
+    )
+    model.train_on_batch(*data(image=(8, 8, 2)))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    paths = [v.path for v in model.trainable_variables]
+    assert not any("/first/" in path for path in paths)
+    assert [v.path for v in loaded.trainable_variables] == paths
+    for each in (model, loaded):
+        each.train_on_batch(*data(image=(8, 8, 2), seed=1))
+    assert_close(loaded.weights, model.weights)
 
 
 # ----- all methods --------------------------------------------------------

@@ -274,6 +274,7 @@ def test_what_keras_refuses_is_an_input_error(options, message):
     [
         ({"num_classes": 0}, "`num_classes` must be an int >= 1"),
         ({"input_shape": (32, 32)}, "`input_shape` must be"),
+        ({"include_preprocessing": False}, "`include_preprocessing` must be"),
     ],
 )
 def test_bad_arguments(options, message):

@@ -89,6 +89,13 @@ def test_a_new_classifier(make, axes, layer, run, tmp_path):
     )
 
 
+def test_a_backbone_whose_output_is_in_a_list():
+    model = backbone()
+    listed = keras.Model(model.inputs, [model.outputs[0]])
+    network = as_subnetwork(listed, num_classes=3)
+    assert network.output["features"].shape == model.outputs[0].shape
+
+
 def test_a_frozen_backbone():
     model = backbone()
     model.trainable = False

@@ -450,6 +450,16 @@ def test_layer_that_cannot_be_copied(layer, reason):
         as_subnetwork(classifier(), "map", preprocessing=layer())
 
 
+def test_a_weight_that_the_graph_uses_beside_its_layer():
+    """The copy would go on using it and never train it."""
+    image = keras.Input(SHAPE)
+    dense = layers.Dense(3, use_bias=False, name="map")
+    tied = ops.matmul(dense(image), dense.kernel)
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(tied))
+    with pytest.raises(InputError, match="because of .*a weight of another la"):
+        as_subnetwork(model, "map")
+
+
 @register
 def doubled(x):
     return 2 * x

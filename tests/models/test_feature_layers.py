@@ -333,6 +333,13 @@ POOLED = {
         layers.Flatten(),
         layers.Dense(3),
     ],
+    "adaptive average and dropout before flatten": lambda: [
+        *maps(),
+        layers.AdaptiveAveragePooling2D(1),
+        layers.Dropout(0.5),
+        layers.Flatten(),
+        layers.Dense(3),
+    ],
     "two poolings": lambda: [*maps(), two_poolings, layers.Dense(3)],
     "scaled before": lambda: [scaled, *maps(), *head()],
     "dropout and dense after": lambda: [
@@ -438,6 +445,15 @@ def branches():
         (no_pooling, "map, bn, conv"),
         (branches, "add.*, global.*, conv_., conv_."),
         (lambda: classifier(layers.Flatten(), layers.Dense(3)), "flatten"),
+        (
+            lambda: classifier(
+                layers.Rescaling(2.0),
+                layers.Flatten(),
+                layers.Dense(4, name="hidden"),
+                layers.Dense(3),
+            ),
+            "hidden, flatten, rescaling",
+        ),
     ],
 )
 def test_no_pooling(make, candidates):
