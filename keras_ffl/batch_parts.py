@@ -100,6 +100,9 @@ def checked_arrays(y, sample_weight, check_values, heads, argument="y"):
                 "`sample_weight` must be finite, got "
                 f"{weights[off[0]]} at index {off[0]}"
             )
+        if len(known_shape(sample_weight)) > 1:
+            # Steps are traced for one rank.
+            sample_weight = weights
     return y, sample_weight
 
 

@@ -33,30 +33,48 @@ class StopOnDivergence(keras.callbacks.Callback):
         self.steps_per_epoch = steps_per_epoch
         self.numbers = range(steps_per_epoch) if numbers is None else numbers
         self.epoch = 0
+        self.step = 1
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.step = self.numbers[batch] + 1
 
     def on_train_batch_end(self, batch, logs=None):
         loss = float(logs["loss"])
         if not math.isfinite(loss):
             raise TrainingDiverged(
                 f"the loss is {loss} in epoch {self.epoch + 1}, step "
-                f"{self.numbers[batch] + 1} of {self.steps_per_epoch}; the "
-                "last checkpoint before it is kept. A smaller learning_rate, "
-                "in another workdir, may help"
+                f"{self.step} of {self.steps_per_epoch}; the last checkpoint "
+                "before it is kept. A smaller learning_rate, in another "
+                "workdir, may help"
             )
 
     def on_epoch_end(self, epoch, logs=None):
-        for weight in self.model.weights:
-            values = keras.ops.convert_to_numpy(weight.value)
-            if not np.isfinite(values).all():
-                raise TrainingDiverged(
-                    f"{weight.path} is not finite after epoch {epoch + 1}, "
-                    f"step {self.steps_per_epoch}; the last checkpoint before "
-                    "it is kept. A smaller learning_rate, in another workdir, "
-                    "may help"
-                )
+        path = broken_weight(self.model)
+        if path is not None:
+            raise TrainingDiverged(
+                f"{path} is not finite after epoch {epoch + 1}, step "
+                f"{self.steps_per_epoch}; the last checkpoint before it is "
+                "kept. A smaller learning_rate, in another workdir, may help"
+            )
+
+
+def broken_weight(model):
+    """Finds a weight with NaN or infinity.
+
+    Args:
+        model: Built `keras.Model`.
+
+    Returns:
+        Str, the path of the first one; None if there is none.
+    """
+    for weight in model.weights:
+        values = keras.ops.convert_to_numpy(weight.value)
+        if not np.isfinite(values).all():
+            return weight.path
+    return None
 
 
 class WarmUp(keras.callbacks.Callback):

@@ -148,8 +148,13 @@ def _take_paths():
         flag.value = paths if several else paths[0]
 
 
-def _fail(message):
+def complain(message):
+    """Prints an error as one line, without an end of the command."""
     print(f"error: {one_line(printable(message))}", file=sys.stderr)
+
+
+def _fail(message):
+    complain(message)
     sys.exit(1)
 
 

@@ -25,6 +25,43 @@ def set_decay_group(variables, group):
         variable.decay_group = group
 
 
+def decay_rules(optimizer, weights):
+    """What determines the decay of weights besides the optimizer's numbers.
+
+    Args:
+        optimizer: Keras optimizer, possibly within that of a loss scale.
+        weights: List of `keras.Variable`s.
+
+    Returns:
+        Tuple of a dict from group to the positions of its weights, and the
+        positions of those in `exclude_from_weight_decay`.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    groups, undecayed = {}, []
+    for k, weight in enumerate(weights):
+        group = getattr(weight, "decay_group", None)
+        if group is not None:
+            groups.setdefault(group, []).append(k)
+        if not optimizer._use_weight_decay(weight):
+            undecayed.append(k)
+    return groups, undecayed
+
+
+def set_decay_rules(optimizer, weights, groups, undecayed):
+    """Sets what `decay_rules` returned, before the optimizer is built.
+
+    Args:
+        optimizer, weights: As in `decay_rules`, in the same order.
+        groups, undecayed: What it returned.
+    """
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    set_decay_group(weights, None)
+    for group, members in groups.items():
+        set_decay_group([weights[k] for k in members], group)
+    if undecayed:
+        optimizer.exclude_from_weight_decay([weights[k] for k in undecayed])
+
+
 @keras.saving.register_keras_serializable(package="keras_ffl")
 class SGD(keras.optimizers.Optimizer):
     """SGD with momentum and weight decay inside the gradient.

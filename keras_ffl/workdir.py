@@ -75,6 +75,11 @@ class Workdir(CheckpointFolder):
     # ----- opening -------------------------------------------------------
 
     @property
+    def name(self):
+        """The folder's own name, also of a path such as "."."""
+        return self.path.resolve().name
+
+    @property
     def started(self):
         """Whether a run has been started in the folder."""
         return (self.path / "config.json").exists()

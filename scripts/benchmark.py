@@ -51,6 +51,7 @@ _PART = flags.DEFINE_list(
     "part",
     [name for name in PARTS if "." not in name],
     f"Parts to run: {', '.join(PARTS)}; by default all, each once.",
+    allow_overwrite=False,
 )
 _ROUNDS = flags.DEFINE_integer(
     "rounds",

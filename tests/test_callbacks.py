@@ -48,6 +48,20 @@ def test_divergence_names_epoch_and_step_and_saves_nothing():
     assert workdir.saved == ["best 1", (1, 2)]
 
 
+def test_divergence_in_the_last_of_several_steps_a_call():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(loss="mse", steps_per_execution=2)
+    with pytest.raises(TrainingDiverged, match="epoch 1, step 3 of 3"):
+        model.fit(
+            np.ones((3, 1)),
+            np.array([1.0, 1.0, np.nan]),
+            batch_size=1,
+            shuffle=False,
+            verbose=0,
+            callbacks=[StopOnDivergence(3)],
+        )
+
+
 def test_best_is_saved_when_it_is_better():
     workdir = FakeWorkdir()
     callback = Checkpoints(workdir, "val_accuracy", best=0.5, keep=3)

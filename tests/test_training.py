@@ -36,7 +36,7 @@ def changed(**values):
     return SMALL.changed(**values)
 
 
-def test_a_run_and_its_folder(few_digits, tmp_path, caplog):
+def test_a_run_and_its_folder(few_digits, tmp_path, caplog, monkeypatch):
     metrics = training.train(SMALL, tmp_path, verbose=0)
     folder = Workdir(tmp_path)
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
@@ -93,6 +93,11 @@ def test_a_run_and_its_folder(few_digits, tmp_path, caplog):
     assert (model.heads, info.num_classes) == (tuple(metrics["heads"]), 10)
     loaded = training.load_run_data(str(tmp_path), SMALL, model)
     assert loaded.num_train == 300
+    kernel = model.trainable_weights[0]
+    kernel.assign(np.nan * kernel)
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="fin"):
+        patch.setattr(Workdir, "load_model", lambda *_: model)
+        training.load_run(tmp_path)
     card = training.describe_run(tmp_path, model, "sub_1")
     assert card["errors"]["loss"] == metrics["heads"]["sub_1"]["loss"]
 

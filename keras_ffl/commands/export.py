@@ -20,10 +20,16 @@ _MOST = 10_000
 _WORKDIR = cli.define_workdir()
 _CHECKPOINT = cli.define_checkpoint()
 _HEAD = flags.DEFINE_string(
-    "head", "all", "Head: fused, sub_1, ..., ensemble, vanilla, or all."
+    "head",
+    "all",
+    "Head: fused, sub_1, ..., ensemble, vanilla, or all.",
+    allow_overwrite=False,
 )
 _FORMATS = flags.DEFINE_list(
-    "formats", "saved_model", f"{', '.join(export.FORMATS)}, or all."
+    "formats",
+    "saved_model",
+    f"{', '.join(export.FORMATS)}, or all.",
+    allow_overwrite=False,
 )
 flags.DEFINE_alias("format", "formats")
 _OUTPUT = flags.DEFINE_string(

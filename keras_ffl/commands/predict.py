@@ -5,12 +5,14 @@
 
 Each image gives a line: its path, then the likeliest classes with their
 probabilities. A folder stands for its .jpeg, .jpg and .png files at any depth.
-Images of another size are prepared as an exported head prepares them.
+Images of another size are prepared as an exported head prepares them. One that
+can't be read is named on stderr; the others follow, and the exit status is 1.
 """
 
 import json
 import os
 import pathlib
+import sys
 
 import numpy as np
 from absl import flags
@@ -41,21 +43,47 @@ def main(paths):
     model, info = training.load_run(_WORKDIR.value, _CHECKPOINT.value)
     head = _HEAD.value or model.primary_head
     model.check_head(head)
+    classified = 0
     for start in range(0, len(files), _PART):
-        part = files[start : start + _PART]
-        images = data.normalize(data.read_images(part, info), info)
-        logits = head_logits(model, images)[head].astype("float64")
-        for file, row in zip(part, softmax(logits), strict=True):
+        images = _read(files[start : start + _PART], info)
+        if not images:
+            continue
+        classified += len(images)
+        pixels = data.normalize(np.stack([*images.values()]), info)
+        logits = head_logits(model, pixels)[head].astype("float64")
+        for file, row in zip(images, softmax(logits), strict=True):
             best = np.argsort(-row, kind="stable")[: _TOP.value]
             _show(file, [(info.class_names[k], float(row[k])) for k in best])
+    if classified < len(files):
+        sys.exit(1)
+
+
+def _read(files, info):
+    """A dict from the files that can be read to their images."""
+    images = {}
+    for file in files:
+        try:
+            (images[file],) = data.read_images([file], info)
+        except InputError as error:
+            cli.complain(error)
+    return images
 
 
 def _files(path):
+    if not path:
+        raise InputError("`predict` needs the path of an image, got ''")
     path = pathlib.Path(os.path.expanduser(path))
     if not path.is_dir():
         return [path]
-    found = sorted(each for each in path.rglob("*") if each.is_file())
-    photos = [x for x in found if x.name.lower().endswith(data.PHOTO_SUFFIXES)]
+    photos = []
+    for folder, inside, names in os.walk(path, followlinks=True):
+        # Hidden ones are left out, as in a folder of training photos.
+        inside[:] = sorted(name for name in inside if name[0] != ".")
+        photos += [
+            pathlib.Path(folder, name)
+            for name in sorted(names)
+            if name[0] != "." and name.lower().endswith(data.PHOTO_SUFFIXES)
+        ]
     if not photos:
         raise InputError(f"{path} holds no .jpeg, .jpg or .png file")
     return photos

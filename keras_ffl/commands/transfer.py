@@ -17,13 +17,25 @@ from keras_ffl.training import load_run
 from keras_ffl.whole_files import check_folder, write_whole
 from keras_ffl.workdir import Workdir
 
-_WORKDIR = flags.DEFINE_list("workdir", None, "Folders of runs.", required=True)
+_WORKDIR = flags.DEFINE_list(
+    "workdir",
+    None,
+    "Folders of runs, separated by commas.",
+    required=True,
+    allow_overwrite=False,
+)
 _COMPARE = flags.DEFINE_list(
-    "compare", [], "Folders of runs to compare with, such as vanilla ones."
+    "compare",
+    [],
+    "Folders of runs to compare with, such as vanilla ones.",
+    allow_overwrite=False,
 )
 _CHECKPOINT = cli.define_checkpoint()
 _HEADS = flags.DEFINE_list(
-    "heads", None, "Heads of --workdir, by default all with a feature map."
+    "heads",
+    None,
+    "Heads of --workdir, by default all with a feature map.",
+    allow_overwrite=False,
 )
 _DATASET = flags.DEFINE_string(
     "dataset", None, "The other data set.", required=True

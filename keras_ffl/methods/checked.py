@@ -62,7 +62,8 @@ class CheckedModel(HeadedModel):
                 f"got {kwargs['validation_split']}; give single images as "
                 "`validation_data`"
             )
-        self._check_class_weight(kwargs.get("class_weight"))
+        if kwargs.get("class_weight") is not None:
+            kwargs["class_weight"] = self._of_classes(kwargs["class_weight"])
         with self._plain_errors():
             return super().fit(
                 x,
@@ -101,7 +102,8 @@ class CheckedModel(HeadedModel):
             InputError: As in `fit`.
         """
         x, y, sample_weight = self._given(x, y, sample_weight)
-        self._check_class_weight(kwargs.get("class_weight"))
+        if kwargs.get("class_weight") is not None:
+            kwargs["class_weight"] = self._of_classes(kwargs["class_weight"])
         with self._plain_errors():
             return super().train_on_batch(x, y, sample_weight, **kwargs)
 
@@ -115,14 +117,23 @@ class CheckedModel(HeadedModel):
         with self._plain_errors():
             return super().test_on_batch(x, y, sample_weight, **kwargs)
 
-    def _check_class_weight(self, class_weight):
+    def _of_classes(self, class_weight):
+        """Checks `class_weight`; classes that it lacks get 1, as in Keras."""
         # Keras would take other labels for classes.
-        if class_weight is not None and not self.task.counts_classes:
+        if not self.task.counts_classes:
             raise InputError(
                 f"`class_weight` must be None for {type(self.task).__name__}, "
                 f"whose images have no classes, got {class_weight}; give "
                 "`sample_weight`"
             )
+        classes = range(self.head_shape[-1])
+        if not isinstance(class_weight, dict) or set(class_weight) - {*classes}:
+            raise InputError(
+                "`class_weight` must be a dict from classes in "
+                f"0..{classes[-1]} to weights, got {class_weight!r}"
+            )
+        # With data sets, Keras fails for a class that the dict lacks.
+        return {k: class_weight.get(k, 1.0) for k in classes}
 
     def _given(self, x, y, sample_weight, training=True):
         """Checks the user's data and returns the form for Keras."""

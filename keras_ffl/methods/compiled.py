@@ -8,7 +8,7 @@ from keras_ffl.errors import InputError
 from keras_ffl.labels import is_sparse
 from keras_ffl.methods.checked import CheckedModel
 from keras_ffl.methods.metrics import leave_out, metrics_by_head, not_rebuilt
-from keras_ffl.optimizers import SGD
+from keras_ffl.optimizers import SGD, decay_rules, set_decay_rules
 
 # Keras' names, in lower case and without underscores, of metrics that would
 # take heads' outputs for probabilities,
@@ -160,7 +160,9 @@ class CompiledModel(CheckedModel):
 
         In float16 that is the given one wrapped in a loss scale's. It is saved
         that way, so that the file loads under any dtype policy. "auto" as
-        `jit_compile` stays so, for the machine that loads the file.
+        `jit_compile` stays so, for the machine that loads the file. Weight
+        decay groups and weights without decay are those of the optimizer's
+        variables, by the numbers of the weights.
         """
         config = super().get_compile_config()
         if config:
@@ -168,12 +170,22 @@ class CompiledModel(CheckedModel):
                 self.optimizer
             )
             config["jit_compile"] = self._given_jit_compile
+            config["decay_groups"], config["undecayed"] = decay_rules(
+                self.optimizer, self.weights
+            )
             leave_out(self._unsaved_metrics, config)
         return config
 
     def compile_from_config(self, config):
         """Compiles a loaded model as it was when saved."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        arguments = dict(keras.saving.deserialize_keras_object(config))
+        # Files of earlier versions have no rules.
+        rules = [
+            arguments.pop(key, None) for key in ("decay_groups", "undecayed")
+        ]
+        self.compile(**arguments)
+        if None not in rules:
+            set_decay_rules(self.optimizer, self.weights, *rules)
         self.optimizer.build(self.trainable_variables)
 
     # ----- logging -------------------------------------------------------

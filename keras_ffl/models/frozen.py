@@ -3,7 +3,7 @@
 import keras
 
 from keras_ffl.models.copying import copy_model
-from keras_ffl.models.graph import layers_within
+from keras_ffl.models.graph import clear_losses, layers_within
 
 
 def frozen_copy(network):
@@ -38,7 +38,6 @@ def frozen(image, outputs, name):
     # may have created trainable layers inside.
     for layer in (model, *layers_within(model)):
         layer.trainable = False
-        # What can't be trained has no part in a loss.
         layer.activity_regularizer = None
     return model
 
@@ -49,7 +48,7 @@ class FrozenClassifier(keras.Model):
 
     A functional model runs nested models in its own mode and overrides a
     `training=False` in their call. It stays frozen when the model around it
-    is made trainable.
+    is made trainable, and has no part in a loss, whatever its layers add.
     """
 
     @property
@@ -62,4 +61,6 @@ class FrozenClassifier(keras.Model):
         keras.Model.trainable.fset(self, False)
 
     def call(self, inputs, training=None, mask=None):
-        return super().call(inputs, training=False, mask=mask)
+        outputs = super().call(inputs, training=False, mask=mask)
+        clear_losses(self)
+        return outputs

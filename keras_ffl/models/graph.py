@@ -319,6 +319,11 @@ def layers_within(layer):
     return layer._flatten_layers(include_self=False)
 
 
+def clear_losses(layer):
+    """Forgets what a layer and those inside it have added to the loss."""
+    layer._clear_losses()
+
+
 def parameters(layer):
     """The weights of a layer that training updates unless they are fixed.
 

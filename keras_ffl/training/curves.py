@@ -1,6 +1,7 @@
 """The curves of a run: errors, loss terms and schedules over the epochs."""
 
 import dataclasses
+import math
 import re
 
 from absl import logging
@@ -10,6 +11,7 @@ from keras_ffl.optional import matplotlib, require
 from keras_ffl.whole_files import replacing
 
 _SCHEDULES = ("learning_rate", "distillation_weight")
+_TICKS_FROM = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +132,8 @@ def _scale(axes, values, logarithmic):
     """Sets the scale of an axis of numbers >= 0, and ticks that show it."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    values = [value for value in values if value == value]
-    positive = [value for value in values if value > 0]
+    values = [value for value in values if math.isfinite(value)]
+    positive = [value for value in values if value > _TICKS_FROM]
     if not positive or min(values) < 0:
         return
     top, low = max(positive), min(positive)

@@ -20,8 +20,12 @@ def summary(workdir, metrics=None):
         InputError: There is no run, or it has no results.
     """
     folder = Workdir(workdir)
-    config, history = folder.config(), folder.read_history()
+    config = folder.config()
     metrics = folder.read_metrics() if metrics is None else metrics
+    # A run that goes on has more epochs than its results.
+    history = [
+        row for row in folder.read_history() if row["epoch"] < metrics["epoch"]
+    ]
     parts = [
         f"{config.method} on {config.dataset}: {', '.join(config.networks)}\n"
         f"Test split, seed {config.seed}, epoch {metrics['epoch']}:",

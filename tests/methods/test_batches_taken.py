@@ -129,6 +129,13 @@ def test_data_sets(name):
     model.fit(make(), steps_per_epoch=1, verbose=0, shuffle=False)
 
 
+def test_weights_of_two_shapes():
+    model = model_of()
+    weights = np.linspace(0, 2, len(Y), dtype="float32")
+    expected = model.test_on_batch(X, Y, weights)
+    assert model.test_on_batch(X, Y, weights[:, np.newaxis]) == expected
+
+
 def test_class_weights_of_labels_by_head():
     model, same = (model_of(run_eagerly=True) for _ in range(2))
     same.set_weights(model.get_weights())

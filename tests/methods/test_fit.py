@@ -14,7 +14,7 @@ from support.builders import (
     subnetwork,
 )
 
-from keras_ffl import as_subnetwork
+from keras_ffl import InputError, as_subnetwork
 from keras_ffl.layers import BatchNormalization, FeatureAverage
 from keras_ffl.optimizers import SGD
 
@@ -91,11 +91,17 @@ def test_rows_of_an_unknown_width_from_a_generator():
 
 def test_class_weight_weighs_all_terms():
     x, y = data()
-    class_weight = {0: 0.5, 1: 2.0, 2: 0.0}
-    weights = np.array([class_weight[label] for label in y])
+    class_weight = {0: 0.5, 2: 0.0}
+    weights = np.array([class_weight.get(label, 1.0) for label in y])
     by_class, by_sample = eager(same_start()), eager(same_start())
     one = fit(by_class, x, y, class_weight=class_weight)
     two = fit(by_sample, x, y, sample_weight=weights)
+    dataset = tf.data.Dataset.from_tensors((x, y))
+    again = fit(eager(same_start()), dataset, class_weight=class_weight)
+    assert again["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    for wrong in ({1: 1.0, 3: 2.0}, [1.0, 2.0, 3.0]):
+        with pytest.raises(InputError, match=r"dict from classes in 0\.\.2 to"):
+            by_class.fit(x, y, class_weight=wrong)
     for name in ("loss", "ce_fused", "ce_sub_1", "ekd", "fkd"):
         assert one[name] == pytest.approx(two[name], rel=1e-6)
     assert_same_weights(by_class, by_sample)

@@ -20,7 +20,7 @@ from support.builders import (
     teacher,
 )
 
-from keras_ffl import FeatureFusionModel
+from keras_ffl import FeatureFusionModel, as_subnetwork
 from keras_ffl.errors import InputError
 from keras_ffl.methods import KnowledgeDistillationModel
 
@@ -123,6 +123,30 @@ def test_the_teacher_runs_as_in_inference():
     for training in (True, False):
         logits = model(x, training=training)["teacher"]
         np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
+
+
+@keras.saving.register_keras_serializable()
+class AddsOne(keras.layers.Layer):
+    def call(self, x):
+        self.add_loss(keras.ops.ones(()))
+        return x
+
+
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_what_the_teacher_s_layers_add_to_a_loss(run_eagerly):
+    student, source = (
+        keras.Model(net.inputs, AddsOne()(logits))
+        for net in [subnetwork()]
+        for logits in [net.output["logits"]] * 2
+    )
+    model = KnowledgeDistillationModel(as_subnetwork(student), source)
+    model = compiled(model, run_eagerly=run_eagerly)
+    logs = model.train_on_batch(*data(), return_dict=True)
+    terms = logs["ce_student"] + logs["kd"]
+    assert logs["loss"] == pytest.approx(terms + 1.0, rel=1e-5)
+    logs = model.test_on_batch(*data(), return_dict=True)
+    terms = logs["ce_student"] + logs["kd"]
+    assert logs["loss"] == pytest.approx(terms + 1.0, rel=1e-5)
 
 
 def test_the_user_s_model_stays_as_it_is():

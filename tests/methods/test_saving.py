@@ -18,7 +18,7 @@ from keras_ffl import FeatureFusionModel, OneModel, as_subnetwork
 from keras_ffl.layers import BatchNormalization, FeatureAverage, FusionModule
 from keras_ffl.layers.batch_normalization import synchronized_batch_norm
 from keras_ffl.models import resnet, wide_resnet
-from keras_ffl.optimizers import SGD
+from keras_ffl.optimizers import SGD, set_decay_group
 
 
 @keras.saving.register_keras_serializable(package="test")
@@ -140,6 +140,32 @@ def test_every_fusion(fusion, channels, tmp_path):
     assert groups[0] == groups[1]
     own = len(model.fusion.trainable_variables)
     assert groups[0].count("fusion") == own + 2
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_weights_with_decays_of_their_own(scaled, tmp_path):
+    optimizer = inner = SGD(
+        weight_decay=0.5, weight_decay_groups={"fusion": 0.25, "mine": 0.125}
+    )
+    if scaled:
+        optimizer = keras.optimizers.LossScaleOptimizer(inner)
+    model = ffl()
+    set_decay_group([w for w in model.weights if w.name == "bias"], "mine")
+    set_decay_group(model.fused_head.weights, None)
+    inner.exclude_from_weight_decay(var_names=["gamma"])
+    step(compiled(model, optimizer=optimizer), 1)
+    loaded = saved_and_loaded(model, tmp_path)
+    found, expected = (
+        [
+            getattr(m.optimizer, "inner_optimizer", m.optimizer).decay_of(v)
+            for v in m.trainable_variables
+        ]
+        for m in (loaded, model)
+    )
+    assert found == expected and set(found) == {0.0, 0.125, 0.25, 0.5}
+    step(model, 1)
+    step(loaded, 1)
+    assert_same(model, loaded)
 
 
 def test_a_fusion_that_is_not_registered(tmp_path):

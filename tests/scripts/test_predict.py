@@ -9,6 +9,7 @@ from support.photo_builders import make_folder
 from support.script_runs import run_here
 
 from keras_ffl import training
+from keras_ffl.commands import predict
 from keras_ffl.config import Config
 from keras_ffl.models import NETWORKS
 
@@ -89,13 +90,38 @@ def test_the_likeliest_class_of_files(run, monkeypatch, capsys):
 def test_bad_images(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.png").write_bytes(b"no image")
-    for given, message in (
-        (tmp_path / "none.png", "none.png can't be read"),
-        (tmp_path / "bad.png", "bad.png can't be decoded"),
-        (tmp_path / "empty", "empty holds no .jpeg, .jpg or .png file"),
-        ("--head=fused", "`head` must be one of sub_1, sub_2, ensemble"),
+    good = run / "photos/val/b0/0.jpg"
+    for given, classified, message in (
+        (tmp_path / "none.png", 1, "none.png can't be read"),
+        (tmp_path / "bad.png", 1, "bad.png can't be decoded"),
+        (tmp_path / "empty", 0, "empty holds no .jpeg, .jpg or .png file"),
+        ("", 0, "`predict` needs the path of an image, got ''"),
+        ("--head=fused", 0, "`head` must be one of sub_1, sub_2, ensemble"),
     ):
-        arguments = [given, run / "photos/val/b0/0.jpg"]
+        arguments = [given, good]
         status, lines, error = printed(run, arguments, monkeypatch, capsys)
-        assert (status, lines) == (1, []), given
+        assert (status, len(lines)) == (1, classified), given
+        assert all(line.startswith(f"{good}: ") for line in lines)
         assert message in error and "Traceback" not in error
+
+
+def test_folders_as_in_training_and_in_parts(
+    run, tmp_path, monkeypatch, capsys
+):
+    """Links count, hidden files don't."""
+    (tmp_path / "linked").symlink_to(run / "photos/val")
+    hidden = tmp_path / "linked" / "b1" / "._0.jpg"
+    hidden.write_bytes(b"of another system")
+    monkeypatch.setattr(predict, "_PART", 2)
+    try:
+        status, lines, _ = printed(run, [tmp_path], monkeypatch, capsys)
+    finally:
+        hidden.unlink()
+    paths = [line.partition(": ")[0] for line in lines]
+    folder = tmp_path / "linked"
+    assert status == 0
+    assert paths == [
+        f"{folder}/b{label}/{k}.jpg"
+        for label, count in enumerate((2, 3))
+        for k in range(count)
+    ]

@@ -139,6 +139,11 @@ def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path):
         ("export.py", ["--output=o"], "holds no run"),
         ("export.py", ["--output=o", "--formats="], "`formats` must be all"),
         ("transfer.py", ["--dataset=digits"], "holds no run"),
+        (
+            "transfer.py",
+            ["--dataset=digits", "--compare=a", "--compare=b"],
+            "already defined as ['a']",
+        ),
         ("train.py", ["--set=lr_milestones=15,10"], "milestones"),
     ],
 )

@@ -1,6 +1,7 @@
 """The curves of a run: which columns, and axes that can be read."""
 
 import csv
+import math
 import pathlib
 
 import numpy as np
@@ -47,9 +48,17 @@ def test_an_error_reads_as_what_it_is(last):
 
 
 def test_every_value_is_inside_the_axes():
-    for column in ([0.0, 0.0], [0.0, 0.28], [50.0, 40.0], [1e-9, 1e3, 0]):
+    for column in (
+        [0.0, 0.0],
+        [0.0, 0.28],
+        [50.0, 40.0],
+        [1e-9, 1e3, 0],
+        [1e-14, 1e-20],
+        [2.0, math.inf, 1.0],
+    ):
         low, high = drawn([column]).get_ylim()
-        assert low <= min(column) and max(column) <= high
+        finite = [value for value in column if math.isfinite(value)]
+        assert low <= min(finite) and max(finite) <= high
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 12, 300])

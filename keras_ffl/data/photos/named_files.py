@@ -40,5 +40,5 @@ def _read(path, info):
     except tf.errors.InvalidArgumentError as error:
         raise InputError(
             f"`images`: {path} can't be decoded as a JPEG, PNG, GIF or BMP "
-            "image"
+            f"image (channels: {info.input_shape[-1]})"
         ) from error

@@ -1,5 +1,6 @@
 """The paper's figure of Grad-CAM maps: columns of images, rows of heads."""
 
+import collections
 import pathlib
 import textwrap
 
@@ -31,6 +32,24 @@ def class_label(name, width=16):
     short = textwrap.shorten(first, width, placeholder="…")
     # A first word that is too long leaves nothing but the placeholder.
     return first[: width - 1] + "…" if short == "…" else short
+
+
+def class_labels(names, width=16):
+    """Shortens class names as `class_label` does.
+
+    Args:
+        names: Sequence of str.
+        width: Int, as in `class_label`.
+
+    Returns:
+        List of str; equal ones are followed by the numbers of their classes.
+    """
+    labels = [class_label(name, width) for name in names]
+    counts = collections.Counter(labels)
+    return [
+        label if counts[label] == 1 else f"{label} #{number}"
+        for number, label in enumerate(labels)
+    ]
 
 
 def plot_grad_cam(
@@ -135,11 +154,10 @@ def caption(view, index, labels, class_names):
         Tuple of the class's label, the text after it (a mark and the
         probability; empty for an image), and the colour.
     """
-    label = labels[index]
+    label, short = labels[index], class_labels(class_names)
     if view is None:
-        name = class_label(class_names[label]) if label >= 0 else ""
-        return name, "", "black"
-    name = class_label(class_names[view.predicted[index]])
+        return short[label] if label >= 0 else "", "", "black"
+    name = short[view.predicted[index]]
     percent = f"{100 * view.probability[index]:.0f} %"
     if label < 0:
         return name, percent, UNKNOWN

@@ -30,9 +30,17 @@ def readable_names(info, path=None):
         raise InputError(
             f"`class_names`: {path} can't be read: {reason}"
         ) from error
-    words = [line.split(maxsplit=1) for line in lines]
-    printed = {pair[0]: pair[1].strip() for pair in words if len(pair) == 2}
-    if not set(printed) & set(info.class_names):
+    # The longest first: one name may begin with another.
+    by_length = sorted(info.class_names, key=len, reverse=True)
+    printed = {}
+    for line in lines:
+        for name in by_length:
+            rest = line[len(name) :]
+            if line.startswith(name) and rest[:1].strip() == "":
+                if rest.strip():
+                    printed[name] = rest.strip()
+                break
+    if not printed:
         raise InputError(
             f"`class_names`: {path} must hold lines of a class name and the "
             f"name to print, got none for {info.class_names[0]} or another "

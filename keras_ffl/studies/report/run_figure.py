@@ -98,6 +98,9 @@ def write_figure(
         chosen = np.concatenate(list(numbers.values()))
         pixels, labels = dataset.test_images(chosen), dataset.y_test[chosen]
         groups = renumbered(numbers)
+    if explained is not None:
+        maps_of = f"maps of {names[explained]}"
+        groups = {f"{title}: {maps_of}": each for title, each in groups.items()}
     images = data.normalize(pixels, info)
     views = [
         view(run.model, head, images, title, explained, layer, method)

@@ -9,7 +9,7 @@ from keras_ffl import data, training
 from keras_ffl.errors import InputError
 from keras_ffl.optional import jinja2, matplotlib, require
 from keras_ffl.studies.analysis import confusion, most_confused, per_class_gain
-from keras_ffl.studies.pictures.cam_figure import class_label
+from keras_ffl.studies.pictures.cam_figure import class_labels
 from keras_ffl.studies.pictures.grad_cam import has_map
 from keras_ffl.studies.pictures.views import drawn, outcome_groups, view
 from keras_ffl.studies.report import charts, page
@@ -89,8 +89,8 @@ def write_report(
     # Printed names may repeat, as two of ImageNet's do.
     keys = names if len(set(names)) == len(names) else runs[0].info.class_names
     numbers = {
-        "workdir": runs[0].folder.path.name,
-        "compare": [run.folder.path.name for run in runs[1:]],
+        "workdir": runs[0].folder.name,
+        "compare": [run.folder.name for run in runs[1:]],
         "images": len(answers.y),
         "samples": len(images),
         "heads": answers.heads,
@@ -102,7 +102,7 @@ def write_report(
             name: dict(zip(keys, gain)) for name, gain in gains.items()
         },
     }
-    short = [class_label(name, 22) for name in names]
+    short = class_labels(names, 22)
     main = titles[0]
     counts = confusion(answers.y, answers.predicted(main), len(names))
     groups = _groups(answers, shown, runs)
@@ -176,10 +176,10 @@ def _check_output(path):
 
 
 def _subtitle(runs, checkpoint):
-    parts = [f"{run.folder.path.name}, seed {run.config.seed}" for run in runs]
+    parts = [f"{run.folder.name}, seed {run.config.seed}" for run in runs]
     text = f"Run {parts[0]}"
     if parts[1:]:
-        text += f"; compared with {'; '.join(parts[1:])}"
+        text += f"; compared with {'; '.join(parts[1:])}, on the same images"
     return f"{text}. Checkpoint: {checkpoint} epoch."
 
 

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 
 import keras
+from absl import logging
 
 from keras_ffl import training
 from keras_ffl.config import Config
@@ -76,6 +77,17 @@ def open_runs(workdir, compare=(), checkpoint="last", data_dir=None):
     infos = [folder.dataset_info() for folder in folders]
     for folder, info in zip(folders[1:], infos[1:]):
         _check_same_data(folders[0], infos[0], folder, info)
+    for config, info, folder in zip(configs[1:], infos[1:], folders[1:]):
+        if (config.data_dir, info.num_train) != (
+            configs[0].data_dir,
+            infos[0].num_train,
+        ):
+            logging.warning(
+                "%s may have been trained on other images than %s, on whose "
+                "test images its errors are counted",
+                folder.path,
+                folders[0].path,
+            )
     if data_dir:
         configs[0] = dataclasses.replace(configs[0], data_dir=data_dir)
     names = _unique_names([config.method for config in configs], folders)
@@ -89,7 +101,7 @@ def open_runs(workdir, compare=(), checkpoint="last", data_dir=None):
 def _unique_names(methods, folders):
     """The shortest of three names that tells each run from the others."""
     choices = [
-        (method, f"{method} ({folder.path.name})", f"{method} ({folder.path})")
+        (method, f"{method} ({folder.name})", f"{method} ({folder.path})")
         for method, folder in zip(methods, folders)
     ]
     shared = [collections.Counter(each) for each in zip(*choices)]

@@ -12,9 +12,10 @@ from keras_ffl.errors import InputError
 def target_data(name, source, data_dir=None):
     """Loads another data set in the form that a trained network takes.
 
-    Images are resized (bilinear, antialiased, ignoring the aspect ratio; photos
-    are cropped to their centre), grey ones become three equal channels, and all
-    are normalised like the network's training images.
+    Images are resized (bilinear, antialiased, ignoring the aspect ratio), and
+    photos are cropped to their centre and resized without antialiasing, as in
+    training. Grey images become three equal channels, and all are normalised
+    like the network's training images.
 
     Args:
         name: Str, a key of `keras_ffl.data.DATASETS`.

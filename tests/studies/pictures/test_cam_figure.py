@@ -10,6 +10,7 @@ from keras_ffl.studies.pictures.cam_figure import (
     WRONG,
     caption,
     class_label,
+    class_labels,
     plot_grad_cam,
 )
 from keras_ffl.studies.pictures.views import View
@@ -47,6 +48,11 @@ def test_captions():
 )
 def test_class_labels_fit(name, label):
     assert class_label(name) == label and len(label) <= 16
+
+
+def test_labels_of_several_classes_differ():
+    names = ["Paris, France", "Rome", "Paris, Texas"]
+    assert class_labels(names) == ["Paris #0", "Rome", "Paris #2"]
 
 
 def share_of(colour, pixels):

@@ -61,6 +61,16 @@ def test_runs_in_folders_of_one_name(vanilla_run, tmp_path):
     ]
 
 
+def test_a_run_on_other_images(vanilla_run, tmp_path, caplog):
+    shutil.copytree(vanilla_run.path, tmp_path / "run")
+    other = Workdir(tmp_path / "run")
+    info = dataclasses.replace(other.dataset_info(), num_train=7)
+    other.start(other.config(), info)
+    open_runs(vanilla_run.path, [other.path])
+    (message,) = caplog.messages
+    assert message.startswith(f"{other.path} may have been trained on other")
+
+
 def test_rows(ffl_run, vanilla_run):
     runs = open_runs(vanilla_run.path, [ffl_run.path])
     assert [(head, title) for _, head, title in views_to_show(runs)] == [
@@ -181,3 +191,12 @@ def test_names_of_classes(tmp_path):
         assert class_number(text, info, names) == number
     with pytest.raises(InputError, match="got 'crane', the name of a, c"):
         class_number("crane", info, ["crane", "b", "crane"])
+
+
+def test_a_class_whose_name_begins_with_another(tmp_path):
+    info = data.DatasetInfo(
+        "toy", 3, (4, 4, 1), ("cat", "tiger", "tiger cat"), (1,), (2,), False
+    )
+    path = tmp_path / "names.txt"
+    path.write_text("tiger Tiger\ntiger cat\tTigerkatze\ntiger cat\n")
+    assert readable_names(info, path) == ["cat", "Tiger", "Tigerkatze"]

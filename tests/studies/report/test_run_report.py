@@ -2,12 +2,13 @@
 
 import html.parser
 import json
+import re
 
 import keras
 import numpy as np
 import pytest
 
-from keras_ffl import InputError
+from keras_ffl import FeatureFusionModel, InputError
 from keras_ffl.studies.analysis import expected_calibration_error
 from keras_ffl.studies.pictures import grad_cam
 from keras_ffl.studies.report import page, run_report, runs, write_report
@@ -218,7 +219,11 @@ def test_output_that_would_replace_numbers(name, vanilla_run):
     assert vanilla_run.metrics.read_bytes() == before
 
 
-def test_classes_of_one_printed_name(ffl_run, vanilla_run, tmp_path):
+def test_classes_of_one_printed_name(
+    ffl_run, vanilla_run, tmp_path, monkeypatch
+):
+    # The main head needn't be the first.
+    monkeypatch.setattr(FeatureFusionModel, "primary_head", "sub_2")
     names = tmp_path / "names.txt"
     names.write_text("3 crane\n5 crane\n")
     path, numbers = write_report(
@@ -230,6 +235,10 @@ def test_classes_of_one_printed_name(ffl_run, vanilla_run, tmp_path):
     )
     (gain,) = numbers["gain_by_class"].values()
     assert list(gain) == [str(k) for k in range(10)]
+    text = path.read_text(encoding="utf-8")
+    rows = re.findall('<tr class="main"><td class="name">(.*?)</td>', text)
+    assert rows == ["sub-network 2"]
+    assert "crane #3" in text and "crane #5" in text
 
 
 def test_gains_in_words():
