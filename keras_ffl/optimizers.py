@@ -29,37 +29,48 @@ def decay_rules(optimizer, weights):
     """What determines the decay of weights besides the optimizer's numbers.
 
     Args:
-        optimizer: Keras optimizer, possibly within that of a loss scale.
+        optimizer: Keras optimizer.
         weights: List of `keras.Variable`s.
 
     Returns:
-        Tuple of a dict from group to the positions of its weights, and the
-        positions of those in `exclude_from_weight_decay`.
+        Dict of JSON values: `groups`, a dict from group to the positions of
+        its weights, and `excluded`, for each of `_parts` the positions of
+        the weights in `exclude_from_weight_decay`.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    groups, undecayed = {}, []
+    groups = {}
     for k, weight in enumerate(weights):
         group = getattr(weight, "decay_group", None)
         if group is not None:
             groups.setdefault(group, []).append(k)
-        if not optimizer._use_weight_decay(weight):
-            undecayed.append(k)
-    return groups, undecayed
+    excluded = [
+        [k for k, w in enumerate(weights) if not part._use_weight_decay(w)]
+        for part in _parts(optimizer)
+    ]
+    return {"groups": groups, "excluded": excluded}
 
 
-def set_decay_rules(optimizer, weights, groups, undecayed):
+def set_decay_rules(optimizer, weights, rules):
     """Sets what `decay_rules` returned, before the optimizer is built.
 
     Args:
         optimizer, weights: As in `decay_rules`, in the same order.
-        groups, undecayed: What it returned.
+        rules: What it returned.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     set_decay_group(weights, None)
-    for group, members in groups.items():
+    for group, members in rules["groups"].items():
         set_decay_group([weights[k] for k in members], group)
-    if undecayed:
-        optimizer.exclude_from_weight_decay([weights[k] for k in undecayed])
+    for part, excluded in zip(_parts(optimizer), rules["excluded"]):
+        if excluded:
+            part.exclude_from_weight_decay([weights[k] for k in excluded])
+        if isinstance(part, SGD):
+            # Weights that are frozen by now may have been in a group.
+            part.known_groups |= rules["groups"].keys()
+
+
+def _parts(optimizer):
+    """The optimizers inside that of a loss scale or of several layers."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return getattr(inner, "optimizers", [inner])
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -134,12 +145,13 @@ class SGD(keras.optimizers.Optimizer):
         self.nesterov = nesterov
         self.l2 = weight_decay
         self.l2_groups = dict(weight_decay_groups)
+        self.known_groups = {"fusion"}
 
     def build(self, variables):
         if self.built:
             return
         groups = {getattr(v, "decay_group", None) for v in variables}
-        unknown = self.l2_groups.keys() - groups - {"fusion"}
+        unknown = self.l2_groups.keys() - groups - self.known_groups
         if unknown:
             known = ", ".join(sorted(map(repr, filter(None, groups))))
             raise InputError(

@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 from absl import logging
 
+from keras_ffl.callbacks import broken_weight
 from keras_ffl.checkpoint_folder import CheckpointFolder
 from keras_ffl.config import Config
 from keras_ffl.data import DatasetInfo
@@ -224,7 +225,8 @@ class Workdir(CheckpointFolder):
             Compiled `keras_ffl.methods.TrainingMethod`.
 
         Raises:
-            InputError: There is no such checkpoint or it can't be read.
+            InputError: There is no such checkpoint, it can't be read, or a
+                weight is NaN or infinite.
         """
         self.config()
         if checkpoint not in ("last", "best"):
@@ -246,6 +248,12 @@ class Workdir(CheckpointFolder):
                 f"epoch{lost if known else ' yet'}"
             )
         self._warn_of_lost_epochs(known, epochs)
+        broken = broken_weight(model)
+        if broken is not None:
+            raise InputError(
+                f"the {checkpoint} checkpoint in {self.checkpoints} must have "
+                f"finite weights, got NaN or infinity in {broken}"
+            )
         return model
 
     def _known_epochs(self, ahead=0):

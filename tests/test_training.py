@@ -96,8 +96,14 @@ def test_a_run_and_its_folder(few_digits, tmp_path, caplog, monkeypatch):
     kernel = model.trainable_weights[0]
     kernel.assign(np.nan * kernel)
     with monkeypatch.context() as patch, pytest.raises(InputError, match="fin"):
-        patch.setattr(Workdir, "load_model", lambda *_: model)
+        patch.setattr(Workdir, "load_checkpoint", lambda _: (model, 2))
         training.load_run(tmp_path)
+    # Rows of a later start aren't those of the results.
+    page = summary(tmp_path)
+    *_, last = text = folder.history.read_text().splitlines(keepends=True)
+    folder.history.write_text("".join(text) + last.replace("1", "2", 1))
+    assert summary(tmp_path) == page
+    folder.history.write_text("".join(text))
     card = training.describe_run(tmp_path, model, "sub_1")
     assert card["errors"]["loss"] == metrics["heads"]["sub_1"]["loss"]
 

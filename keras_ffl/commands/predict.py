@@ -49,9 +49,9 @@ def main(paths):
         if not images:
             continue
         classified += len(images)
-        pixels = data.normalize(np.stack([*images.values()]), info)
+        pixels = data.normalize(np.stack([image for _, image in images]), info)
         logits = head_logits(model, pixels)[head].astype("float64")
-        for file, row in zip(images, softmax(logits), strict=True):
+        for (file, _), row in zip(images, softmax(logits), strict=True):
             best = np.argsort(-row, kind="stable")[: _TOP.value]
             _show(file, [(info.class_names[k], float(row[k])) for k in best])
     if classified < len(files):
@@ -59,11 +59,11 @@ def main(paths):
 
 
 def _read(files, info):
-    """A dict from the files that can be read to their images."""
-    images = {}
+    """A list of the files that can be read, each with its image."""
+    images = []
     for file in files:
         try:
-            (images[file],) = data.read_images([file], info)
+            images.append((file, data.read_images([file], info)[0]))
         except InputError as error:
             cli.complain(error)
     return images
@@ -75,10 +75,14 @@ def _files(path):
     path = pathlib.Path(os.path.expanduser(path))
     if not path.is_dir():
         return [path]
-    photos = []
-    for folder, inside, names in os.walk(path, followlinks=True):
+    photos, seen = [], set()
+    for folder, inside, names in os.walk(path, True, _stop, followlinks=True):
         # Hidden ones are left out, as in a folder of training photos.
         inside[:] = sorted(name for name in inside if name[0] != ".")
+        # A link may lead to a folder above it.
+        if os.path.realpath(folder) in seen:
+            inside[:] = names[:] = []
+        seen.add(os.path.realpath(folder))
         photos += [
             pathlib.Path(folder, name)
             for name in sorted(names)
@@ -87,6 +91,10 @@ def _files(path):
     if not photos:
         raise InputError(f"{path} holds no .jpeg, .jpg or .png file")
     return photos
+
+
+def _stop(error):
+    raise error
 
 
 def _show(file, classes):

@@ -13,7 +13,12 @@ from keras_ffl.methods.compiled import CompiledModel
 from keras_ffl.methods.distilling import Distilling
 from keras_ffl.methods.subnetworks import freeze_preprocessing
 from keras_ffl.methods.terms import weighted_mean, with_regularization
-from keras_ffl.models.graph import layers_within, runs_its_graph
+from keras_ffl.models.graph import (
+    frozen_of,
+    layers_within,
+    runs_its_graph,
+    set_frozen,
+)
 from keras_ffl.number_checks import check_number
 from keras_ffl.schedules import rampup_weight
 from keras_ffl.tasks import task_config
@@ -128,25 +133,25 @@ class TrainingMethod(Distilling, CompiledModel):
             else value
             for key, value in config.items()
         }
-        frozen = config.pop("frozen", ())
+        frozen = config.pop("frozen", None)
         with no_cautions():
             model = cls(**config)
-        layers = layers_within(model)
-        for number in frozen:
-            layers[number].trainable = False
-        # A layer that is created frozen may create trainable ones inside.
-        for layer in layers:
+        if frozen is not None:
+            set_frozen(model, frozen)
+            return model
+        # Files of earlier versions lack it. A layer that is created frozen may
+        # create trainable ones inside.
+        for layer in layers_within(model):
             if not layer.trainable and not runs_its_graph(layer):
                 for inner in layers_within(layer):
                     inner.trainable = False
         return model
 
     def get_config(self):
-        frozen = _frozen_parts(self)
         return {
             "name": self.name,
+            "frozen": frozen_of(self),
             **task_config(self.task),
-            **({"frozen": frozen} if frozen else {}),
         }
 
     # ----- loss ----------------------------------------------------------
@@ -358,22 +363,3 @@ class TrainingMethod(Distilling, CompiledModel):
         logits = self.network_of_step()(x, training=False)
         self.compute_loss(x, y, logits, sample_weight, training=False)
         return self.compute_metrics(x, y, logits, sample_weight)
-
-
-def _frozen_parts(model):
-    """The numbers of the frozen layers that are parts of a layer.
-
-    Only the layers of a graph keep `trainable` in their configuration.
-    """
-    layers = layers_within(model)
-    parts = {
-        id(part)
-        for layer in layers
-        if not runs_its_graph(layer)
-        for part in layers_within(layer)
-    }
-    return [
-        number
-        for number, layer in enumerate(layers)
-        if id(layer) in parts and not layer.trainable
-    ]

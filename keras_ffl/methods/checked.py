@@ -5,6 +5,7 @@ import itertools
 import types
 
 import keras
+import numpy as np
 
 from keras_ffl.backend import said_by
 from keras_ffl.batch_parts import (
@@ -127,12 +128,18 @@ class CheckedModel(HeadedModel):
                 "`sample_weight`"
             )
         classes = range(self.head_shape[-1])
-        if not isinstance(class_weight, dict) or set(class_weight) - {*classes}:
+        if (
+            not isinstance(class_weight, dict)
+            or set(class_weight) - {*classes}
+            or not all(
+                np.isreal(w) and np.isfinite(w) for w in class_weight.values()
+            )
+        ):
             raise InputError(
                 "`class_weight` must be a dict from classes in "
-                f"0..{classes[-1]} to weights, got {class_weight!r}"
+                f"0..{classes[-1]} to finite weights, got {class_weight!r}"
             )
-        # With data sets, Keras fails for a class that the dict lacks.
+        # With data sets, Keras fails for a class above the largest key.
         return {k: class_weight.get(k, 1.0) for k in classes}
 
     def _given(self, x, y, sample_weight, training=True):

@@ -66,7 +66,8 @@ class CompiledModel(CheckedModel):
             jit_compile: Whether to compile with XLA; on TensorFlow "auto"
                 does so only on accelerators, because XLA's convolutions are
                 slower on CPUs.
-            **kwargs: Further arguments of `keras.Model.compile`.
+            **kwargs: Further arguments of `keras.Model.compile`, and those
+                from `get_compile_config`.
 
         Raises:
             InputError: A `loss` is given, metrics are given for an unknown
@@ -85,6 +86,9 @@ class CompiledModel(CheckedModel):
         # Or from its name or configuration.
         optimizer = SGD() if optimizer is None else optimizers.get(optimizer)
         self._check_optimizer(optimizer)
+        rules = kwargs.pop("decay_rules", None)
+        if rules is not None:
+            set_decay_rules(optimizer, self.weights, rules)
         self._check_metric_names(metrics, "metrics")
         self._check_metric_names(weighted_metrics, "weighted_metrics")
         given = jit_compile
@@ -170,22 +174,13 @@ class CompiledModel(CheckedModel):
                 self.optimizer
             )
             config["jit_compile"] = self._given_jit_compile
-            config["decay_groups"], config["undecayed"] = decay_rules(
-                self.optimizer, self.weights
-            )
+            config["decay_rules"] = decay_rules(self.optimizer, self.weights)
             leave_out(self._unsaved_metrics, config)
         return config
 
     def compile_from_config(self, config):
         """Compiles a loaded model as it was when saved."""
-        arguments = dict(keras.saving.deserialize_keras_object(config))
-        # Files of earlier versions have no rules.
-        rules = [
-            arguments.pop(key, None) for key in ("decay_groups", "undecayed")
-        ]
-        self.compile(**arguments)
-        if None not in rules:
-            set_decay_rules(self.optimizer, self.weights, *rules)
+        self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
     # ----- logging -------------------------------------------------------

@@ -6,7 +6,7 @@ import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.fields import field
-from keras_ffl.methods.cautions import warn_of_separate_draws
+from keras_ffl.methods.cautions import loading, warn_of_separate_draws
 from keras_ffl.methods.rows import DistillationOptions, Method
 from keras_ffl.methods.single_network import SingleNetworkMethod
 from keras_ffl.methods.subnetworks import (
@@ -145,10 +145,12 @@ def _check_fit(image, logits, teacher):
             raise InputError(
                 f"`teacher` must {what} of `network`, {student}, got {other}"
             )
-    if truncates(image.dtype, teacher.inputs[0].dtype):
+    # Files of earlier versions may hold such a pair.
+    if truncates(image.dtype, teacher.inputs[0].dtype) and not loading():
         raise InputError(
             f"`teacher` must take the images of `network`, {image.dtype}, got "
-            f"one that takes {teacher.inputs[0].dtype}"
+            f"one that takes {teacher.inputs[0].dtype}; with an input of "
+            "integers `network` would give both the same"
         )
 
 

@@ -4,11 +4,14 @@ import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.layers.maps import check_features
+from keras_ffl.methods.cautions import loading
 from keras_ffl.models.endings import find_ending
 from keras_ffl.models.graph import (
     calls,
     layer_of_two_graphs,
     runs_its_graph,
+    unrolled,
+    uses_weight,
 )
 from keras_ffl.models.layout import check_channels_last
 from keras_ffl.models.subnetwork import preprocessing_model
@@ -63,11 +66,13 @@ def check_subnetworks(subnetworks, minimum=2, task=None):
                 f"{', '.join(map(str, values))}"
             )
     dtypes = [network.input.dtype for network in subnetworks]
-    # All get the image that the first one takes.
-    if any(truncates(dtypes[0], dtype) for dtype in dtypes):
+    # All get the image that the first one takes. Files of earlier versions may
+    # hold such networks.
+    truncated = any(truncates(dtypes[0], dtype) for dtype in dtypes)
+    if truncated and not loading():
         raise InputError(
-            "`subnetworks` must all take floats or all take integers, got "
-            f"{', '.join(dtypes)}"
+            "`subnetworks` must all take floats, or one that takes integers "
+            f"must be the first, got {', '.join(dtypes)}"
         )
 
 
@@ -116,6 +121,13 @@ def check_subnetwork(network, task=None, label="`network`"):
     task.check_output(label, tuple(outputs["logits"].shape))
     check_features(f"{label}'s 'features'", outputs["features"].shape)
     check_channels_last(label, network, outputs["features"])
+    for call in unrolled(network)[0]:
+        if uses_weight(call):
+            raise InputError(
+                f"{label}'s '{call.path}' must not use a weight of another "
+                "layer, which files don't keep; "
+                "keras.layers.ReversibleEmbedding ties weights"
+            )
     ending = find_ending(keras.Model(network.input, outputs["logits"]))
     if task.activation and ending.activation:
         raise InputError(

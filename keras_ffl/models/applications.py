@@ -61,10 +61,11 @@ def application(
     num_classes = check_int("num_classes", num_classes, least=1)
     input_shape = check_image_shape(input_shape)
     preprocessing = application_preprocessing(name, mean, std)
-    if "include_preprocessing" in options:
+    if not options.get("include_preprocessing", True):
         raise InputError(
-            "`include_preprocessing` must be left out, because images are "
-            "converted to what the application expects by default"
+            "`include_preprocessing` must be True, because images are "
+            "converted to what the application expects by default, got "
+            f"{options['include_preprocessing']!r}"
         )
     try:
         with _channels_last():

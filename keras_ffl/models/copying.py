@@ -11,6 +11,7 @@ from keras_ffl.models.graph import (
     run_again,
     runs_its_graph,
     unrolled,
+    uses_weight,
 )
 from keras_ffl.models.layer_copies import (
     copy_values,
@@ -165,8 +166,7 @@ class _Copier:
                 return args[0]
             # A softmax layer takes a mask, an activation does not.
             kwargs.pop("mask", None)
-        leaves = keras.tree.flatten((args, kwargs))
-        if any(isinstance(leaf, keras.Variable) for leaf in leaves):
+        if uses_weight(call):
             raise no_copy(
                 old,
                 "it uses a weight of another layer, which the copy would not "

@@ -176,7 +176,7 @@ def _pooled_features(model, every, problem_of):
             continue
         before, _ = leading_to(flat, {id(taken)})
         # Otherwise it is the image, perhaps normalised.
-        if not any(parameters(call.layer) for call in before):
+        if not any(_has_kernel(call.layer) for call in before):
             continue
         same = [call for call, x in zip(flat, pooled) if x is taken]
         given = {id(tensor) for call in same for tensor in call.outputs}
@@ -202,6 +202,10 @@ def _pooled_features(model, every, problem_of):
         "pooling or flattening layer after weights that all paths to its "
         f"output pass; {_candidates(every, problem_of)}"
     )
+
+
+def _has_kernel(layer):
+    return any(len(weight.shape) > 1 for weight in parameters(layer))
 
 
 def _pooled(call, producers):

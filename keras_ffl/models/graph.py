@@ -97,6 +97,12 @@ def calls(model):
     ]
 
 
+def uses_weight(call):
+    """Whether a `Call` takes a weight as an argument, as tied weights are."""
+    leaves = keras.tree.flatten((call.args, call.kwargs))
+    return any(isinstance(leaf, keras.Variable) for leaf in leaves)
+
+
 def leading_to(flat, wanted, given=frozenset()):
     """Finds what computes some tensors of a graph from others.
 
@@ -347,6 +353,38 @@ def parameters(layer):
         for v in (*each._trainable_variables, *quantized):
             found[id(v)] = v
     return list(found.values())
+
+
+def frozen_of(model):
+    """What is frozen inside a model.
+
+    Layers in a layer lose their `trainable` in files, and so do single
+    weights.
+
+    Args:
+        model: Built `keras.Model`.
+
+    Returns:
+        Dict of JSON values: the positions of the frozen `layers` and of the
+        frozen `weights` among all that training could update.
+    """
+    return {
+        "layers": [
+            k for k, x in enumerate(layers_within(model)) if not x.trainable
+        ],
+        "weights": [
+            k for k, v in enumerate(parameters(model)) if not v.trainable
+        ],
+    }
+
+
+def set_frozen(model, frozen):
+    """Sets what `frozen_of` returned for a model of the same layers."""
+    # Each passes it on to those inside, which come later.
+    for k, layer in enumerate(layers_within(model)):
+        layer.trainable = k not in frozen["layers"]
+    for k, variable in enumerate(parameters(model)):
+        variable.trainable = k not in frozen["weights"]
 
 
 def own_layers(layer):

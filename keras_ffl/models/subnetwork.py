@@ -1,6 +1,7 @@
 """Any classifier as a sub-network."""
 
 import keras
+import numpy as np
 
 from keras_ffl.errors import InputError, first_line
 from keras_ffl.layers.maps import check_features
@@ -215,18 +216,24 @@ def preprocessing_model(preprocessing, network, name="preprocessing"):
             ) from error
 
     prepared = tried(preprocessing, image)
-    if (
-        not isinstance(prepared, keras.KerasTensor)
-        or not fits(prepared.shape, target.shape)
-        or truncates(prepared.dtype, target.dtype)
+    if not isinstance(prepared, keras.KerasTensor) or not fits(
+        prepared.shape, target.shape
     ):
         raise InputError(
             "`preprocessing` must give one tensor of the shape that "
-            f"'{network.name}' takes, {target.shape} {target.dtype}, got "
-            f"{prepared!r}"
+            f"'{network.name}' takes, {target.shape}, got {prepared!r}"
         )
     prepare = keras.Model(image, prepared, name=name)
     expected = tried(random_outputs, prepare)
+    if (
+        truncates(prepared.dtype, target.dtype)
+        and expected
+        and np.any(expected[0] % 1)
+    ):
+        raise InputError(
+            f"`preprocessing` must give whole numbers, since '{network.name}' "
+            f"takes {target.dtype}, got fractions for random images"
+        )
     return copy_model(prepare, None, "preprocessing", expected)
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 
-from keras_ffl.callbacks import broken_weight
 from keras_ffl.errors import InputError
 from keras_ffl.export.exportable import check_info
 from keras_ffl.training.parts import load_data
@@ -22,19 +21,13 @@ def load_run(folder, checkpoint="last"):
         `keras_ffl.data.DatasetInfo`.
 
     Raises:
-        InputError: A file is missing or damaged, they don't fit each other, or
-            a weight is NaN or infinite.
+        InputError: As in `keras_ffl.workdir.Workdir.load_model`, or another
+            file is missing or damaged, or they don't fit each other.
     """
     folder = _opened(folder)
     folder.config()
     info = folder.dataset_info()
     model = folder.load_model(checkpoint)
-    broken = broken_weight(model)
-    if broken is not None:
-        raise InputError(
-            f"the {checkpoint} checkpoint in {folder.path} must have finite "
-            f"weights, got NaN or infinity in {broken}"
-        )
     _check_fits(
         model,
         info,

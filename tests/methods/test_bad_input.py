@@ -80,16 +80,29 @@ def test_floats_for_a_network_that_takes_integers():
     image = keras.Input((4, 4, 2), dtype="uint8")
     outputs = keras.Model(network.input, network.output)(image)
     integers = keras.Model(image, outputs)
-    with rejected("`subnetworks` must all take floats .* float32, uint8"):
+    with rejected("`subnetworks` must all take floats.* float32, uint8"):
         ffl([subnetwork(), integers])
-    with rejected("`preprocessing` .*takes, .None, 4, 4, 2. uint8, got <"):
-        as_subnetwork(
-            keras.Model(image, outputs["logits"]),
-            preprocessing=keras.layers.Rescaling(1 / 255),
-        )
-    teacher = keras.Model(image, outputs["logits"])
+    source = keras.Model(image, outputs["logits"])
+    # In float32, but without fractions.
+    as_subnetwork(source, preprocessing=keras.layers.RandomFlip())
+    with rejected("`preprocessing` must give whole numbers, since .* uint8"):
+        as_subnetwork(source, preprocessing=keras.layers.Rescaling(1 / 255))
     with rejected("`teacher` must take the images of .* float32, .* uint8"):
-        KnowledgeDistillationModel(subnetwork(), teacher)
+        KnowledgeDistillationModel(subnetwork(), source)
+
+
+def test_a_weight_that_the_graph_uses_beside_its_layer():
+    """Files would keep its value instead."""
+    image = keras.Input((4, 4, 2))
+    dense = keras.layers.Dense(2, use_bias=False)
+    features = keras.ops.matmul(dense(image), dense.kernel)
+    pooled = keras.layers.GlobalAveragePooling2D()(features)
+    outputs = {
+        "features": features,
+        "logits": keras.layers.Dense(CLASSES)(pooled),
+    }
+    with rejected("`network`'s 'matmul' must not use a weight of another"):
+        VanillaModel(keras.Model(image, outputs))
 
 
 def test_a_layer_of_two_networks_with_different_images():

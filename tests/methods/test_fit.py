@@ -91,7 +91,7 @@ def test_rows_of_an_unknown_width_from_a_generator():
 
 def test_class_weight_weighs_all_terms():
     x, y = data()
-    class_weight = {0: 0.5, 2: 0.0}
+    class_weight = {0: 0.5, 1: 0.0}
     weights = np.array([class_weight.get(label, 1.0) for label in y])
     by_class, by_sample = eager(same_start()), eager(same_start())
     one = fit(by_class, x, y, class_weight=class_weight)
@@ -99,7 +99,7 @@ def test_class_weight_weighs_all_terms():
     dataset = tf.data.Dataset.from_tensors((x, y))
     again = fit(eager(same_start()), dataset, class_weight=class_weight)
     assert again["loss"] == pytest.approx(one["loss"], rel=1e-5)
-    for wrong in ({1: 1.0, 3: 2.0}, [1.0, 2.0, 3.0]):
+    for wrong in ({1: 1.0, 3: 2.0}, [1.0, 2.0, 3.0], {0: np.nan}, {1: "x"}):
         with pytest.raises(InputError, match=r"dict from classes in 0\.\.2 to"):
             by_class.fit(x, y, class_weight=wrong)
     for name in ("loss", "ce_fused", "ce_sub_1", "ekd", "fkd"):

@@ -146,15 +146,19 @@ class Encoder(keras.layers.Layer):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
+        self.frozen = keras.layers.Conv2D(3, 1, name="frozen", trainable=False)
+        self.opened = keras.layers.Conv2D(2, 1, name="opened", trainable=False)
         self.first = keras.layers.Conv2D(3, 3, name="first")
         self.second = keras.layers.Conv2D(4, 3, name="second")
 
     def build(self, shape):
+        self.frozen.build(shape)
+        self.opened.build((*shape[:-1], 3))
         self.first.build(shape)
         self.second.build(self.first.compute_output_shape(shape))
 
     def call(self, x):
-        return self.second(self.first(x))
+        return self.second(self.first(self.opened(self.frozen(x))))
 
 
 @pytest.mark.parametrize("method", [MutualLearningModel, VanillaModel])
@@ -168,6 +172,8 @@ def test_frozen_parts_of_a_layer_are_frozen_in_the_loaded_model(
         encoder = Encoder(name=f"encoder_{k}")
         x = keras.layers.GlobalAveragePooling2D()(encoder(image))
         encoder.first.trainable = False
+        encoder.opened.trainable = True
+        encoder.second.bias.trainable = False
         dense = keras.layers.Dense(CLASSES, name="dense")
         network = keras.Model(image, dense(x), name=f"network_{k}")
         networks.append(as_subnetwork(network))
@@ -179,7 +185,9 @@ def test_frozen_parts_of_a_layer_are_frozen_in_the_loaded_model(
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     paths = [v.path for v in model.trainable_variables]
-    assert not any("/first/" in path for path in paths)
+    found = {"/".join(path.split("/")[-2:]) for path in paths}
+    assert found >= {"opened/kernel", "opened/bias", "second/kernel"}
+    assert not found & {"first/kernel", "frozen/kernel", "second/bias"}
     assert [v.path for v in loaded.trainable_variables] == paths
     for each in (model, loaded):
         each.train_on_batch(*data(image=(8, 8, 2), seed=1))

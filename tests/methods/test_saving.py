@@ -142,6 +142,22 @@ def test_every_fusion(fusion, channels, tmp_path):
     assert groups[0].count("fusion") == own + 2
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_weights_that_an_optimizer_does_not_decay(several, tmp_path):
+    model = ffl()
+    optimizer = keras.optimizers.AdamW(weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    if several:
+        optimizer = keras.optimizers.MultiOptimizer(
+            keras.optimizers.OptimizerMap(optimizer)
+        )
+    step(compiled(model, optimizer=optimizer), 1)
+    loaded = saved_and_loaded(model, tmp_path)
+    step(model, 1)
+    step(loaded, 1)
+    assert_same(model, loaded)
+
+
 @pytest.mark.parametrize("scaled", [False, True])
 def test_weights_with_decays_of_their_own(scaled, tmp_path):
     optimizer = inner = SGD(

@@ -448,11 +448,12 @@ def branches():
         (
             lambda: classifier(
                 layers.Rescaling(2.0),
+                layers.BatchNormalization(name="norm"),
                 layers.Flatten(),
                 layers.Dense(4, name="hidden"),
                 layers.Dense(3),
             ),
-            "hidden, flatten, rescaling",
+            "hidden, flatten, norm, rescaling",
         ),
     ],
 )

@@ -379,7 +379,7 @@ def test_preprocessing_saves_and_loads(kind, tmp_path, run):
         ("caffe", "a Keras layer, a model or a function, got 'caffe'"),
         (
             keras.layers.Flatten(),
-            r"the shape that 'mine' takes, \(None, 8, 8, 3\) float32, got <Ker",
+            r"the shape that 'mine' takes, \(None, 8, 8, 3\), got <KerasTensor",
         ),
         (keras.layers.ZeroPadding2D(1), r"shape=\(None, 10, 10, 3\)"),
         (lambda x: [x, x], r"got \[<KerasTensor"),

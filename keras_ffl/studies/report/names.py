@@ -24,7 +24,7 @@ def readable_names(info, path=None):
     if path is None:
         return list(info.class_names)
     try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+        lines = pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text file"
         raise InputError(
@@ -33,7 +33,7 @@ def readable_names(info, path=None):
     # The longest first: one name may begin with another.
     by_length = sorted(info.class_names, key=len, reverse=True)
     printed = {}
-    for line in lines:
+    for line in map(str.strip, lines):
         for name in by_length:
             rest = line[len(name) :]
             if line.startswith(name) and rest[:1].strip() == "":
