@@ -64,7 +64,7 @@ def set_decay_rules(optimizer, weights, rules):
             part.exclude_from_weight_decay([weights[k] for k in excluded])
         if isinstance(part, SGD):
             # Weights that are frozen by now may have been in a group.
-            part.known_groups |= rules["groups"].keys()
+            part._known_groups |= rules["groups"].keys()
 
 
 def _parts(optimizer):
@@ -145,13 +145,13 @@ class SGD(keras.optimizers.Optimizer):
         self.nesterov = nesterov
         self.l2 = weight_decay
         self.l2_groups = dict(weight_decay_groups)
-        self.known_groups = {"fusion"}
+        self._known_groups = {"fusion"}
 
     def build(self, variables):
         if self.built:
             return
         groups = {getattr(v, "decay_group", None) for v in variables}
-        unknown = self.l2_groups.keys() - groups - self.known_groups
+        unknown = self.l2_groups.keys() - groups - self._known_groups
         if unknown:
             known = ", ".join(sorted(map(repr, filter(None, groups))))
             raise InputError(

@@ -141,7 +141,14 @@ class Calibrated(Classification):
         }
 
 
-@pytest.mark.parametrize("name", ["onnx", "saved_model", "keras"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "onnx",
+        pytest.param("saved_model", marks=pytest.mark.slow),
+        pytest.param("keras", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     "make",
     [

@@ -98,7 +98,12 @@ def read(path, images, tmp_path):
 
 @pytest.mark.parametrize(
     ("head", "fold"),
-    [("fused", True), ("sub_2", True), ("sub_2", False), ("ensemble", True)],
+    [
+        ("fused", True),
+        ("sub_2", True),
+        pytest.param("sub_2", False, marks=pytest.mark.slow),
+        pytest.param("ensemble", True, marks=pytest.mark.slow),
+    ],
 )
 def test_exported_head_agrees_with_predict(model, head, fold, tmp_path):
     images = np.random.default_rng(1).integers(

@@ -161,7 +161,17 @@ def test_files_refuse_other_shapes(name, model, tmp_path):
 # ----- images of any size ---------------------------------------------------
 
 
-@pytest.mark.parametrize("name", export.FORMATS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            name,
+            # Ten seconds each.
+            marks=[pytest.mark.slow] * (name in ("saved_model", "keras")),
+        )
+        for name in export.FORMATS
+    ],
+)
 def test_a_network_for_any_size(name, any_size, tmp_path):
     info = info_of((None, None, 3))
     path = written(any_size, info, name, tmp_path)

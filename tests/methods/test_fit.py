@@ -309,7 +309,9 @@ def test_one_device_strategy_trains_the_same():
     assert_same_weights(model, reference, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("steps", [1, 3, 9])
+@pytest.mark.parametrize(
+    "steps", [3, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 9))]
+)
 def test_evaluation_under_a_strategy_takes_all_batches(steps):
     x, y = data(16)
     expected = compiled(same_start(), metrics=["accuracy"]).evaluate(
