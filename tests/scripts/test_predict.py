@@ -9,7 +9,6 @@ from support.photo_builders import make_folder
 from support.script_runs import run_here
 
 from keras_ffl import training
-from keras_ffl.commands import predict
 from keras_ffl.config import Config
 from keras_ffl.models import NETWORKS
 
@@ -106,7 +105,7 @@ def test_bad_images(run, tmp_path, monkeypatch, capsys):
         assert message in error and "Traceback" not in error
 
 
-def test_folders_as_in_training_and_in_parts(
+def test_folders_as_in_training_and_many_images(
     run, tmp_path, monkeypatch, capsys
 ):
     """Links count, hidden files don't."""
@@ -114,15 +113,19 @@ def test_folders_as_in_training_and_in_parts(
     (tmp_path / "loop").symlink_to(tmp_path)
     hidden = tmp_path / "linked" / "b1" / "._0.jpg"
     hidden.write_bytes(b"of another system")
-    monkeypatch.setattr(predict, "_PART", 2)
+    # More than are decoded at once.
+    again = [run / "photos/val/b1/2.jpg"] * 300
     try:
-        status, lines, _ = printed(run, [tmp_path], monkeypatch, capsys)
+        arguments = [tmp_path, *again]
+        status, lines, _ = printed(run, arguments, monkeypatch, capsys)
     finally:
         hidden.unlink()
     paths = [line.partition(": ")[0] for line in lines]
     folder = tmp_path / "linked"
     assert status == 0
-    assert paths == [
+    assert paths[5:] == [str(file) for file in again]
+    assert len({line.partition(": ")[2] for line in lines[4:]}) == 1
+    assert paths[:5] == [
         f"{folder}/b{label}/{k}.jpg"
         for label, count in enumerate((2, 3))
         for k in range(count)
