@@ -98,12 +98,10 @@ def write_figure(
         chosen = np.concatenate(list(numbers.values()))
         pixels, labels = dataset.test_images(chosen), dataset.y_test[chosen]
         groups = renumbered(numbers)
-    if explained is not None:
-        maps_of = f"maps of {names[explained]}"
-        groups = {f"{title}: {maps_of}": each for title, each in groups.items()}
+    of = "" if explained is None else f": maps of {names[explained]}"
     images = data.normalize(pixels, info)
     views = [
-        view(run.model, head, images, title, explained, layer, method)
+        view(run.model, head, images, f"{title}{of}", explained, layer, method)
         for run, head, title in rows
     ]
     plot_grad_cam(
