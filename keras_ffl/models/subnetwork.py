@@ -53,8 +53,9 @@ def as_subnetwork(
             last parts suffice if they are unique. The nested models on the
             path become part of the copy's one graph. None takes the input of
             the last global pooling (or mean over all positions) or flattening
-            layer that all paths to the output pass, and logs its layer;
-            average pooling right before flattening belongs to it. With
+            layer that all paths to the output pass after layers with kernels,
+            and logs its layer; average pooling right before flattening, also
+            with dropout between them, belongs to it. With
             `num_classes`, None takes the output of `model`.
         trainable: Bool. False freezes the copy: no weight is updated and
             batch normalisation uses its moving statistics. True leaves each
