@@ -19,13 +19,7 @@ def check_labels(y, num_classes, argument="y"):
         InputError: A label is outside the classes, a row isn't a distribution,
             or the shape or dtype is wrong.
     """
-    try:
-        y = np.asarray(y)
-    except ValueError as error:
-        raise InputError(
-            f"`{argument}` must be an array of labels, got rows of different "
-            "lengths"
-        ) from error
+    y = as_array(y, argument)
     check_kind(y, num_classes, argument)
     if num_classes > 1 and not is_sparse(y, num_classes):
         sums = y.sum(axis=1, dtype="float64")
@@ -80,13 +74,7 @@ def check_kind(y, num_classes, argument="y"):
         raise InputError(
             f"`{argument}` must hold integer labels, got dtype {dtype}"
         )
-    shape = known_shape(y)
-    if shape is None:
-        # After calls with several ranks TensorFlow traces steps without one.
-        raise InputError(
-            f"`{argument}` must have a known rank, the same in all calls "
-            "until compile() is called again, got an unknown one"
-        )
+    shape = shape_of_labels(y, argument)
     if not (
         len(shape) == 1
         or (len(shape) == 2 and shape[1] in (1, num_classes, None))
@@ -95,6 +83,29 @@ def check_kind(y, num_classes, argument="y"):
             f"`{argument}` must be integers (n,) or rows (n, {num_classes}), "
             f"got shape {shape}"
         )
+
+
+def as_array(y, argument):
+    """Labels as an array, `InputError` if their rows have several lengths."""
+    try:
+        return np.asarray(y)
+    except ValueError as error:
+        raise InputError(
+            f"`{argument}` must be an array of labels, got rows of different "
+            "lengths"
+        ) from error
+
+
+def shape_of_labels(y, argument):
+    """The shape as a tuple, `InputError` if the rank is unknown."""
+    shape = known_shape(y)
+    if shape is None:
+        # After calls with several ranks TensorFlow traces steps without one.
+        raise InputError(
+            f"`{argument}` must have a known rank, the same in all calls "
+            "until compile() is called again, got an unknown one"
+        )
+    return shape
 
 
 def known_shape(tensor):

@@ -178,11 +178,6 @@ class Batches(keras.utils.PyDataset):
             )
 
     @property
-    def steps_per_epoch(self):
-        """Int, number of global batches in an epoch."""
-        return len(self.steps)
-
-    @property
     def soft_labels(self):
         """Whether integer labels become rows over the classes."""
         return self.options.one_hot or self.options.augmentation.softens_labels

@@ -92,12 +92,17 @@ def make_card(model, head, info, name, run=None, license=None):
         "parameters": count_parameters(model.classifier(head), frozen=True),
         "run": run,
         "license": license,
-        "versions": {
-            "keras_ffl": keras_ffl.__version__,
-            **{
-                package: importlib.metadata.version(package)
-                for package in backend.PACKAGES
-            },
+        "versions": versions(),
+    }
+
+
+def versions(*more):
+    """The versions of keras_ffl, the backend's packages and `more`, a dict."""
+    return {
+        "keras_ffl": keras_ffl.__version__,
+        **{
+            package: importlib.metadata.version(package)
+            for package in (*backend.PACKAGES, *more)
         },
     }
 

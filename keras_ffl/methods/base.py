@@ -13,12 +13,7 @@ from keras_ffl.methods.compiled import CompiledModel
 from keras_ffl.methods.distilling import Distilling
 from keras_ffl.methods.subnetworks import freeze_preprocessing
 from keras_ffl.methods.terms import weighted_mean, with_regularization
-from keras_ffl.models.graph import (
-    frozen_of,
-    layers_within,
-    runs_its_graph,
-    set_frozen,
-)
+from keras_ffl.models.graph import frozen_of, set_frozen
 from keras_ffl.number_checks import check_number
 from keras_ffl.schedules import rampup_weight
 from keras_ffl.tasks import task_config
@@ -138,13 +133,6 @@ class TrainingMethod(Distilling, CompiledModel):
             model = cls(**config)
         if frozen is not None:
             set_frozen(model, frozen)
-            return model
-        # Files of earlier versions lack it. A layer that is created frozen may
-        # create trainable ones inside.
-        for layer in layers_within(model):
-            if not layer.trainable and not runs_its_graph(layer):
-                for inner in layers_within(layer):
-                    inner.trainable = False
         return model
 
     def get_config(self):

@@ -38,11 +38,6 @@ def no_cautions():
         _QUIET.reset(token)
 
 
-def loading():
-    """Whether a method is created from its configuration."""
-    return _QUIET.get()
-
-
 def warn_of_equal_weights(networks):
     """Warns about networks with the same weights.
 

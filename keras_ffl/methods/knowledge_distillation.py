@@ -6,7 +6,7 @@ import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.fields import field
-from keras_ffl.methods.cautions import loading, warn_of_separate_draws
+from keras_ffl.methods.cautions import warn_of_separate_draws
 from keras_ffl.methods.rows import DistillationOptions, Method
 from keras_ffl.methods.single_network import SingleNetworkMethod
 from keras_ffl.methods.subnetworks import (
@@ -121,8 +121,7 @@ class KnowledgeDistillationModel(SingleNetworkMethod):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        # Files of earlier versions lack it.
-        if config.pop("prepares", True):
+        if config.pop("prepares"):
             config["preprocessing"] = _IN_NETWORK
         return super().from_config(config, custom_objects)
 
@@ -145,8 +144,7 @@ def _check_fit(image, logits, teacher):
             raise InputError(
                 f"`teacher` must {what} of `network`, {student}, got {other}"
             )
-    # Files of earlier versions may hold such a pair.
-    if truncates(image.dtype, teacher.inputs[0].dtype) and not loading():
+    if truncates(image.dtype, teacher.inputs[0].dtype):
         raise InputError(
             f"`teacher` must take the images of `network`, {image.dtype}, got "
             f"one that takes {teacher.inputs[0].dtype}; with an input of "

@@ -4,7 +4,6 @@ import keras
 
 from keras_ffl.errors import InputError
 from keras_ffl.layers.maps import check_features
-from keras_ffl.methods.cautions import loading
 from keras_ffl.models.endings import find_ending
 from keras_ffl.models.graph import (
     calls,
@@ -66,10 +65,8 @@ def check_subnetworks(subnetworks, minimum=2, task=None):
                 f"{', '.join(map(str, values))}"
             )
     dtypes = [network.input.dtype for network in subnetworks]
-    # All get the image that the first one takes. Files of earlier versions may
-    # hold such networks.
-    truncated = any(truncates(dtypes[0], dtype) for dtype in dtypes)
-    if truncated and not loading():
+    # All get the image that the first one takes.
+    if any(truncates(dtypes[0], dtype) for dtype in dtypes):
         raise InputError(
             "`subnetworks` must all take floats, or one that takes integers "
             f"must be the first, got {', '.join(dtypes)}"

@@ -240,7 +240,6 @@ def preprocessing_model(preprocessing, network, name="preprocessing"):
 
 def as_teacher(
     model,
-    name="teacher_network",
     from_logits=None,
     argument="model",
     task=None,
@@ -249,7 +248,6 @@ def as_teacher(
 
     Args:
         model, from_logits, task: As in `as_subnetwork`, without `num_classes`.
-        name: Name of the copy.
         argument: Name of the argument that held `model`, for messages, which
             call `from_logits` "from_logits" or "<argument>_from_logits".
 
@@ -268,7 +266,7 @@ def as_teacher(
         image, (logits,) = copy_to_logits(
             source, from_logits, argument, task=task
         )
-    return frozen(image, logits, name)
+    return frozen(image, logits, "teacher_network")
 
 
 def _functional(model, task, argument="model"):

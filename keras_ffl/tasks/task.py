@@ -4,7 +4,12 @@ import numpy as np
 from keras import ops
 
 from keras_ffl.errors import InputError
-from keras_ffl.labels import dtype_name, known_shape
+from keras_ffl.labels import (
+    as_array,
+    dtype_name,
+    known_shape,
+    shape_of_labels,
+)
 
 
 class Task:
@@ -180,13 +185,7 @@ class Task:
         Raises:
             InputError: They are not labels of this task.
         """
-        try:
-            y = np.asarray(y)
-        except ValueError as error:
-            raise InputError(
-                f"`{argument}` must be an array of labels, got rows of "
-                "different lengths"
-            ) from error
+        y = as_array(y, argument)
         self.check_kind(y, shape, argument)
         for good, *message in self.value_checks(y, shape):
             if not bool(ops.convert_to_numpy(good)):
@@ -225,12 +224,7 @@ def check_numbers(y, argument):
     dtype = dtype_name(y.dtype)
     if not dtype.startswith(("int", "uint", "float", "bfloat", "bool")):
         raise InputError(f"`{argument}` must hold numbers, got dtype {dtype}")
-    if known_shape(y) is None:
-        # After calls with several ranks TensorFlow traces steps without one.
-        raise InputError(
-            f"`{argument}` must have a known rank, the same in all calls "
-            "until compile() is called again, got an unknown one"
-        )
+    shape_of_labels(y, argument)
 
 
 def integers_below(classes, y, ignored=None):

@@ -1,15 +1,13 @@
 """The output of a run, during training and at its end."""
 
-import importlib.metadata
-
 import keras
 from absl import logging
 
-import keras_ffl
 from keras_ffl import backend
 from keras_ffl.callbacks import Checkpoints, History
 from keras_ffl.data import evaluation_batch_size
 from keras_ffl.evaluation import evaluate_heads
+from keras_ffl.export.cards import versions
 from keras_ffl.models import count_multiply_adds, count_parameters
 from keras_ffl.training.curves import plot_curves
 from keras_ffl.training.progress_line import ProgressLine, shows_bars
@@ -145,11 +143,5 @@ def results(model, config, folder, dataset, seconds, verbose, devices):
         "multiply_adds": count_multiply_adds(model),
         "seconds_per_epoch": seconds,
         "replicas": devices.count,
-        "versions": {
-            "keras_ffl": keras_ffl.__version__,
-            **{
-                name: importlib.metadata.version(name)
-                for name in backend.PACKAGES
-            },
-        },
+        "versions": versions(),
     }

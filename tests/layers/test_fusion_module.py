@@ -6,12 +6,10 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from support.layer_contract import check_layer
+from support.layer_contract import check_layer, unlike_initial
 
 from keras_ffl.errors import InputError
 from keras_ffl.layers import BatchNormalization, FusionModule
-from keras_ffl.models import count_parameters
-from keras_ffl.models.components import pooled_logits
 
 EPSILON = 1e-5
 
@@ -85,13 +83,7 @@ def built(maps, dtype="float64", **kwargs):
     """A module whose batch normalisation is not what initializers give."""
     module = FusionModule(dtype=dtype, **kwargs)
     module.build([x.shape for x in maps])
-    rng = np.random.default_rng(2)
-    module.set_weights(
-        [
-            value if value.ndim > 1 else rng.uniform(0.5, 1.5, value.shape)
-            for value in module.get_weights()
-        ]
-    )
+    module.set_weights(unlike_initial(module))
     return module
 
 
@@ -226,19 +218,6 @@ def test_initial_weights():
         assert (layer.momentum, layer.epsilon) == (0.9, 1e-5)
 
 
-def test_parameters_with_the_fused_classifier():
-    maps = [keras.Input((8, 8, 64)), keras.Input((8, 8, 64))]
-    logits = pooled_logits(FusionModule()(maps), 100)
-    assert count_parameters(keras.Model(maps, logits)) == 16_228
-
-
-def test_no_convolution_has_a_bias():
-    module = built(maps_of((8, 8, 3), (4, 4, 2)))
-    names = sorted(variable.path for variable in module.trainable_variables)
-    assert len(names) == 3 + 3 * 2
-    assert not any(name.endswith("bias") for name in names)
-
-
 def test_gradients_reach_weights_and_maps():
     tf = pytest.importorskip("tensorflow")
     maps = [tf.constant(x) for x in maps_of((8, 8, 3), (4, 4, 2))]
@@ -305,12 +284,6 @@ def test_contract(filters, kernel_size, channels, tmp_path):
 def test_bad_maps(maps, message):
     with pytest.raises(InputError, match=f"FusionModule.*{message}"):
         FusionModule()([keras.KerasTensor(shape) for shape in maps])
-
-
-def test_a_bare_map_is_no_list():
-    message = r"takes a list of .* got the input shape \(None, 8, 8, 3\)"
-    with pytest.raises(InputError, match=message):
-        FusionModule()(keras.KerasTensor((None, 8, 8, 3)))
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, "4", True])

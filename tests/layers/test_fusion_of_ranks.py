@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from support.layer_contract import check_layer
+from support.layer_contract import check_layer, unlike_initial
 
 from keras_ffl.layers import FusionModule
 
@@ -73,13 +73,7 @@ def built(features, **kwargs):
     """A module with vectors that no initializer gives."""
     module = FusionModule(dtype="float64", **kwargs)
     module.build([x.shape for x in features])
-    rng = np.random.default_rng(2)
-    module.set_weights(
-        [
-            value if value.ndim > 1 else rng.uniform(0.5, 1.5, value.shape)
-            for value in module.get_weights()
-        ]
-    )
+    module.set_weights(unlike_initial(module))
     return module
 
 

@@ -10,7 +10,6 @@ from support.builders import (
     compiled,
     data,
     ffl,
-    separate,
     subnetwork,
     teacher,
 )
@@ -348,11 +347,6 @@ def test_vanilla_network(network):
 
 def test_errors_are_value_errors():
     assert issubclass(InputError, ValueError)
-
-
-@pytest.mark.parametrize("make", [branches, separate])
-def test_good_input_is_taken(make):
-    assert isinstance(ffl(make()), FeatureFusionModel)
 
 
 def test_floats_for_networks_of_integers():

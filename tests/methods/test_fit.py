@@ -109,22 +109,6 @@ def test_class_weight_weighs_all_terms():
     assert one["fkd"] != pytest.approx(unweighted["fkd"], rel=1e-3)
 
 
-def test_samples_of_weight_zero_change_nothing():
-    x, y = data()
-    options = dict(fusion=PlainFusion(), subnetworks=branches(normalize=False))
-    start = ffl(**options).get_weights()
-    weights = np.where(y == 0, 0.0, 1.0)
-    models = []
-    for labels in (y, np.where(y == 0, 1, y)):
-        fusion, networks = PlainFusion(), branches(normalize=False)
-        model = eager(ffl(fusion=fusion, subnetworks=networks))
-        model.set_weights(start)
-        fit(model, x, labels, sample_weight=weights)
-        models.append(model)
-    assert 0 < (y == 0).sum() < len(y)
-    assert_same_weights(*models)
-
-
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(policy):
     keras.config.set_dtype_policy(policy)

@@ -3,27 +3,23 @@
 import keras
 import numpy as np
 import pytest
-from support.builders import CLASSES, branches, compiled, data, ffl, separate
+from support.builders import (
+    CLASSES,
+    branches,
+    compiled,
+    data,
+    ffl,
+    moved,
+    separate,
+)
 
 from keras_ffl import VanillaModel
 from keras_ffl.errors import InputError
 from keras_ffl.layers import FeatureAverage
-from keras_ffl.models import build, build_branches, count_parameters
+from keras_ffl.models import count_parameters
 
 HEADS = ("fused", "sub_1", "sub_2", "ensemble")
 MAKERS = [branches, separate]
-
-
-def moved(model):
-    """The model with weights and statistics that no initializer gives."""
-    rng = np.random.default_rng(3)
-    model.set_weights(
-        [
-            value + rng.uniform(0.1, 0.3, value.shape).astype(value.dtype)
-            for value in model.get_weights()
-        ]
-    )
-    return model
 
 
 def outputs_of(model, x):
@@ -98,18 +94,6 @@ def test_subnetworks_are_what_came_in(make):
             np.testing.assert_allclose(
                 network(x)[key], given(x)[key], rtol=1e-6
             )
-
-
-def test_a_branch_is_a_vanilla_network():
-    model = ffl(build_branches("resnet8", 2, 10, (8, 8, 3)))
-    vanilla = build("resnet8", 10, (8, 8, 3))
-    network = model.classifier("sub_2")
-    assert count_parameters(network) == count_parameters(vanilla)
-    vanilla.set_weights(network.get_weights())
-    x, _ = data(2, image=(8, 8, 3))
-    np.testing.assert_allclose(
-        network(x), vanilla(x)["logits"], rtol=1e-5, atol=1e-6
-    )
 
 
 def test_ensemble_classifier_saves_and_loads(tmp_path):

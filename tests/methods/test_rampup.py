@@ -84,16 +84,6 @@ def test_initial_epoch():
     assert weights == pytest.approx(GOLDEN[4:6], rel=1e-6)
 
 
-def test_saved_and_loaded(tmp_path):
-    model = eager()
-    fit(model, 2)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.rampup_epochs == 4
-    assert done(loaded) == 2
-    assert fit(loaded, 2) == pytest.approx(GOLDEN[2:4], rel=1e-6)
-
-
 def test_weights_alone_carry_the_epoch(tmp_path):
     model = eager()
     fit(model, 2)

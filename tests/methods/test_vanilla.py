@@ -8,7 +8,6 @@ from support.builders import CLASSES, compiled, cross_entropy, data, subnetwork
 from keras_ffl import VanillaModel
 from keras_ffl.methods import TrainingMethod
 from keras_ffl.models import build, count_parameters
-from keras_ffl.optimizers import SGD
 
 
 def vanilla(**kwargs):
@@ -63,13 +62,6 @@ def test_trains_as_keras_does():
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
-def test_all_weights_decay_alike():
-    model = compiled(vanilla(), optimizer=SGD())
-    model.optimizer.build(model.trainable_variables)
-    for variable in model.trainable_variables:
-        assert model.optimizer.decay_of(variable) == 1e-4
-
-
 def test_parts_and_size():
     network = build("resnet8", 100)
     model = VanillaModel(network)
@@ -81,28 +73,6 @@ def test_parts_and_size():
     assert model.trained_heads == model.heads == ("vanilla",)
     assert model.num_classes == 100
     assert set(map(id, model.network.weights)) == set(map(id, network.weights))
-
-
-def test_save_and_load(tmp_path):
-    model = compiled(
-        vanilla(), optimizer=SGD(0.1), metrics=["accuracy"], run_eagerly=True
-    )
-    x, y = data()
-    model.fit(x, y, epochs=2, verbose=0)
-    model.save(tmp_path / "model.keras")
-    loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert type(loaded) is VanillaModel
-    assert int(loaded.epochs_trained.numpy()) == 2
-    assert [layer.name for layer in loaded.layers] == [
-        layer.name for layer in model.layers
-    ]
-    histories = [
-        one.fit(x, y, shuffle=False, verbose=0).history
-        for one in (model, loaded)
-    ]
-    assert histories[0] == histories[1]
-    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def test_feature_extractor_of_a_loaded_model(tmp_path):

@@ -105,12 +105,6 @@ def test_batch_normalization_everywhere(name):
         assert (layer.momentum, layer.epsilon) == (0.9, 1e-5)
 
 
-@pytest.mark.parametrize("name", ["resnet8", "wrn_16_2"])
-def test_no_convolution_has_a_bias(name):
-    for weights in _weights(build(name, 10), keras.layers.Conv2D).values():
-        assert len(weights) == 1
-
-
 @pytest.mark.parametrize(
     "policy, features, logits",
     [

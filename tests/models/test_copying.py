@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from support.builders import moved
 
 from keras_ffl import InputError, VanillaModel, as_subnetwork
 from keras_ffl.optimizers import SGD
@@ -23,17 +24,9 @@ def classifier(middle=lambda x: x, image=None, name="mine"):
     x = middle(layers.Conv2D(4, 3, padding="same", name="conv")(image))
     x = layers.BatchNormalization(name="bn")(x)
     x = layers.GlobalAveragePooling2D()(layers.ReLU(name="map")(x))
-    return shaken(
+    return moved(
         keras.Model(image, layers.Dense(3, name="dense")(x), name=name)
     )
-
-
-def shaken(model, seed=1):
-    rng = np.random.default_rng(seed)
-    for weight in model.weights:
-        if "float" in weight.dtype:
-            weight.assign(weight + rng.uniform(0.1, 0.5, weight.shape))
-    return model
 
 
 def values(model):
@@ -164,7 +157,7 @@ def with_lora():
     model = classifier()
     for name in ("conv", "dense"):
         model.get_layer(name).enable_lora(2, lora_alpha=6)
-    return shaken(model, seed=2)
+    return moved(model, seed=2)
 
 
 def test_lora(run):
@@ -292,7 +285,7 @@ def nested(image, given):
     x = layers.Conv2D(4, 3, name="conv")(given)
     backbone = keras.Model(image, layers.BatchNormalization()(x), name="map")
     x = layers.GlobalAveragePooling2D()(backbone(given))
-    return shaken(keras.Model(image, layers.Dense(3)(x)))
+    return moved(keras.Model(image, layers.Dense(3)(x)))
 
 
 def test_nested_backbone_on_the_image_itself(run, tmp_path):
@@ -473,7 +466,7 @@ def test_lambda_of_a_registered_function(run, tmp_path):
 
 def test_layer_that_runs_a_saved_model(tmp_path, run):
     pytest.importorskip("tensorflow")
-    inside = shaken(keras.Sequential([keras.Input((8, 8, 4)), layers.Dense(4)]))
+    inside = moved(keras.Sequential([keras.Input((8, 8, 4)), layers.Dense(4)]))
     inside.export(tmp_path / "saved", verbose=False)
     layer = layers.TFSMLayer(str(tmp_path / "saved"), call_endpoint="serve")
     model = classifier(layer)

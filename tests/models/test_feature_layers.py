@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from support.builders import moved
 
 from keras_ffl import InputError, VanillaModel, as_subnetwork
 from keras_ffl.models.subnetwork import as_teacher
@@ -16,20 +17,13 @@ def images(count=3):
     return random.normal(size=(count, *SHAPE)).astype("float32")
 
 
-def shaken(model):
-    random = np.random.default_rng(1)
-    for weight in model.weights:
-        weight.assign(weight + random.uniform(0.1, 0.5, weight.shape))
-    return model
-
-
 def classifier(*parts, name="mine", shape=SHAPE):
     """A chain of layers with weights that are not the initial ones."""
     image = keras.Input(shape)
     x = image
     for part in parts:
         x = part(x)
-    return shaken(keras.Model(image, x, name=name))
+    return moved(keras.Model(image, x, name=name))
 
 
 def maps():

@@ -111,23 +111,17 @@ def test_channels_last(kind):
 
 
 def test_tokens_and_vectors():
-    def of(features):
-        image = keras.Input((4, 4, 4))
-        x = features(image)
-        logits = LAYERS.Dense(CLASSES)(LAYERS.Flatten()(x))
-        return keras.Model(image, {"features": x, "logits": logits})
-
     tokens = LAYERS.Reshape((16, 4))
     first = LAYERS.Conv1D(3, 1, data_format="channels_first", name="first")
     message = r"feature map .batch, tokens, C., but its layer 'first' puts"
     with pytest.raises(InputError, match=message):
-        VanillaModel(of(lambda x: LAYERS.ReLU()(first(tokens(x)))))
+        VanillaModel(network(lambda x: LAYERS.ReLU()(first(tokens(x)))))
     for features in (
         lambda x: LAYERS.Conv1D(3, 1)(LAYERS.Permute((2, 1))(first(tokens(x)))),
         lambda x: tokens(LAYERS.Conv2D(4, 1, **FIRST)(x)),
         LAYERS.GlobalAveragePooling2D(data_format="channels_first"),
     ):
-        VanillaModel(of(features))
+        VanillaModel(network(features))
 
 
 def test_as_subnetwork():

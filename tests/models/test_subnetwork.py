@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from support.builders import moved
 
 from keras_ffl import VanillaModel
 from keras_ffl.errors import InputError
@@ -32,18 +33,6 @@ def _chain(layers, shape=SHAPE, name="mine"):
     return keras.Model(image, x, name=name)
 
 
-def _shaken(model):
-    """`model` with moving statistics that are no longer 0 and 1."""
-    rng = np.random.default_rng(1)
-    model.set_weights(
-        [
-            weight + rng.uniform(0.1, 0.5, weight.shape)
-            for weight in model.get_weights()
-        ]
-    )
-    return model
-
-
 def _unregistered_loss(labels, outputs):
     return keras.ops.mean(outputs, axis=-1)
 
@@ -70,7 +59,7 @@ def test_features_and_logits(kind, run):
         model = _chain(layers)
     else:
         model = keras.Sequential([keras.Input(SHAPE), *layers], name="mine")
-    _shaken(model)
+    moved(model)
     subnetwork = as_subnetwork(model, "map")
     assert subnetwork.name == "mine"
     assert subnetwork.output["features"].shape == (None, 6, 6, 6)
@@ -109,7 +98,7 @@ def test_softmax_becomes_logits(kind, ending, run):
         model = _chain(layers)
     else:
         model = keras.Sequential([keras.Input(SHAPE), *layers])
-    subnetwork = as_subnetwork(_shaken(model), "map", name="other")
+    subnetwork = as_subnetwork(moved(model), "map", name="other")
     assert subnetwork.name == "other"
     outputs = run(subnetwork, _images())
     features, probabilities = _expected(run, model)
@@ -126,7 +115,7 @@ def test_original_stays_as_it_is(ending):
     model.compile("sgd", _unregistered_loss)
     config, weights = model.to_json(), model.get_weights()
     subnetwork = as_subnetwork(model, "map", trainable=False)
-    _shaken(subnetwork)
+    moved(subnetwork)
     assert model.to_json() == config
     assert model.trainable and len(model.trainable_weights) == 6
     for before, after in zip(weights, model.get_weights()):
@@ -163,7 +152,7 @@ def test_keras_application(application, feature_layer, run):
 
 def test_nested_model_at_the_end(run):
     head = _chain([_layers("softmax")[-1]], (6,), "head")
-    model = _shaken(_chain([*_layers()[:-1], head]))
+    model = moved(_chain([*_layers()[:-1], head]))
     subnetwork = as_subnetwork(model, "map")
     np.testing.assert_allclose(
         _softmax(run(subnetwork, _images())["logits"]),
@@ -173,7 +162,7 @@ def test_nested_model_at_the_end(run):
 
 
 def test_frozen():
-    subnetwork = as_subnetwork(_shaken(_chain(_layers())), "map", False)
+    subnetwork = as_subnetwork(moved(_chain(_layers())), "map", False)
     assert subnetwork.trainable_weights == []
     before = subnetwork.get_weights()
     inference = subnetwork(_images())["features"]
@@ -209,7 +198,7 @@ def _nested():
     image = keras.Input(SHAPE)
     x = keras.layers.GlobalAveragePooling2D()(backbone(image))
     outputs = keras.layers.Dense(5, activation="softmax")(x)
-    return _shaken(keras.Model(image, outputs, name="whole")), backbone
+    return moved(keras.Model(image, outputs, name="whole")), backbone
 
 
 def test_nested_model_as_feature_layer(run):
@@ -228,7 +217,7 @@ def test_nested_model_as_feature_layer(run):
 
 
 def test_saves_and_loads(tmp_path, run):
-    subnetwork = as_subnetwork(_shaken(_chain(_layers("softmax"))), "map")
+    subnetwork = as_subnetwork(moved(_chain(_layers("softmax"))), "map")
     expected = run(subnetwork, _images())
     subnetwork.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -311,7 +300,7 @@ PREPROCESSING = {
 @pytest.mark.parametrize("kind", PREPROCESSING)
 def test_preprocessing(kind, run):
     preprocessing = PREPROCESSING[kind]()
-    model = _shaken(_chain(_layers("softmax")))
+    model = moved(_chain(_layers("softmax")))
     plain = as_subnetwork(model, "map")
     subnetwork = as_subnetwork(model, "map", preprocessing=preprocessing)
     assert subnetwork.name == "mine"
@@ -332,7 +321,7 @@ def test_preprocessing_with_an_image_shape_of_its_own(run):
     resize = keras.Sequential(
         [keras.Input((4, 4, 3)), keras.layers.UpSampling2D(2)]
     )
-    model = _shaken(_chain(_layers()))
+    model = moved(_chain(_layers()))
     subnetwork = as_subnetwork(model, "map", preprocessing=resize)
     assert subnetwork.input_shape == (None, 4, 4, 3)
     assert subnetwork.output["features"].shape == (None, 6, 6, 6)
@@ -361,7 +350,7 @@ def test_preprocessing_is_a_copy(run):
 @pytest.mark.parametrize("kind", ["layer_with_state", "function"])
 def test_preprocessing_saves_and_loads(kind, tmp_path, run):
     subnetwork = as_subnetwork(
-        _shaken(_chain(_layers("softmax"))),
+        moved(_chain(_layers("softmax"))),
         "map",
         preprocessing=PREPROCESSING[kind](),
     )

@@ -44,7 +44,7 @@ def check_layer(
     """
     x = keras.tree.map_shape_structure(_images, input_shape)
     exact = _model(kind, "float64", x, arguments)
-    weights = _unlike_initial(exact)
+    weights = unlike_initial(exact)
     expected = _computed(exact, x, weights)
     for policy, tolerance in _TOLERANCES.items():
         model = _model(kind, policy, x, arguments)
@@ -93,8 +93,8 @@ def _model(kind, policy, x, arguments):
     return keras.Model(inputs, layer(inputs))
 
 
-def _unlike_initial(model):
-    """Weights with vectors that no initializer gives."""
+def unlike_initial(model):
+    """The weights of a model or layer, with vectors no initializer gives."""
     rng = np.random.default_rng(3)
     return [
         value if value.ndim > 1 else rng.uniform(0.5, 1.5, value.shape)

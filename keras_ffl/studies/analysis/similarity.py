@@ -1,5 +1,7 @@
 """Similarity of networks: of their maps, features and predictions."""
 
+import itertools
+
 import numpy as np
 
 from keras_ffl.errors import InputError
@@ -135,9 +137,7 @@ def pairwise(measure, values):
         Dict from a pair of different names, in the order of `values`, to the
         measure.
     """
-    names = list(values)
     return {
         (one, two): measure(values[one], values[two])
-        for i, one in enumerate(names)
-        for two in names[i + 1 :]
+        for one, two in itertools.combinations(values, 2)
     }

@@ -79,6 +79,7 @@ def plot_grad_cam(
     """
     require(matplotlib)
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     images = enlarge(images, 160)
     labels = np.full(len(images), -1) if labels is None else labels
@@ -126,7 +127,7 @@ def plot_grad_cam(
         )
         line = [1 - 0.95 * _HEADER / height] * 2
         ends = [(left + 0.04) / width, (left + span - 0.04) / width]
-        figure.add_artist(_line(ends, line))
+        figure.add_artist(Line2D(ends, line, color="#888888", linewidth=1))
         for index in indices:
             for row, (_, pictures, view) in enumerate(rows):
                 top = _HEADER + row * (_CELL + _CAPTION) + 0.05
@@ -180,9 +181,3 @@ def _cell(axes, picture, view, index, labels, class_names):
         weight="bold" if view is None else "normal",
         parse_math=False,
     )
-
-
-def _line(x, y):
-    from matplotlib.lines import Line2D
-
-    return Line2D(x, y, color="#888888", linewidth=1)

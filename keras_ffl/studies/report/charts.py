@@ -1,5 +1,6 @@
 """SVG charts for a page."""
 
+import html
 import io
 import itertools
 import re
@@ -168,13 +169,7 @@ def _svg(figure, label):
     element = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{salt}", element)
     return element.replace(
         "<svg",
-        f'<svg role="img" aria-label="{_escaped(label)}" '
+        f'<svg role="img" aria-label="{html.escape(label)}" '
         f'style="max-width:{float(width) * 2:.0f}px"',
         1,
     )
-
-
-def _escaped(text):
-    for character, entity in (("&", "&amp;"), ('"', "&quot;"), ("<", "&lt;")):
-        text = text.replace(character, entity)
-    return text

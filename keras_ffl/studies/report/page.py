@@ -2,7 +2,6 @@
 
 import base64
 import datetime
-import importlib.metadata
 import io
 import os
 import pathlib
@@ -10,13 +9,10 @@ import platform
 
 import numpy as np
 
-import keras_ffl
-from keras_ffl import backend
+from keras_ffl.export.cards import versions
 from keras_ffl.optional import jinja2
 from keras_ffl.studies.pictures.cam_figure import caption
 from keras_ffl.studies.pictures.overlay import enlarge, overlay
-
-_PACKAGES = (*backend.PACKAGES, "matplotlib")
 
 
 def render(context):
@@ -113,8 +109,7 @@ def environment():
     """The environment that made the page, a dict from str to str."""
     return {
         "date": datetime.date.today().isoformat(),
-        "keras_ffl": keras_ffl.__version__,
-        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        **versions("matplotlib"),
         "Python": platform.python_version(),
         "system": platform.platform(),
         "processor": f"{_processor()}, {os.cpu_count()} cores",

@@ -25,12 +25,15 @@ _PAPER = {
 }
 
 
-def _every_method(recipe, columns, printed):
+# Labels of the primary head and of sub-networks.
+_COLUMNS = "fused or ensemble", "sub-networks"
+
+
+def _every_method(recipe, printed):
     """Entries of all methods but FFL that need no other run.
 
     Args:
         recipe: Function from `method` to a `Config`.
-        columns: Pair of labels, of the primary head and of sub-networks.
         printed: Dict from method to a `PrintedError` for each column.
     """
     entries = []
@@ -43,13 +46,10 @@ def _every_method(recipe, columns, printed):
         entries += [
             Entry(row.label, column, recipe(method=key), head, error)
             for column, head, error in zip(
-                columns, heads, printed.get(key, (None, None))
+                _COLUMNS, heads, printed.get(key, (None, None))
             )
         ]
     return entries
-
-
-_COLUMNS = "fused or ensemble", "sub-networks"
 
 
 def _table_methods():
@@ -57,7 +57,7 @@ def _table_methods():
         "methods",
         "All methods on one network, ResNet-32, CIFAR-100",
         (
-            *_every_method(versus_dualnet, _COLUMNS, _PAPER),
+            *_every_method(versus_dualnet, _PAPER),
             *cases(*_COLUMNS),
         ),
         (
@@ -79,7 +79,7 @@ def _table_digits():
     return Table(
         "digits",
         "All methods on one network, ResNet-8, the embedded digits",
-        (*_every_method(recipe, _COLUMNS, {}), *ffl),
+        (*_every_method(recipe, {}), *ffl),
         (
             "Not a table of the paper: whether a method trains, in minutes. "
             "An error of 0.28 % is one image of 360.",

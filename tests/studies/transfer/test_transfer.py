@@ -13,10 +13,6 @@ from keras_ffl import InputError, VanillaModel, data
 from keras_ffl.models.flattening import flat_copy
 from keras_ffl.studies import transfer
 
-SOURCE = data.DatasetInfo(
-    "toy", 3, (4, 4, 2), ("cat", "dog", "emu"), (120.0, 110), (60.0, 61), True
-)
-
 
 def blobs(seed, samples=60, classes=3, channels=5):
     """Overlapping groups of points, the class being the group."""
