@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_ffl.backend import momentum_kernel
+from keras_ffl.backend.counting import optimizers_in
 from keras_ffl.errors import InputError
 from keras_ffl.number_checks import is_number
 
@@ -34,8 +35,8 @@ def decay_rules(optimizer, weights):
 
     Returns:
         Dict of JSON values: `groups`, a dict from group to the positions of
-        its weights, and `excluded`, for each of `_parts` the positions of
-        the weights in `exclude_from_weight_decay`.
+        its weights, and `excluded`, for each of `optimizers_in` the positions
+        of the weights in `exclude_from_weight_decay`.
     """
     groups = {}
     for k, weight in enumerate(weights):
@@ -44,7 +45,7 @@ def decay_rules(optimizer, weights):
             groups.setdefault(group, []).append(k)
     excluded = [
         [k for k, w in enumerate(weights) if not part._use_weight_decay(w)]
-        for part in _parts(optimizer)
+        for part in optimizers_in(optimizer)
     ]
     return {"groups": groups, "excluded": excluded}
 
@@ -59,18 +60,12 @@ def set_decay_rules(optimizer, weights, rules):
     set_decay_group(weights, None)
     for group, members in rules["groups"].items():
         set_decay_group([weights[k] for k in members], group)
-    for part, excluded in zip(_parts(optimizer), rules["excluded"]):
+    for part, excluded in zip(optimizers_in(optimizer), rules["excluded"]):
         if excluded:
             part.exclude_from_weight_decay([weights[k] for k in excluded])
         if isinstance(part, SGD):
             # Weights that are frozen by now may have been in a group.
             part._known_groups |= rules["groups"].keys()
-
-
-def _parts(optimizer):
-    """The optimizers inside that of a loss scale or of several layers."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    return getattr(inner, "optimizers", [inner])
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")

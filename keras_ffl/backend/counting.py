@@ -1,4 +1,4 @@
-"""Several updates of one batch that count as one."""
+"""What is inside optimizers: counters, and several updates that are one."""
 
 import functools
 
@@ -96,6 +96,12 @@ class OneCount:
             average.assign(value)
             if every:
                 variable.assign(ops.where(due, value, weight))
+
+
+def optimizers_in(optimizer):
+    """The optimizers inside that of a loss scale or a `MultiOptimizer`."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return getattr(inner, "optimizers", [inner])
 
 
 def _copies(variables):

@@ -1,6 +1,7 @@
 """The base of all training methods: named loss terms and the ramp-up."""
 
 import functools
+import inspect
 
 import keras
 from keras import ops
@@ -17,6 +18,16 @@ from keras_ffl.models.graph import frozen_of, set_frozen
 from keras_ffl.number_checks import check_number
 from keras_ffl.schedules import rampup_weight
 from keras_ffl.tasks import task_config
+
+# Samples of a batch that shows which terms there are: unlike most numbers of
+# classes, so that a sum over the wrong axis shows, too.
+_MADE_UP = 7
+
+
+@functools.cache
+def _options(method):
+    arguments = inspect.signature(method.__init__).parameters
+    return {"supervised_weights", *arguments}
 
 
 class TrainingMethod(Distilling, CompiledModel):
@@ -117,6 +128,18 @@ class TrainingMethod(Distilling, CompiledModel):
     def adapters(self):
         """The attribute that Keras saves and loads with the model."""
         return Adapters(self)
+
+    def __setattr__(self, name, value):
+        """As in Keras; another value of an option applies from the next step.
+
+        Without this, steps traced before would go on with the old one.
+        """
+        super().__setattr__(name, value)
+        if name in _options(type(self)):
+            if vars(self).get("train_function"):
+                self.make_train_function(force=True)
+            if vars(self).get("test_function"):
+                self.make_test_function(force=True)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -245,48 +268,60 @@ class TrainingMethod(Distilling, CompiledModel):
         return [*self.loss_terms, *weight]
 
     def _named_terms(self):
-        """The supervised and distillation terms of a batch of one.
+        """The supervised and distillation terms of a small batch.
 
         Raises:
             InputError: A term isn't one number per sample, or a weight is
                 given for a term that doesn't exist.
         """
+        errors = []
+        for labels, logits in self._made_up_batches():
+            try:
+                supervised = self.supervised_terms(labels, logits)
+                distillation = self.distillation_terms(labels, logits)
+                self._check_terms(supervised, distillation)
+                return supervised, distillation
+            # Terms may be written for one kind of labels, and functions of a
+            # backend take no KerasTensors.
+            except Exception as error:
+                errors.append(error)
+        # What `_check_terms` says, or the terms themselves of arrays.
+        wrong = [each for each in errors if isinstance(each, InputError)]
+        raise (wrong or errors[1:])[0]
+
+    def _made_up_batches(self):
+        """Yields labels and logits, as KerasTensors and then as zeros."""
         # Of an unknown size any will do.
-        shape = (1, *(size or 1 for size in self.head_shape[1:]))
-        outputs = keras.KerasTensor(shape)
-        labels = keras.KerasTensor((1, *self.task.label_shape(shape)[1:]))
-        logits = dict.fromkeys(self.trained_heads, outputs)
+        shape = (_MADE_UP, *(size or 1 for size in self.head_shape[1:]))
+        logits = dict.fromkeys(self.trained_heads, keras.KerasTensor(shape))
         for name, each in self._step_outputs.items():
-            shape = [size or 1 for size in each.shape]
-            logits.setdefault(name, keras.KerasTensor(shape))
-        try:
-            terms = self._terms(labels, logits)
-        except Exception:
-            # Functions of a backend take no KerasTensors.
-            zeros = keras.tree.map_structure(
-                lambda each: ops.zeros(each.shape, each.dtype), (labels, logits)
+            sizes = (_MADE_UP, *(size or 1 for size in each.shape[1:]))
+            logits.setdefault(name, keras.KerasTensor(sizes))
+        rows = (_MADE_UP, *self.task.label_shape(shape)[1:])
+        kinds = [(rows, "float32"), (rows, "int32")]
+        if self.task.counts_classes:
+            kinds.append(((_MADE_UP,), "int32"))
+        for kind in kinds:
+            batch = keras.KerasTensor(*kind), logits
+            yield batch
+            yield keras.tree.map_structure(
+                lambda each: ops.zeros(each.shape, each.dtype), batch
             )
-            terms = self._terms(*zeros)
+
+    def _check_terms(self, supervised, distillation):
         for name in self.supervised_weights:
-            if name not in terms[0]:
+            if name not in supervised:
                 raise InputError(
                     f"`supervised_weights` of {type(self).__name__} must be "
-                    f"for terms, {', '.join(terms[0])}, got one for {name!r}"
+                    f"for terms, {', '.join(supervised)}, got one for {name!r}"
                 )
-        for name, term in (terms[0] | terms[1]).items():
-            if len(term.shape) != 1:
+        for name, term in (supervised | distillation).items():
+            if tuple(term.shape) not in ((_MADE_UP,), (None,)):
                 raise InputError(
                     f"`{name}` of {type(self).__name__} must be one number for "
                     f"each sample, (batch,), got shape {tuple(term.shape)} "
-                    "for a batch of 1"
+                    f"for a batch of {_MADE_UP}"
                 )
-        return terms
-
-    def _terms(self, y, logits):
-        return (
-            self.supervised_terms(y, logits),
-            self.distillation_terms(y, logits),
-        )
 
     # ----- training ------------------------------------------------------
 

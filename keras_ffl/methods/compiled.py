@@ -4,6 +4,7 @@ import keras
 from keras import ops, optimizers
 
 from keras_ffl.backend import in_strategy, prefers_xla
+from keras_ffl.backend.counting import optimizers_in
 from keras_ffl.errors import InputError
 from keras_ffl.labels import is_sparse
 from keras_ffl.methods.checked import CheckedModel
@@ -110,11 +111,13 @@ class CompiledModel(CheckedModel):
         self._given_jit_compile = given
         self._unsaved_metrics = not_rebuilt(by_head)
         self._metrics_of_rows = None
-        if not self._term_trackers:
-            self._term_trackers = {
-                name: keras.metrics.Mean(name=name)
-                for name in self.logged_terms
-            }
+        trackers = {
+            name: self._term_trackers.get(name) or keras.metrics.Mean(name=name)
+            for name in self.logged_terms
+        }
+        for name in self._term_trackers.keys() - trackers.keys():
+            self._metrics.remove(self._term_trackers[name])
+        self._term_trackers = trackers
 
     def _check_metric_names(self, metrics, argument):
         task = self.task
@@ -134,30 +137,31 @@ class CompiledModel(CheckedModel):
                 )
 
     def _check_optimizer(self, optimizer):
-        # With a loss scale, the inner optimizer accumulates.
         inner = getattr(optimizer, "inner_optimizer", optimizer)
-        steps = getattr(inner, "gradient_accumulation_steps", None)
-        if steps and self.partial_updates:
-            raise InputError(
-                "`gradient_accumulation_steps` must be None for "
-                f"{type(self).__name__}, whose networks take turns, got {steps}"
-            )
-        every = getattr(inner, "ema_overwrite_frequency", None)
-        for argument, value in (
-            ("gradient_accumulation_steps", steps),
-            ("ema_overwrite_frequency", every),
-        ):
-            if value and in_strategy(self):
-                raise InputError(
-                    f"`{argument}` works on one device only, got {value} "
-                    "within a tf.distribute strategy"
-                )
         multiple = isinstance(inner, keras.optimizers.MultiOptimizer)
         if multiple and self.partial_updates:
             raise InputError(
                 "`optimizer` must not be a MultiOptimizer, which updates all "
                 f"weights or none: networks of {type(self).__name__} take turns"
             )
+        for part in optimizers_in(optimizer):
+            steps = getattr(part, "gradient_accumulation_steps", None)
+            if steps and self.partial_updates:
+                raise InputError(
+                    "`gradient_accumulation_steps` must be None for "
+                    f"{type(self).__name__}, whose networks take turns, got "
+                    f"{steps}"
+                )
+            every = getattr(part, "ema_overwrite_frequency", None)
+            for argument, value in (
+                ("gradient_accumulation_steps", steps),
+                ("ema_overwrite_frequency", every),
+            ):
+                if value and in_strategy(self):
+                    raise InputError(
+                        f"`{argument}` works on one device only, got {value} "
+                        "within a tf.distribute strategy"
+                    )
 
     def get_compile_config(self):
         """The arguments of `compile`, with the optimizer in use.
@@ -192,7 +196,16 @@ class CompiledModel(CheckedModel):
             name: One of `logged_terms`.
             value: Scalar tensor, the mean over this replica's samples.
             batch_size: Int or scalar tensor, the number of those samples.
+
+        Raises:
+            InputError: The model wasn't compiled with this term.
         """
+        if name not in self._term_trackers:
+            raise InputError(
+                f"`{name}` is no term of {type(self).__name__} at its last "
+                "`compile`; call that before the first step and after "
+                "changing which terms there are"
+            )
         self._term_trackers[name].update_state(value, sample_weight=batch_size)
 
     def log_loss(self, loss, batch_size):

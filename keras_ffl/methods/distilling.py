@@ -1,6 +1,7 @@
 """How predictions teach in a method."""
 
 import keras
+from keras import ops
 
 from keras_ffl.errors import InputError
 from keras_ffl.losses import SoftmaxKL
@@ -42,6 +43,7 @@ class Distilling:
     def divergence(self, y, teacher, student):
         """A student's divergence from a constant teacher, (batch,) tensor."""
         divergence = self.distillation or self.task.divergence
+        teacher = ops.stop_gradient(teacher)
         return divergence(teacher, student, self.temperature, y)
 
     def distillation_config(self):

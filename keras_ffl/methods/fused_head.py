@@ -29,6 +29,7 @@ def check_head(head):
     if head is None:
         return _DEFAULT
     if isinstance(head, keras.layers.Layer):
+        _check_name("head", head)
         return head.name
     if not callable(head) or inspect.isclass(head):
         raise InputError(
@@ -103,7 +104,16 @@ def checked_fusion(fusion):
             "`fusion` must be a Keras layer over a list of feature maps, "
             f"got {fusion!r}"
         )
+    _check_name("fusion", fusion)
     return fusion
+
+
+def _check_name(argument, layer):
+    if layer.name == "fused":
+        raise InputError(
+            f"`{argument}` must have another name than 'fused', that of the "
+            "head"
+        )
 
 
 def fused_logits(fusion, head, image, networks):

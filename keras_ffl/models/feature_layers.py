@@ -199,8 +199,9 @@ def _pooled_features(model, every, problem_of):
         return features
     raise InputError(
         f"`feature_layer` must be given for '{model.name}', which has no "
-        "pooling or flattening layer after weights that all paths to its "
-        f"output pass; {_candidates(every, problem_of)}"
+        "pooling or flattening layer of maps (batch, h, w, C) or tokens, after "
+        "weights, that all paths to its output pass; "
+        f"{_candidates(every, problem_of)}"
     )
 
 

@@ -21,7 +21,17 @@ TESTS = (
     "methods/test_cautions.py::test_one_trained_network_twice",
     "methods/test_cautions.py::test_random_layers_inside[own]",
     "methods/test_continued_training.py",
-    "methods/test_labels_and_steps.py",
+    *(
+        f"methods/test_labels_and_steps.py::{test}"
+        for test in (
+            "test_a_weight_in_the_loss_is_trained",
+            "test_an_option_that_changes_while_it_trains",
+            "test_class_weight_of_batches",
+            "test_evaluation_of_batches_of_several_steps_per_call",
+            "test_labels_of_another_size",
+            "test_terms_of_integer_labels",
+        )
+    ),
     "methods/test_preprocessing.py::test_all_networks_see_one_image",
     "methods/test_preprocessing.py::test_dml_draws_once_in_a_step",
     "methods/test_bad_input.py::test_a_teacher_of_one_class",
@@ -44,6 +54,7 @@ TESTS_OF_LAYERS = (
     "layers/test_rank_errors.py",
 )
 SLOW_TESTS = (
+    "methods/test_labels_and_steps.py",
     "studies/pictures",
     "studies/report",
     "studies/transfer",

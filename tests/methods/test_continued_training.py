@@ -14,9 +14,15 @@ def assert_finite(model):
         assert np.isfinite(weight).all()
 
 
-def test_averages_of_weights_over_several_fits():
+@pytest.mark.parametrize("several", [False, True])
+def test_averages_of_weights_over_several_fits(several):
     x, y = data()
-    model = compiled(ffl(), SGD(0.1, use_ema=True, ema_momentum=0.5))
+    optimizer = SGD(0.1, use_ema=True, ema_momentum=0.5)
+    if several:
+        optimizer = keras.optimizers.MultiOptimizer(
+            keras.optimizers.OptimizerMap(optimizer)
+        )
+    model = compiled(ffl(), optimizer)
     model.fit(x, y, verbose=0)
     before = model.get_weights()
     model.fit(x, y, verbose=0)

@@ -144,6 +144,18 @@ def test_clipping():
     assert np.sqrt(sum(change)) == pytest.approx(0.01, rel=1e-3)
 
 
+def test_an_optimizer_that_starts_from_the_weights():
+    """Keras would start it again in every step that is compiled."""
+
+    def trained(**kwargs):
+        model = same_start()
+        compiled(model, keras.optimizers.ScheduleFreeAdamW(0.01), **kwargs)
+        fit(model, *data(), batch_size=4, epochs=2)
+        return model
+
+    assert_same_weights(trained(), trained(run_eagerly=True), atol=1e-5)
+
+
 def test_accumulated_gradients_equal_a_larger_batch():
     x, y = data(16)
     options = {"weight_decay": 0.1, "learning_rate": 0.1}
@@ -274,10 +286,14 @@ def test_gradient_accumulation_is_refused_under_a_strategy(policy):
 
 def test_overwriting_by_averages_is_refused_under_a_strategy():
     optimizer = SGD(use_ema=True, ema_overwrite_frequency=5)
+    inside = keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(optimizer)
+    )
     with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
         message = "`ema_overwrite_frequency` .* one device only, got 5"
-        with pytest.raises(ValueError, match=message):
-            ffl().compile(optimizer)
+        for each in (optimizer, inside):
+            with pytest.raises(ValueError, match=message):
+                ffl().compile(each)
     ffl().compile(optimizer)
 
 

@@ -9,6 +9,7 @@ from keras import ops
 from support.builders import (
     CLASSES,
     compiled,
+    cross_entropy,
     data,
     ffl,
     subnetwork,
@@ -16,9 +17,9 @@ from support.builders import (
 
 from keras_ffl import FeatureFusionModel, InputError, VanillaModel
 from keras_ffl.data import Batches, DatasetInfo, evaluation_batches
+from keras_ffl.losses import SoftmaxKL
+from keras_ffl.optimizers import SGD
 from keras_ffl.tasks import MultiLabel, Regression, Segmentation
-
-tf = pytest.importorskip("tensorflow")
 
 
 @pytest.mark.parametrize("metrics", [["accuracy"], None])
@@ -114,8 +115,9 @@ class Own(Regression):
 @pytest.mark.parametrize(
     ("function", "shape"),
     [
-        (lambda y, z: ops.square(y - z), (1, 3)),
+        (lambda y, z: ops.square(y - z), (7, 3)),
         (lambda y, z: ops.mean(ops.square(y - z)), ()),
+        (lambda y, z: ops.mean(ops.square(y - z), axis=0), (3,)),
     ],
 )
 def test_terms_are_numbers_by_sample(function, shape):
@@ -138,6 +140,104 @@ def test_a_loss_with_arrays_and_keras_losses():
         expected = np.mean(ops.convert_to_numpy(function(y, outputs)))
         found = model.evaluate(x, y, verbose=0, return_dict=True)["loss"]
         assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        lambda y, z: keras.losses.sparse_categorical_crossentropy(
+            y, z, from_logits=True
+        ),
+        lambda y, z: (
+            -ops.take_along_axis(ops.log_softmax(z), y[:, None], axis=1)[:, 0]
+        ),
+        lambda y, z: (
+            -ops.sum(ops.one_hot(y, CLASSES) * ops.log_softmax(z), axis=-1)
+        ),
+    ],
+)
+def test_terms_of_integer_labels(term):
+    class OfIntegers(VanillaModel):
+        def supervised_terms(self, y, logits):
+            return {"mine": term(y, logits["vanilla"])}
+
+    x, y = data()
+    model = compiled(OfIntegers(subnetwork()), run_eagerly=True)
+    logits = model.predict(x, verbose=0)["vanilla"]
+    expected = cross_entropy(np.eye(CLASSES)[y], logits).mean()
+    found = model.evaluate(x, y, verbose=0, return_dict=True)["mine"]
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+# ----- options that change ------------------------------------------------
+
+
+def test_an_option_that_changes_while_it_trains():
+    x, y = data()
+
+    def history(temperature_of):
+        keras.utils.set_random_seed(0)
+        model = compiled(ffl(temperature=temperature_of(0)), SGD(0.0))
+
+        def anneal(epoch, logs):
+            if temperature_of(epoch) != model.temperature:
+                model.temperature = temperature_of(epoch)
+
+        return model.fit(
+            x,
+            y,
+            validation_data=(x, y),
+            epochs=2,
+            shuffle=False,
+            verbose=0,
+            callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=anneal)],
+        ).history
+
+    found = history(lambda epoch: 3.0 - epoch)
+    for epoch, temperature in enumerate((3.0, 2.0)):
+        expected = history(lambda _: temperature)
+        for name in ("fkd", "val_fkd"):
+            assert found[name][epoch] == pytest.approx(
+                expected[name][epoch], rel=1e-6
+            )
+
+
+def test_terms_that_come_and_go():
+    x, y = data()
+    model = compiled(ffl(use_fkd=False))
+    assert "fkd" not in model.train_on_batch(x, y, return_dict=True)
+    model.use_fkd = True
+    with pytest.raises(InputError, match="`fkd` is no term of Feature.* after"):
+        model.train_on_batch(x, y)
+    compiled(model)
+    assert model.train_on_batch(x, y, return_dict=True)["fkd"] > 0
+    model.use_ekd = False
+    compiled(model)
+    logs = model.fit(x, y, verbose=0).history
+    assert "ekd" not in logs and "fkd" in logs
+    with pytest.raises(InputError, match="`ce_fused` is no term of Feature"):
+        ffl().compute_loss(x, y, ffl()(x))
+
+
+def test_a_divergence_does_not_train_the_teacher():
+    @keras.saving.register_keras_serializable(package="test_labels_and_steps")
+    class Squares(SoftmaxKL):
+        def __call__(self, teacher, student, temperature, y=None):
+            return ops.mean(ops.square(teacher - student), axis=-1)
+
+    class Constant(Squares):
+        def __call__(self, teacher, *others):
+            return super().__call__(ops.stop_gradient(teacher), *others)
+
+    x, y = data()
+    weights = []
+    for divergence in (Squares(), Constant()):
+        keras.utils.set_random_seed(0)
+        model = compiled(ffl(distillation=divergence), run_eagerly=True)
+        model.train_on_batch(x, y)
+        weights.append(model.get_weights())
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("task", [MultiLabel(), Regression()])
@@ -185,13 +285,20 @@ def test_labels_of_another_size():
     pixels = VanillaModel(keras.Model(image, outputs), task=Segmentation())
     with pytest.raises(InputError, match="^`y` must have a label for each pix"):
         compiled(pixels).fit(x, np.zeros((8, 6, 4), int), verbose=0)
-    for shape in ((8, 6, 4, 1), (8, 4, 6 // 3, 3), (8, 1, 1, 1), (8, 6, 4)):
-        labels = np.resize(y, shape)
+    wrong = [
+        np.resize(y, shape)
+        for shape in ((8, 6, 4, 1), (8, 4, 2, 3), (8, 1, 1, 1), (8, 6, 4))
+    ]
+    for labels in wrong:
         compiled(model)
         for run in (model.fit, model.evaluate):
             with pytest.raises(InputError, match="^`y` must have"):
                 run(x, labels, verbose=0)
-        # Of sizes that only the step knows.
+    if keras.backend.backend() == "jax":
+        return
+    tf = pytest.importorskip("tensorflow")
+    # Of sizes that only the step knows.
+    for labels in wrong:
         batches = tf.data.Dataset.from_generator(
             lambda labels=labels: [(x, labels)],
             output_signature=(

@@ -59,6 +59,14 @@ CLIPPED = {
 
 
 def optimizer_of(case):
+    if case == "one":
+        # Each of the optimizers inside clips the gradients of its weights.
+        return keras.optimizers.MultiOptimizer(
+            keras.optimizers.OptimizerMap(
+                SGD(0.1, **CLIPPED[case]),
+                {".*gate.*": SGD(0.1, global_clipnorm=0.02)},
+            )
+        )
     if case != "dml_counts":
         return SGD(0.1, **CLIPPED.get(case, {}))
     return keras.optimizers.LossScaleOptimizer(

@@ -11,6 +11,7 @@ import warnings
 import jax
 import keras
 
+from keras_ffl.backend.counting import optimizers_in
 from keras_ffl.backend.jax.feed import feed
 from keras_ffl.backend.jax.values import (
     check_values,
@@ -219,8 +220,9 @@ class MethodModel(SteppedModel):
         try:
             return super().fit(x, *args, class_weight=class_weight, **kwargs)
         finally:
-            inner = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-            if inner.use_ema and inner.built:
+            for inner in optimizers_in(self.optimizer):
+                if not (inner.use_ema and inner.built):
+                    continue
                 # Keras leaves the weights in the buffers of their averages,
                 # and the next step can't take a buffer twice.
                 for average in inner._model_variables_moving_average:

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_ffl.backend.counting import optimizers_in
 from keras_ffl.optional import tensorflow as tf
 
 
@@ -68,31 +69,41 @@ def sum_over_replicas(value):
     return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
-def clipped_as_one(optimizer, gradients):
+def clipped_as_one(optimizer, gradients, variables):
     """Clips replicas' shares of gradients as their sum would be on one device.
 
     Keras clips each replica's share by itself, before they are summed.
 
     Args:
-        optimizer: `keras.optimizers.Optimizer` that they were scaled by.
+        optimizer: Built `keras.optimizers.Optimizer` that they were scaled by.
         gradients: List of tensors or None, a replica's share.
+        variables: List of the `keras.Variable`s that they belong to.
 
     Returns:
         List of the same structure: equal shares of the clipped sum, which
         Keras' own clipping leaves as they are. `gradients` itself for a single
-        replica or an optimizer that doesn't clip.
+        replica.
     """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    limits = inner.clipnorm, inner.global_clipnorm, inner.clipvalue
-    if num_replicas() == 1 or not any(limits):
+    if num_replicas() == 1:
         return gradients
+    gradients = list(gradients)
     scale = optimizer.scale_loss(1.0)
-    known = [g / scale for g in gradients if g is not None]
-    clipped = iter(inner._clip_gradients(sum_over_replicas(known)))
-    return [
-        g if g is None else next(clipped) * (scale / num_replicas())
-        for g in gradients
-    ]
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    # Which of the optimizers updates a weight.
+    numbers = getattr(inner, "_var_to_optimizer_idx", {})
+    for number, part in enumerate(optimizers_in(optimizer)):
+        if not (part.clipnorm or part.global_clipnorm or part.clipvalue):
+            continue
+        places = [
+            k
+            for k, variable in enumerate(variables)
+            if gradients[k] is not None
+            and numbers.get(inner._var_key(variable), 0) == number
+        ]
+        known = sum_over_replicas([gradients[k] / scale for k in places])
+        for k, clipped in zip(places, part._clip_gradients(known)):
+            gradients[k] = clipped * (scale / num_replicas())
+    return gradients
 
 
 def agreed_if_finite(gradients):

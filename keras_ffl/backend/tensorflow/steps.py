@@ -40,7 +40,7 @@ class TapedPass(ForwardPass):
         gradients = self._tape.gradient(scaled, self._variables)
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             gradients = agreed_if_finite(gradients)
-        gradients = clipped_as_one(optimizer, gradients)
+        gradients = clipped_as_one(optimizer, gradients, self._variables)
         optimizer.apply(gradients, self._variables)
         return loss
 
@@ -116,6 +116,10 @@ class MethodModel(SteppedModel):
         self.train_function = take_turn
 
     def _make_train_function(self):
+        # Not in the step, of which what Keras assigns then would be a part.
+        if self.trainable_variables:
+            with self.distribute_strategy.scope():
+                self.built_optimizer()
         if not in_strategy(self):
             super().make_train_function(force=True)
             return
