@@ -1,5 +1,7 @@
 """Class labels: integers, one-hot rows or soft rows."""
 
+import reprlib
+
 import keras
 import numpy as np
 
@@ -26,9 +28,10 @@ def check_labels(y, num_classes, argument="y"):
         near = np.abs(sums - 1) < tolerance(y.dtype)
         off = np.nonzero(~((y >= 0).all(axis=1) & near))[0]
         if off.size:
+            row = reprlib.repr(y[off[0]].tolist())  # at most six of it
             raise InputError(
                 f"`{argument}`: every row must be non-negative with sum 1, "
-                f"row {off[0]} is {y[off[0]].tolist()}"
+                f"row {off[0]} is {row}"
             )
         return
     if not (y == np.floor(y)).all():

@@ -122,7 +122,7 @@ class DecoupledKL(SoftmaxKL):
         teacher, student = map(full_precision, (teacher, student))
         classes = teacher.shape[-1]
         if is_sparse(y, classes):
-            y = ops.reshape(y, (-1,))
+            y = ops.cast(ops.reshape(y, (-1,)), "int32")
         else:
             y = ops.argmax(y, axis=-1)
         own = ops.one_hot(y, classes, dtype=student.dtype)

@@ -2,8 +2,10 @@
 
 import functools
 import inspect
+import types
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_ffl.callbacks import counting_epochs
@@ -26,8 +28,9 @@ _MADE_UP = 7
 
 @functools.cache
 def _options(method):
-    arguments = inspect.signature(method.__init__).parameters
-    return {"supervised_weights", *arguments}
+    methods = [m for m in method.__mro__ if issubclass(m, TrainingMethod)]
+    arguments = [inspect.signature(m.__init__).parameters for m in methods]
+    return {"supervised_weights"}.union(*arguments)
 
 
 class TrainingMethod(Distilling, CompiledModel):
@@ -90,7 +93,7 @@ class TrainingMethod(Distilling, CompiledModel):
             doesn't fit the task.
     """
 
-    supervised_weights = {}
+    supervised_weights = types.MappingProxyType({})
     teacher_heads = ()
 
     def __init__(
@@ -134,12 +137,15 @@ class TrainingMethod(Distilling, CompiledModel):
 
         Without this, steps traced before would go on with the old one.
         """
+        known = vars(self)
+        changed = name in _options(type(self)) and not np.array_equal(
+            known.get(name), value
+        )
         super().__setattr__(name, value)
-        if name in _options(type(self)):
-            if vars(self).get("train_function"):
-                self.make_train_function(force=True)
-            if vars(self).get("test_function"):
-                self.make_test_function(force=True)
+        if changed and known.get("train_function"):
+            self.make_train_function(force=True)
+        if changed and known.get("test_function"):
+            self.make_test_function(force=True)
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

@@ -9,6 +9,7 @@ from keras_ffl.errors import InputError
 from keras_ffl.labels import is_sparse
 from keras_ffl.methods.checked import CheckedModel
 from keras_ffl.methods.metrics import leave_out, metrics_by_head, not_rebuilt
+from keras_ffl.models.graph import layers_within
 from keras_ffl.optimizers import SGD, decay_rules, set_decay_rules
 
 # Keras' names, in lower case and without underscores, of metrics that would
@@ -90,6 +91,7 @@ class CompiledModel(CheckedModel):
         rules = kwargs.pop("decay_rules", None)
         if rules is not None:
             set_decay_rules(optimizer, self.weights, rules)
+        optimizer = self._scaled(optimizer, kwargs.get("auto_scale_loss", True))
         self._check_metric_names(metrics, "metrics")
         self._check_metric_names(weighted_metrics, "weighted_metrics")
         given = jit_compile
@@ -136,6 +138,21 @@ class CompiledModel(CheckedModel):
                     "those that have `from_logits` may be passed as objects"
                 )
 
+    def _scaled(self, optimizer, auto_scale_loss):
+        """An optimizer with a loss scale if it trains layers in float16.
+
+        Keras looks at the model's own policy only, not at its networks'.
+        """
+        scaled = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if scaled or not auto_scale_loss:
+            return optimizer
+        if any(
+            layer.compute_dtype == "float16" and layer.trainable_variables
+            for layer in layers_within(self)
+        ):
+            return keras.optimizers.LossScaleOptimizer(optimizer)
+        return optimizer
+
     def _check_optimizer(self, optimizer):
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         multiple = isinstance(inner, keras.optimizers.MultiOptimizer)
@@ -177,6 +194,8 @@ class CompiledModel(CheckedModel):
             config["optimizer"] = keras.saving.serialize_keras_object(
                 self.optimizer
             )
+            # It has a loss scale already, or none.
+            config["auto_scale_loss"] = False
             config["jit_compile"] = self._given_jit_compile
             config["decay_rules"] = decay_rules(self.optimizer, self.weights)
             leave_out(self._unsaved_metrics, config)

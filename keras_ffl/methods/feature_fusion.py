@@ -136,9 +136,13 @@ class FeatureFusionModel(FusedFeatures, ParallelMethod):
         self.use_ekd = check_bool("use_ekd", use_ekd)
         self.use_fkd = check_bool("use_fkd", use_fkd)
         self.set_fusion(fusion, head_name)
-        self.detach_fusion = check_bool("detach_fusion", detach_fusion)
-        if self.detach_fusion:
+        if check_bool("detach_fusion", detach_fusion):
             self._step_outputs = {"fused": self.detached_fusion()["fused"]}
+
+    @property
+    def detach_fusion(self):
+        """Bool, whether the fusion takes the features as constants."""
+        return bool(self._step_outputs)
 
     # ----- loss ----------------------------------------------------------
 

@@ -4,7 +4,7 @@ import keras
 
 from keras_ffl.backend import MethodModel
 from keras_ffl.errors import InputError
-from keras_ffl.methods.subnetworks import logits_head
+from keras_ffl.methods.subnetworks import logits_heads
 from keras_ffl.tasks import checked_task
 
 
@@ -42,10 +42,7 @@ class HeadedModel(MethodModel):
             raise InputError(
                 f"all heads must give outputs of one shape, got {shapes}"
             )
-        outputs = {
-            head: logits_head(values, head) for head, values in logits.items()
-        }
-        super().__init__(image, outputs, name=name)
+        super().__init__(image, logits_heads(logits), name=name)
         self._networks = networks or {}
         self.task = task
 

@@ -25,12 +25,20 @@ def mean_teachers(image, networks):
         nested, frozen model `mean_teacher_k`, like those of a network.
 
     Raises:
-        InputError: A network can't be copied.
+        InputError: A network can't be copied, or has weights of 16 bits.
     """
     prepared = prepared_image(keras.Model(image, networks))
     teachers = {}
     for k, network in enumerate(networks, start=1):
         source = keras.Model(prepared, network, name=f"mean_teacher_{k}")
+        for weight in source.weights:
+            if weight.dtype in ("float16", "bfloat16"):
+                raise InputError(
+                    "`subnetworks`: the weights of a network with a mean "
+                    f"teacher must be float32 or float64, got {weight.path} in "
+                    f"{weight.dtype}, in which averages stop moving; a mixed_ "
+                    "dtype policy keeps weights in float32"
+                )
         teachers[f"teacher_{k}"] = frozen_copy(source)(prepared)
     return teachers
 

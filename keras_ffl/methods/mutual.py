@@ -84,8 +84,12 @@ class MutualLearningModel(ParallelMethod):
             task=task,
         )
         self.set_distillation(temperature, distillation)
-        self.simultaneous = check_bool("simultaneous", simultaneous)
-        self.partial_updates = not self.simultaneous
+        self.partial_updates = not check_bool("simultaneous", simultaneous)
+
+    @property
+    def simultaneous(self):
+        """Bool, whether all networks are updated at once."""
+        return not self.partial_updates
 
     # ----- loss ----------------------------------------------------------
 

@@ -223,15 +223,18 @@ def _connected(subnetworks):
     ]
 
 
-def logits_head(logits, name):
-    """Names logits and gives them full precision under any dtype policy.
+def logits_heads(logits):
+    """Names logits and gives them one dtype, full precision in all cases.
 
     Args:
-        logits: `keras.KerasTensor` (batch, classes).
-        name: Str, name of the head.
+        logits: Dict from head to `keras.KerasTensor` (batch, classes).
 
     Returns:
-        `keras.KerasTensor` of the same shape.
+        Dict of the same shapes, in float64 if one of them is, else float32.
     """
-    dtype = at_least_float32(logits.dtype)
-    return keras.layers.Activation("linear", dtype=dtype, name=name)(logits)
+    # In the order of the alphabet.
+    dtype = max(at_least_float32(values.dtype) for values in logits.values())
+    return {
+        head: keras.layers.Activation("linear", dtype=dtype, name=head)(values)
+        for head, values in logits.items()
+    }

@@ -5,6 +5,7 @@ import math
 import keras
 
 from keras_ffl.layers.batch_normalization import BatchNormalization
+from keras_ffl.precision import at_least_float32
 
 
 def convolution(x, filters, kernel_size, strides, name):
@@ -129,7 +130,7 @@ def pooled_logits(features, num_classes, prefix=""):
     Tokens are averaged like the positions of a map; a vector is not pooled.
 
     Kernel and bias are drawn from uniform(-b, b), b = 1 / sqrt(channels).
-    Under a half-precision policy both layers compute in float32.
+    Both layers compute in float32, of float64 features in float64.
 
     Args:
         features: KerasTensor (batch, height, width, channels), (batch,
@@ -140,9 +141,7 @@ def pooled_logits(features, num_classes, prefix=""):
     Returns:
         KerasTensor (batch, m), unbounded logits.
     """
-    compute_dtype = keras.config.dtype_policy().compute_dtype
-    half = compute_dtype in ("float16", "bfloat16")
-    dtype = "float32" if half else None
+    dtype = at_least_float32(features.dtype)
     bound = 1.0 / math.sqrt(features.shape[-1])
     pooled = global_average(features, f"{prefix}pooling", dtype)
     return keras.layers.Dense(

@@ -8,14 +8,21 @@ import pytest
 from keras import ops
 from support.builders import (
     CLASSES,
+    branches,
     compiled,
     cross_entropy,
     data,
     ffl,
+    separate,
     subnetwork,
 )
 
-from keras_ffl import FeatureFusionModel, InputError, VanillaModel
+from keras_ffl import (
+    FeatureFusionModel,
+    InputError,
+    MutualLearningModel,
+    VanillaModel,
+)
 from keras_ffl.data import Batches, DatasetInfo, evaluation_batches
 from keras_ffl.losses import SoftmaxKL
 from keras_ffl.optimizers import SGD
@@ -81,7 +88,11 @@ def test_class_weight_of_batches():
 
 
 class Weighted(VanillaModel):
-    """Scales its loss by a weight of its own."""
+    """Scales its loss by the square of a weight of its own.
+
+    By the weight itself the update would not depend on its value, and
+    TensorFlow's graph rewriting then sometimes reads it after the update.
+    """
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
@@ -89,17 +100,15 @@ class Weighted(VanillaModel):
 
     def supervised_terms(self, y, logits):
         terms = super().supervised_terms(y, logits)
-        return {name: term * self.scale for name, term in terms.items()}
+        return {name: term * self.scale**2 for name, term in terms.items()}
 
 
 def test_a_weight_in_the_loss_is_trained():
     x, y = data()
     model = compiled(Weighted(subnetwork()))
     loss = model.train_on_batch(x, y, return_dict=True)["loss"]
-    # SGD at a rate of 0.05; the slope is the loss itself.
-    assert float(model.scale.numpy()) == pytest.approx(
-        1 - 0.05 * loss, rel=1e-4
-    )
+    # SGD at a rate of 0.05; the slope is twice the loss.
+    assert float(model.scale.numpy()) == pytest.approx(1 - 0.1 * loss, rel=1e-4)
 
 
 class Own(Regression):
@@ -200,6 +209,30 @@ def test_an_option_that_changes_while_it_trains():
             assert found[name][epoch] == pytest.approx(
                 expected[name][epoch], rel=1e-6
             )
+
+
+def test_which_options_may_change():
+    class Mine(FeatureFusionModel):
+        def __init__(self, *arguments, alpha=1.0, **options):
+            super().__init__(*arguments, **options)
+            self.alpha = alpha
+
+    x, y = data()
+    model = compiled(Mine(branches(), 0))
+    model.train_on_batch(x, y)
+    for name, value in {"temperature": 30.0, "alpha": 2.0}.items():
+        before = model.train_function
+        setattr(model, name, value)
+        assert model.train_function is not before
+        before = model.train_function
+        setattr(model, name, value)
+        assert model.train_function is before
+    with pytest.raises(AttributeError):
+        model.detach_fusion = True
+    with pytest.raises(AttributeError):
+        MutualLearningModel(separate()).simultaneous = True
+    with pytest.raises(TypeError):
+        model.supervised_weights["ce_fused"] = 2.0
 
 
 def test_terms_that_come_and_go():

@@ -373,3 +373,10 @@ def test_mean_teachers_in_ffl():
     plain = ffl()
     assert plain.heads == ("fused", "sub_1", "sub_2", "ensemble")
     assert "ema_teacher" not in plain.get_config()
+
+
+@pytest.mark.parametrize("policy", ["float16", "bfloat16"])
+def test_weights_whose_averages_would_stop(policy):
+    keras.config.set_dtype_policy(policy)
+    with pytest.raises(InputError, match=f"must be float32 .* in {policy}, in"):
+        ffl(ema_teacher=True)

@@ -303,6 +303,43 @@ def test_half_precision_under_any_policy(policy, tmp_path):
     assert step(model, 1).history == step(loaded, 1).history
 
 
+def test_a_float32_model_under_mixed_float16(tmp_path):
+    model = compiled(optimizer=SGD(0.05), run_eagerly=True)
+    step(model, 1)
+    keras.config.set_dtype_policy("mixed_float16")
+    loaded = saved_and_loaded(model, tmp_path)
+    assert_same(model, loaded)
+    assert_same_optimizer(model, loaded)
+    assert step(model, 1).history == step(loaded, 1).history
+
+
+def test_float64_beside_float32(tmp_path):
+    keras.config.set_dtype_policy("float64")
+    model = compiled(run_eagerly=True)
+    step(model, 1)
+    wide = subnetwork(name="wide")
+    keras.config.set_dtype_policy("float32")
+    loaded = saved_and_loaded(model, tmp_path)
+    assert {z.dtype for z in loaded.output.values()} == {"float64"}
+    assert_same(model, loaded)
+    assert step(model, 1).history == step(loaded, 1).history
+    for networks in ([wide, subnetwork()], [subnetwork(), wide]):
+        mixed = compiled(ffl(networks))
+        assert {z.dtype for z in mixed.output.values()} == {"float64"}
+        assert np.isfinite(step(mixed, 1).history["loss"]).all()
+        wide = keras.models.clone_model(wide)
+
+
+def test_networks_in_float16_get_a_loss_scale():
+    keras.config.set_dtype_policy("mixed_float16")
+    networks = branches()
+    keras.config.set_dtype_policy("float32")
+    scaled = keras.optimizers.LossScaleOptimizer
+    assert isinstance(compiled(ffl(networks)).optimizer, scaled)
+    model = compiled(ffl(networks), auto_scale_loss=False)
+    assert not isinstance(model.optimizer, scaled)
+
+
 def test_loaded_without_compiling(tmp_path):
     model = compiled(metrics=["accuracy"])
     loaded = saved_and_loaded(model, tmp_path, compile=False)

@@ -64,7 +64,10 @@ def optimizer_of(case):
         return keras.optimizers.MultiOptimizer(
             keras.optimizers.OptimizerMap(
                 SGD(0.1, **CLIPPED[case]),
-                {".*gate.*": SGD(0.1, global_clipnorm=0.02)},
+                {
+                    ".*gate.*": SGD(0.1, global_clipnorm=0.02),
+                    "no weight": SGD(0.1, clipvalue=0.01),
+                },
             )
         )
     if case != "dml_counts":

@@ -86,7 +86,7 @@ def clipped_as_one(optimizer, gradients, variables):
     """
     if num_replicas() == 1:
         return gradients
-    gradients = list(gradients)
+    gradients = _dense(gradients)
     scale = optimizer.scale_loss(1.0)
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     # Which of the optimizers updates a weight.
@@ -100,6 +100,8 @@ def clipped_as_one(optimizer, gradients, variables):
             if gradients[k] is not None
             and numbers.get(inner._var_key(variable), 0) == number
         ]
+        if not places:
+            continue
         known = sum_over_replicas([gradients[k] / scale for k in places])
         for k, clipped in zip(places, part._clip_gradients(known)):
             gradients[k] = clipped * (scale / num_replicas())
@@ -120,6 +122,7 @@ def agreed_if_finite(gradients):
     """
     if num_replicas() == 1:
         return gradients
+    gradients = _dense(gradients)
     ops = keras.ops
     finite = ops.all(
         ops.stack(
@@ -131,6 +134,11 @@ def agreed_if_finite(gradients):
         g if g is None else ops.where(wrong > 0, ops.full_like(g, np.nan), g)
         for g in gradients
     ]
+
+
+def _dense(gradients):
+    """Those of embeddings are sparse."""
+    return [g if g is None else tf.convert_to_tensor(g) for g in gradients]
 
 
 def function_of_replicas(strategy, step, steps_per_execution=1):
