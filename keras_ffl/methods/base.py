@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_ffl.callbacks import counting_epochs
-from keras_ffl.errors import InputError
+from keras_ffl.errors import InputError, first_line
 from keras_ffl.methods.adapters import Adapters
 from keras_ffl.methods.cautions import no_cautions
 from keras_ffl.methods.compiled import CompiledModel
@@ -293,7 +293,9 @@ class TrainingMethod(Distilling, CompiledModel):
                 errors.append(error)
         # What `_check_terms` says, or the terms themselves of arrays.
         wrong = [each for each in errors if isinstance(each, InputError)]
-        raise (wrong or errors[1:])[0]
+        error = (wrong or errors[1:])[0]
+        error.add_note(f"For integer labels: {first_line(errors[-1])}")
+        raise error
 
     def _made_up_batches(self):
         """Yields labels and logits, as KerasTensors and then as zeros."""

@@ -178,6 +178,17 @@ def test_terms_of_integer_labels(term):
     assert found == pytest.approx(expected, rel=1e-5)
 
 
+def test_mistakes_in_terms_of_integer_labels():
+    class OfIntegers(VanillaModel):
+        def supervised_terms(self, y, logits):
+            one_hot = ops.one_hot(y, CLASSES)
+            return {"mine": ops.sum(one_hot * logits["mistyped"], axis=-1)}
+
+    with pytest.raises(KeyError) as error:
+        OfIntegers(subnetwork()).compile()
+    assert error.value.__notes__ == ["For integer labels: 'mistyped'"]
+
+
 # ----- options that change ------------------------------------------------
 
 
