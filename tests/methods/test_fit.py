@@ -14,7 +14,7 @@ from support.builders import (
     subnetwork,
 )
 
-from keras_ffl import InputError, as_subnetwork
+from keras_ffl import InputError, VanillaModel, as_subnetwork
 from keras_ffl.layers import BatchNormalization, FeatureAverage
 from keras_ffl.optimizers import SGD
 
@@ -142,6 +142,20 @@ def test_clipping():
         for v, old in zip(model.trainable_variables, before)
     ]
     assert np.sqrt(sum(change)) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_clipping_of_embeddings():
+    """Their gradients are sparse: one row for every word of a sample."""
+    words = keras.Input((6,), dtype="int32")
+    features = keras.layers.Embedding(2, 4, name="words")(words)
+    pooled = keras.layers.GlobalAveragePooling1D()(features)
+    outputs = {"features": features, "logits": keras.layers.Dense(3)(pooled)}
+    model = VanillaModel(keras.Model(words, outputs))
+    compiled(model, keras.optimizers.SGD(1.0, clipvalue=1e-3))
+    (before,) = model.get_layer("words").get_weights()
+    fit(model, np.arange(48).reshape(8, 6) % 2, np.arange(8) % 3)
+    (after,) = model.get_layer("words").get_weights()
+    assert np.abs(after - before).max() == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_an_optimizer_that_starts_from_the_weights():

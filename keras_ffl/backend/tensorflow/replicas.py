@@ -72,7 +72,8 @@ def sum_over_replicas(value):
 def clipped_as_one(optimizer, gradients, variables):
     """Clips replicas' shares of gradients as their sum would be on one device.
 
-    Keras clips each replica's share by itself, before they are summed.
+    Keras clips each replica's share by itself, before they are summed, and of
+    an embedding every row that a sample takes, before equal rows are summed.
 
     Args:
         optimizer: Built `keras.optimizers.Optimizer` that they were scaled by.
@@ -81,19 +82,25 @@ def clipped_as_one(optimizer, gradients, variables):
 
     Returns:
         List of the same structure: equal shares of the clipped sum, which
-        Keras' own clipping leaves as they are. `gradients` itself for a single
-        replica.
+        Keras' own clipping leaves as they are. For a single replica they are
+        not clipped yet, and sparse ones are dense. `gradients` itself for an
+        optimizer that doesn't clip.
     """
-    if num_replicas() == 1:
+    clipping = {
+        number: part
+        for number, part in enumerate(optimizers_in(optimizer))
+        if part.clipnorm or part.global_clipnorm or part.clipvalue
+    }
+    if not clipping:
         return gradients
     gradients = _dense(gradients)
+    if num_replicas() == 1:
+        return gradients
     scale = optimizer.scale_loss(1.0)
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     # Which of the optimizers updates a weight.
     numbers = getattr(inner, "_var_to_optimizer_idx", {})
-    for number, part in enumerate(optimizers_in(optimizer)):
-        if not (part.clipnorm or part.global_clipnorm or part.clipvalue):
-            continue
+    for number, part in clipping.items():
         places = [
             k
             for k, variable in enumerate(variables)
