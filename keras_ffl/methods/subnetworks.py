@@ -232,7 +232,7 @@ def logits_heads(logits):
     Returns:
         Dict of the same shapes, in float64 if one of them is, else float32.
     """
-    # In the order of the alphabet.
+    # By name, "float64" comes after "float32".
     dtype = max(at_least_float32(values.dtype) for values in logits.values())
     return {
         head: keras.layers.Activation("linear", dtype=dtype, name=head)(values)

@@ -345,6 +345,16 @@ def test_vanilla_network(network):
         VanillaModel(network)
 
 
+@pytest.mark.parametrize(
+    ("argument", "layer"),
+    [("fusion", keras.layers.Concatenate), ("head", keras.layers.Dense)],
+)
+def test_a_layer_with_the_name_of_the_head(argument, layer):
+    options = {"units": CLASSES} if argument == "head" else {}
+    with rejected(f"`{argument}` must have another name than 'fused'"):
+        ffl(**{argument: layer(name="fused", **options)})
+
+
 def test_errors_are_value_errors():
     assert issubclass(InputError, ValueError)
 
