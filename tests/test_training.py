@@ -11,6 +11,7 @@ import pytest
 
 from keras_ffl import InputError, TrainingDiverged, data, training
 from keras_ffl.backend import make_devices
+from keras_ffl.callbacks import WarmUp
 from keras_ffl.config import Config
 from keras_ffl.layers import FeatureAverage
 from keras_ffl.methods import METHODS
@@ -217,6 +218,82 @@ def test_models_of_configurations():
     assert model(synchronized_batch_norm=True).get_layer("stem_bn").synchronized
     with pytest.raises(InputError, match="resnet8, .*got 'resnet9'"):
         model(networks=("resnet9",))
+
+
+# Fields with tests of their own, and those that no part of a run depends on.
+ELSEWHERE = {
+    *("preset", "method", "networks", "dataset", "data_dir", "image_size"),
+    *("verify_images", "lr_base_batch", "dtype_policy", "deterministic"),
+    *("synchronized_batch_norm", "keep_checkpoints"),
+}
+TAKEN = {
+    "epochs": 12,
+    "batch_size": 20,
+    "eval_batch_size": 7,
+    "learning_rate": 0.4,
+    "lr_milestones": (2, 5),
+    "lr_factor": 0.5,
+    "momentum": 0.75,
+    "nesterov": False,
+    "weight_decay": 1e-3,
+    "global_clipnorm": 2.0,
+    "gradient_accumulation_steps": 2,
+    "pad": 3,
+    "padding": "constant",
+    "flip": True,
+    "cutout": 5,
+    "randaugment": 6.0,
+    "mixup": 0.3,
+    "cutmix": 0.4,
+    "label_smoothing": 0.1,
+    "steps_per_execution": 2,
+    "seed": 7,
+}
+
+
+@pytest.mark.filterwarnings("ignore:randaugment")
+@pytest.mark.parametrize("cosine", [False, True])
+def test_every_setting_reaches_its_part_of_a_run(cosine, monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (150, 16, 16, 3))
+    y = np.arange(150) % 3
+    arrays = data.from_arrays(x[:100], y[:100], x[100:], y[100:])
+    monkeypatch.setattr(data, "load", lambda *arguments: arrays)
+    values, rates = dict(TAKEN), [0.4, 0.4, 0.2, 0.2, 0.2] + [0.1] * 7
+    if cosine:
+        del values["lr_milestones"], values["lr_factor"]
+        values["lr_schedule"] = "cosine"
+        rates = [0.2 * (1 + math.cos(math.pi * e / 12)) for e in range(12)]
+    config = changed(**values, holdout=0.2, warmup_epochs=1.5)
+    dataset, holdout = training.load_data(config)
+    model = training.build_model(config, dataset.info)
+    one = make_devices("one")
+    fitted = fit_arguments(config, dataset, holdout, 0, one)
+    batches, scheduler = fitted["x"], fitted["callbacks"][0]
+    found = {
+        **model.optimizer.get_config(),
+        **vars(batches.options.augmentation),
+        "batch_size": batches.options.batch_size,
+        "eval_batch_size": fitted["validation_data"].options.batch_size,
+        "epochs": fitted["epochs"],
+        "seed": batches.options.seed,
+        "steps_per_execution": model.steps_per_execution,
+    }
+    schedule = {"lr_schedule", "lr_milestones", "lr_factor"}
+    for name in values.keys() - schedule:
+        assert found[name] == pytest.approx(values[name]), name
+    assert [scheduler.schedule(e) for e in range(12)] == pytest.approx(rates)
+    (warm_up,) = (c for c in fitted["callbacks"] if isinstance(c, WarmUp))
+    # 80 images are left for training: 4 steps an epoch.
+    assert (fitted["steps_per_epoch"], warm_up.steps) == (4, 6)
+    assert warm_up.schedule is scheduler.schedule
+    seen = [y for _, y in fitted["validation_data"]]
+    np.testing.assert_array_equal(
+        np.concatenate(seen).argmax(axis=-1), holdout.y_test
+    )
+    assert len(holdout.y_test) == 20
+    tested = {*TAKEN, "lr_schedule", "holdout", "warmup_epochs"}
+    assert tested | ELSEWHERE == set(Config.names())
 
 
 def test_the_dtype_policy_is_put_back(few_digits, tmp_path):

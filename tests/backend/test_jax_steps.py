@@ -12,7 +12,7 @@ from support.processes import run_on_jax
 pytestmark = pytest.mark.jax
 
 # Those of the other methods take a minute.
-QUICK = ("ffl", "dml", "ffl_segmentation_maps")
+QUICK = ("ffl", "dml", "dualnet", "ffl_segmentation_maps")
 METHODS = [
     method if method in QUICK else pytest.param(method, marks=pytest.mark.slow)
     for method in (*builders.METHODS, *ranks.METHODS, *combinations.METHODS)

@@ -7,6 +7,7 @@ import pytest
 
 from keras_ffl.data import Augmentation, BatchOptions, Plan
 from keras_ffl.data.epoch_plan import PER_VIEW, partners, plan_of_epoch
+from keras_ffl.data.randaugment import OPERATIONS, parameters
 from keras_ffl.errors import InputError
 
 SIZE = (12, 10)
@@ -61,6 +62,12 @@ def test_a_plan_is_a_draw_of_numpy():
     # Two signs of each operation, the five affine ones in one function.
     functions = np.array([0, 1, 1, 1, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     np.testing.assert_array_equal(plan["operation"], functions[drawn // 2])
+    names = np.array(list(OPERATIONS))[drawn // 2]
+    for place, name in np.ndenumerate(names):
+        sign = 1 if drawn[place] % 2 else -1
+        strength, affine = parameters(name, 0.7 * sign, SIZE)
+        assert plan["strength"][place] == strength
+        np.testing.assert_array_equal(plan["affine"][place], affine)
 
 
 def test_a_plan_of_photos_is_a_draw_of_numpy():

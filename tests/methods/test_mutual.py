@@ -178,6 +178,32 @@ def test_logs_of_a_step():
     assert result == pytest.approx(expected, rel=1e-4)
 
 
+def test_logs_of_unequal_batches():
+    """Rate 0 leaves the networks as they are; the last batch is half."""
+    x, y = data(6)
+    model = model_of(optimizer=HandSGD(rate=0.0).optimizer())
+    seen = [(0, 4), (4, 6)]
+    history = model.fit(x, y, batch_size=4, shuffle=False, verbose=0).history
+    totals = dict.fromkeys(("ce_sub_1", "mutual_sub_2", "loss"), 0.0)
+    for first, last in seen:
+        part = slice(first, last)
+        one, two = (
+            prediction(network, x[part]) for network in model.subnetworks
+        )
+        rows = np.eye(CLASSES)[y[part]]
+        terms = {
+            "ce_sub_1": cross_entropy(rows, one),
+            "ce_sub_2": cross_entropy(rows, two),
+            "mutual_sub_1": kl(two, one, 1.0),
+            "mutual_sub_2": kl(one, two, 1.0),
+        }
+        terms["loss"] = sum(terms.values())
+        for name in totals:
+            totals[name] += terms[name].sum() / len(x)
+    for name, expected in totals.items():
+        assert history[name] == [pytest.approx(expected, rel=1e-4)]
+
+
 # ----- updates ------------------------------------------------------------
 
 

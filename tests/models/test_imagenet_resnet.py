@@ -13,6 +13,7 @@ from keras_ffl.models import (
     imagenet_resnet,
 )
 from keras_ffl.models.imagenet_resnet import imagenet_resnet_architecture
+from keras_ffl.presets import preset
 from keras_ffl.training import build_method
 
 
@@ -77,9 +78,8 @@ def test_size_and_cost(networks, depth):
     "depth, parameters", [(18, 24_782_840), (34, 44_334_328), (50, 70_596_600)]
 )
 def test_feature_fusion_of_two_branches(depth, parameters):
-    config = Config(
-        networks=(f"imagenet_resnet{depth}",),
-        options={"separate_stages": 2, "fusion_width": "sum"},
+    config = preset(
+        "imagenet_resnet34_ffl", networks=(f"imagenet_resnet{depth}",)
     )
     model = build_method(config, 1000, (64, 64, 3))
     assert count_parameters(model) == parameters

@@ -274,6 +274,19 @@ def test_all_damage_to_what_is_read(name, read, finished, tmp_path):
     assert refused > 0.4 * len(cases_of(finished / name))
 
 
+@pytest.mark.parametrize("script", [*ON_MODELS, "predict.py"])
+def test_the_best_epoch_is_read_where_it_is_asked_for(
+    script, finished, scripts, monkeypatch, capfd, tmp_path
+):
+    path = tmp_path / finished.name
+    shutil.copytree(finished, path)
+    (best,) = path.rglob("best_*.keras")
+    best.write_bytes(b"")
+    arguments = [*scripts[script](path), "--checkpoint=best"]
+    assert run_here(script, arguments, monkeypatch) == 1
+    assert best.name in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(("run", "name"), TESTED)
 def test_some_damage(run, name, check, request):
     run = request.getfixturevalue(run)

@@ -62,15 +62,16 @@ def train(method, weights, steps_per_call):
         epochs=2,
         steps_per_call=steps_per_call,
     )
-    model.fit(
+    history = model.fit(
         batches,
         epochs=2,
         steps_per_epoch=len(batches.calls),
         verbose=0,
-    )
+    ).history
     test = evaluation_batches(*data(12), INFO, 8)
     logs = model.evaluate(test, verbose=0, return_dict=True)
     found = {f"evaluation: {name}": value for name, value in logs.items()}
+    found |= {f"training: {name}": each for name, each in history.items()}
     logits = model.predict(test, verbose=0)
     found |= {f"logits of {head}": value for head, value in logits.items()}
     for kind, variables in (

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from keras_ffl import FeatureFusionModel, InputError
-from keras_ffl.studies.analysis import expected_calibration_error
+from keras_ffl.studies.analysis import expected_calibration_error, linear_cka
 from keras_ffl.studies.pictures import grad_cam
 from keras_ffl.studies.report import page, run_report, runs, write_report
-from keras_ffl.studies.report.measures import between_heads
+from keras_ffl.studies.report.measures import Answers, shared_confidence
 
 # Elements that have no end.
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -100,7 +100,9 @@ def test_the_page_opens_with_the_result(written):
     assert "orrelation" not in opening
 
 
-def test_the_numbers_are_those_of_the_models(written, ffl_run, digits):
+def test_the_numbers_are_those_of_the_models(
+    written, ffl_run, vanilla_run, digits
+):
     _, numbers = written
     metrics = ffl_run.read_metrics()["heads"]
     for title, head in (("fused", "fused"), ("sub-network 2", "sub_2")):
@@ -115,7 +117,7 @@ def test_the_numbers_are_those_of_the_models(written, ffl_run, digits):
         "ensemble",
         "vanilla",
     }
-    model = ffl_run.load_model()
+    model, vanilla = ffl_run.load_model(), vanilla_run.load_model()
     images = (digits.x_test - np.float32(digits.info.mean)) / np.float32(
         digits.info.std
     )
@@ -123,6 +125,16 @@ def test_the_numbers_are_those_of_the_models(written, ffl_run, digits):
         head: model.classifier(head).predict(images, verbose=0)
         for head in ("fused", "sub_1")
     }
+    logits["vanilla"] = vanilla.classifier("vanilla").predict(images, verbose=0)
+    right = {
+        head: values.argmax(axis=1) == digits.y_test
+        for head, values in logits.items()
+    }
+    for k in range(10):
+        of = digits.y_test == k
+        gain = 100 * (right["fused"][of].mean() - right["vanilla"][of].mean())
+        found = numbers["gain_by_class"]["Gain of fused over vanilla"][str(k)]
+        assert found == pytest.approx(gain)
     probabilities = keras.ops.convert_to_numpy(
         keras.ops.softmax(logits["fused"])
     )
@@ -135,18 +147,38 @@ def test_the_numbers_are_those_of_the_models(written, ffl_run, digits):
     assert numbers["likeness"]["agreement"][pair] == pytest.approx(same)
     # The sample is that of the seed; the correlation by NumPy.
     sample = np.sort(np.random.default_rng(0).permutation(360)[:20])
-    maps = [
-        grad_cam(model, images[sample], head, digits.y_test[sample])
-        for head in ("fused", "sub_1")
-    ]
-    values = [
-        np.corrcoef(a.ravel(), b.ravel())[0, 1]
-        for a, b in zip(*maps)
-        if np.ptp(a) and np.ptp(b)
-    ]
-    found = numbers["likeness"]["map_correlation"][pair]
-    assert found["images"] == len(values)
-    assert found["mean"] == pytest.approx(np.mean(values), abs=1e-4)
+    for name, classes in (
+        ("map_correlation", digits.y_test[sample]),
+        ("own_map_correlation", None),
+    ):
+        maps = [
+            grad_cam(model, images[sample], head, classes)
+            for head in ("fused", "sub_1")
+        ]
+        values = [
+            np.corrcoef(a.ravel(), b.ravel())[0, 1]
+            for a, b in zip(*maps)
+            if np.ptp(a) and np.ptp(b)
+        ]
+        found = numbers["likeness"][name][pair]
+        assert found["images"] == len(values)
+        assert found["mean"] == pytest.approx(np.mean(values), abs=1e-4)
+    cka = linear_cka(
+        *(
+            model.feature_extractor(head).predict(images[sample], verbose=0)
+            for head in ("fused", "sub_1")
+        )
+    )
+    assert numbers["likeness"]["cka"][pair] == pytest.approx(cka, abs=1e-4)
+
+
+def test_confidence_where_all_are_right():
+    rows = np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8]])
+    answers = Answers(np.array([0, 0, 1]), {"a": rows, "b": rows**0.5}, {})
+    answers.probabilities["b"][2] = [0.6, 0.4]
+    found, images = shared_confidence(answers, ["a", "b"])
+    assert images == 1
+    assert found == {"a": 0.9, "b": pytest.approx(0.9**0.5)}
 
 
 def test_the_numbers_are_beside_the_page(written):
@@ -165,7 +197,6 @@ def test_means_by_who_is_compared(written, ffl_run, vanilla_run):
     )
     own = [pairs[f"fused | sub-network {k}"] for k in (1, 2)]
     assert means["fused and its sub-networks"] == pytest.approx(np.mean(own))
-    assert between_heads.__doc__
 
 
 def test_a_run_alone_and_unfinished(vanilla_run, tmp_path, monkeypatch):

@@ -88,11 +88,20 @@ def test_probe_is_chosen_without_the_test_split():
     assert a["top1_error"] < 40 < b["top1_error"]
 
 
-def test_splits_are_the_same_for_every_network():
-    x, y = blobs(1)
-    errors = transfer.resplit_errors(x, y, 15, 3)
-    assert len(errors) == 3
-    assert errors == transfer.resplit_errors(x, y, 15, 3)
+def test_splits_are_the_same_for_every_network(monkeypatch):
+    seen, y = [], blobs(1)[1]
+
+    def watched(x, labels, x_test, labels_test):
+        seen.append(np.concatenate([labels, labels_test, x_test[:, 0]]))
+        return {"top1_error": len(seen)}
+
+    monkeypatch.setattr(transfer.probe, "linear_probe", watched)
+    for scale in (1, -5):
+        # The first feature is the number of the image.
+        x = np.stack([np.arange(60), scale * blobs(1)[0][:, 0]], axis=1)
+        assert len(transfer.resplit_errors(x, y, 15, 3)) == 3
+    assert_array_equal(seen[:3], seen[3:])
+    assert not np.array_equal(seen[0], seen[1])
     assert transfer.resplit_errors(x, y, 15, 0) == []
 
 
