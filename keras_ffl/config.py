@@ -264,28 +264,33 @@ class Config(Fields):
         return cls(**fields, options=options)
 
     @staticmethod
-    def read(assignments):
+    def read(assignments, method=None):
         """Reads values from text, in the form of `--set`.
 
         Args:
             assignments: List of `"key=value"`; tuples are comma-separated,
                 None is written `none`.
+            method: Name of the method, None for that of the assignments.
 
         Returns:
             Dict from key to value, for `changed`.
 
         Raises:
             InputError: A key is unknown (the message lists the known ones)
-                or a value has the wrong type.
+                or has two values, or a value has the wrong type.
         """
         texts = {}
         for assignment in assignments:
             key, separator, text = assignment.partition("=")
             if not separator:
                 raise InputError(f"`--set` takes key=value, got {assignment!r}")
-            texts[key] = text
+            if texts.setdefault(key, text) != text:
+                raise InputError(
+                    f"`{key}` is given twice: --set {key}={texts[key]} and "
+                    f"--set {key}={text}"
+                )
         return {
-            key: _home(key, texts.get("method")).parse(key, text)
+            key: _home(key, texts.get("method", method)).parse(key, text)
             for key, text in texts.items()
         }
 

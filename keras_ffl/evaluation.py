@@ -51,17 +51,19 @@ def outputs_of(network, images, batch_size=100):
     )
 
 
-def softmax(logits):
-    """Computes probabilities over the last axis, in the dtype of the logits.
+def probabilities(model, logits):
+    """Computes what the exported heads of a model give for their logits.
 
     Args:
-        logits: Float array (..., classes).
+        model: `keras_ffl.methods.TrainingMethod`.
+        logits: Float array (n, classes).
 
     Returns:
-        Float array of the same shape.
+        float64 array (n, classes), the prediction of the model's task.
     """
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+    outputs = model.task.prediction(keras.ops.convert_to_tensor(logits))
+    found = keras.ops.convert_to_numpy(outputs[model.task.output_name])
+    return found.astype("float64")
 
 
 def classification_errors(y, logits):

@@ -149,6 +149,9 @@ def test_holdout_is_what_best_is_chosen_by(few_digits, tmp_path):
     config = changed(holdout=0.2, epochs=1)
     metrics = training.train(config, tmp_path, verbose=0)
     assert metrics["best"]["split"] == "holdout"
+    text = training.summary(tmp_path)
+    assert "top-1 error % of fused (holdout)" in text
+    assert re.search("last epoch +training +holdout", text)
     assert metrics["split"] == "test"
     # 240 of 300 images are left for training: one batch.
     assert metrics["steps"] == 1

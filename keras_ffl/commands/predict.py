@@ -19,7 +19,7 @@ from absl import flags
 
 from keras_ffl import cli, data, training
 from keras_ffl.errors import InputError
-from keras_ffl.evaluation import head_logits, softmax
+from keras_ffl.evaluation import head_logits, probabilities
 
 _WORKDIR = cli.define_workdir()
 _CHECKPOINT = cli.define_checkpoint()
@@ -50,8 +50,8 @@ def main(paths):
             continue
         classified += len(images)
         pixels = data.normalize(np.stack([image for _, image in images]), info)
-        logits = head_logits(model, pixels)[head].astype("float64")
-        for (file, _), row in zip(images, softmax(logits), strict=True):
+        rows = probabilities(model, head_logits(model, pixels)[head])
+        for (file, _), row in zip(images, rows, strict=True):
             best = np.argsort(-row, kind="stable")[: _TOP.value]
             _show(file, [(info.class_names[k], float(row[k])) for k in best])
     if classified < len(files):

@@ -92,7 +92,7 @@ def main():
         "seed": _SEED.value,
         "deterministic": _DETERMINISTIC.value,
     }
-    values = Config.read(_SET.value)
+    values = Config.read(_SET.value, _METHOD.value)
     for name, value in given.items():
         if value is not None and values.setdefault(name, value) != value:
             raise InputError(

@@ -227,7 +227,8 @@ def _extractor_ids(network):
 def _fused_logits(head, image, networks):
     """The output of a head for the sum of the feature maps."""
     maps = [network["features"] for network in networks]
-    total = FeatureSum(name=FEATURE_SUM)(maps)
+    dtype = keras.backend.result_type(*(each.dtype for each in maps))
+    total = FeatureSum(dtype=dtype, name=FEATURE_SUM)(maps)
     return {"fused": fused_output(total, head, networks[0]["logits"])}
 
 

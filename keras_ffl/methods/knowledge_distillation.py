@@ -179,9 +179,15 @@ class KnowledgeDistillationOptions(DistillationOptions):
 
 def _build(subnetworks, config, teacher):
     options = config.options
+    head = options.teacher_head or teacher.primary_head
+    if head not in teacher.heads:
+        raise InputError(
+            f"`teacher_head` must be one of {', '.join(teacher.heads)}, got "
+            f"{head!r}"
+        )
     return KnowledgeDistillationModel(
         *subnetworks,
-        teacher.classifier(options.teacher_head or teacher.primary_head),
+        teacher.classifier(head),
         **options.distillation_arguments,
         # A method's heads are always logits, however they are computed.
         teacher_from_logits=True,

@@ -117,11 +117,14 @@ class PeerCollaborativeModel(FusedHead, ParallelMethod):
 
 def _peer_ensemble(head, image, networks):
     """The output of a head for the networks' pooled features."""
+    maps = [network["features"] for network in networks]
     pooled = [
-        global_average(network["features"], f"peer_pooling_{k}")
-        for k, network in enumerate(networks, start=1)
+        global_average(each, f"peer_pooling_{k}", each.dtype)
+        for k, each in enumerate(maps, start=1)
     ]
-    features = keras.layers.Concatenate(name="peer_features")(pooled)
+    dtype = keras.backend.result_type(*(each.dtype for each in maps))
+    together = keras.layers.Concatenate(dtype=dtype, name="peer_features")
+    features = together(pooled)
     return {
         "fused": fused_output(
             features, head, networks[0]["logits"], "the networks"

@@ -166,7 +166,7 @@ def _ticks(low, top):
     return ticks
 
 
-def plot_curves(history, path):
+def plot_curves(history, path, held_out=False):
     """Plots errors, loss terms and schedules over the epochs.
 
     Without matplotlib it logs one line and writes nothing.
@@ -174,6 +174,8 @@ def plot_curves(history, path):
     Args:
         history: List of dicts, the rows of `history.csv`, one or more.
         path: `pathlib.Path` of the PNG file.
+        held_out: Bool, whether the evaluation was on held-out images of the
+            training split.
     """
     try:
         require(matplotlib)
@@ -192,6 +194,9 @@ def plot_curves(history, path):
         axes.set_title(chart.title)
     for axes in list(every)[len(charts) :]:
         axes.set_axis_off()
-    figure.suptitle("solid: evaluation, dashed: training (mean of an epoch)")
+    where = " (held-out images)" if held_out else ""
+    figure.suptitle(
+        f"solid: evaluation{where}, dashed: training (mean of an epoch)"
+    )
     with replacing(path) as unfinished:
         figure.savefig(unfinished, dpi=100)

@@ -137,11 +137,14 @@ class Progress:
     def _assign(self, variables):
         for name, variable in variables.items():
             array = self.arrays.get(name)
+            dtype = keras.backend.standardize_dtype(variable.dtype)
+            # Files of NumPy know only how many bytes a bfloat16 has.
+            if dtype == "bfloat16" and getattr(array, "dtype", None) == "V2":
+                self.arrays[name] = array = array.view(dtype)
             if (
                 array is None
                 or array.shape != tuple(variable.shape)
-                or str(array.dtype)
-                != keras.backend.standardize_dtype(variable.dtype)
+                or str(array.dtype) != dtype
             ):
                 raise InputError(
                     f"checkpoint {self._path} belongs to another model. "

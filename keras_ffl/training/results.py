@@ -120,7 +120,7 @@ def results(model, config, folder, dataset, seconds, verbose, devices):
     heads = _evaluated(model, config, folder, dataset, verbose, devices)
     history = folder.read_history()
     if history and devices.chief:
-        plot_curves(history, folder.curves)
+        plot_curves(history, folder.curves, bool(config.holdout))
     monitor = _monitored_accuracy(model)
     best = _best_row(folder, monitor)
     return {
@@ -134,7 +134,7 @@ def results(model, config, folder, dataset, seconds, verbose, devices):
         },
         "split": "test",
         "epoch": config.epochs,
-        "steps": int(model.optimizer.iterations.numpy()),
+        "steps": int(keras.ops.convert_to_numpy(model.optimizer.iterations)),
         "seed": config.seed,
         "method": config.method,
         "dataset": config.dataset,

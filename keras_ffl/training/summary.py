@@ -32,7 +32,11 @@ def summary(workdir, metrics=None):
         format_heads(metrics["heads"]),
     ]
     if history:
-        parts += [_course(config, history, metrics), _terms(history[-1])]
+        evaluation = "holdout" if config.holdout else "evaluation"
+        parts += [
+            _course(config, history, metrics),
+            _terms(history[-1], evaluation),
+        ]
     parts += filter(None, [_cost(metrics)])
     files = [folder.curves, folder.history, folder.metrics, folder.logs]
     names = ", ".join(path.name for path in files if path.exists())
@@ -47,12 +51,13 @@ def _course(config, history, metrics):
     name = next((name for name in names if name in history[-1]), None)
     if name is None:
         return f"trained for {len(history)} epochs"
+    where = " (holdout)" if config.holdout else ""
     steps = {round(k * (len(history) - 1) / 7) for k in range(8)}
     rows = [history[step] for step in sorted(steps)]
     text = format_table(
         [
             [
-                f"top-1 error % of {head}",
+                f"top-1 error % of {head}{where}",
                 *(f"{100 * (1 - row[name]):.2f}" for row in rows),
             ]
         ],
@@ -67,7 +72,7 @@ def _course(config, history, metrics):
     return text
 
 
-def _terms(row):
+def _terms(row, evaluation):
     """Loss terms and schedules of an epoch, as a table."""
     names = [
         name
@@ -84,7 +89,7 @@ def _terms(row):
         ]
         for name in names
     ]
-    return format_table(cells, ["last epoch", "training", "evaluation"])
+    return format_table(cells, ["last epoch", "training", evaluation])
 
 
 def _cost(metrics):

@@ -47,9 +47,11 @@ def describe_run(folder, model, head, checkpoint="last"):
         checkpoint: "last" or "best", as in `load_run`.
 
     Returns:
-        Dict of JSON values. `errors` is None unless `metrics.json` has the
-        errors of this head of this epoch: top-1 and top-5 error in percent
-        and loss in nats, and the split that they were counted on.
+        Dict of JSON values, without `method`, `networks`, `epochs` and `seed`
+        for a head that another run has trained. `errors` is None unless
+        `metrics.json` has the errors of this head of this epoch: top-1 and
+        top-5 error in percent and loss in nats, and the split that they were
+        counted on.
     """
     folder = _opened(folder)
     config = folder.config()
@@ -69,12 +71,15 @@ def describe_run(folder, model, head, checkpoint="last"):
         errors["split"] = "test"
     elif (best.get("head"), best.get("epoch")) == (head, epochs):
         errors = {name: best[name] for name in ("top1_error", "split")}
-    return {
+    own = {
         "method": config.method,
         "networks": list(config.networks),
         "epochs": epochs,
-        "checkpoint": checkpoint,
         "seed": config.seed,
+    }
+    return {
+        **({} if head in config.row.runs else own),
+        "checkpoint": checkpoint,
         "errors": errors,
         "versions": metrics.get("versions"),
     }

@@ -191,6 +191,13 @@ def test_errors_are_those_of_the_weights(model, tmp_path):
     found = describe_run(folder, model, "fused")
     assert found["versions"] == {"keras": "3.15.1"}
     assert (found["epochs"], found["method"]) == (3, "ffl")
+    config = Config().changed(method="kd", teacher="another/run")
+    folder.start(config, INFO)
+    student, teacher = (
+        describe_run(folder, model, head) for head in ("student", "teacher")
+    )
+    known = student.keys() - teacher.keys()
+    assert known == {"method", "networks", "epochs", "seed"}
     model.epochs_trained.assign(0)
 
 

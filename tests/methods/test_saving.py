@@ -6,10 +6,12 @@ import pytest
 from support.builders import (
     CLASSES,
     IMAGE,
+    METHODS,
     branches,
     compiled,
     data,
     ffl,
+    moved,
     separate,
     subnetwork,
 )
@@ -328,6 +330,15 @@ def test_float64_beside_float32(tmp_path):
         assert {z.dtype for z in mixed.output.values()} == {"float64"}
         assert np.isfinite(step(mixed, 1).history["loss"]).all()
         wide = keras.models.clone_model(wide)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("policy", ["float64", "mixed_bfloat16"])
+def test_every_layer_keeps_its_dtype(method, policy, tmp_path):
+    keras.config.set_dtype_policy(policy)
+    model = moved(METHODS[method]())
+    keras.config.set_dtype_policy("float32")
+    assert_same(model, saved_and_loaded(model, tmp_path))
 
 
 def test_networks_in_float16_get_a_loss_scale():

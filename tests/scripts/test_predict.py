@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pytest
 from support import builders
@@ -11,6 +12,7 @@ from support.script_runs import run_here
 from keras_ffl import training
 from keras_ffl.config import Config
 from keras_ffl.models import NETWORKS
+from keras_ffl.tasks import Classification
 
 CONFIG = Config().changed(
     dataset="imagefolder",
@@ -49,15 +51,24 @@ def printed(run, arguments, monkeypatch, capsys):
     return status, said.out.splitlines(), said.err
 
 
-@pytest.mark.parametrize("head", ["ensemble", "sub_2"])
-def test_probabilities_are_those_of_the_head(head, run, monkeypatch, capsys):
+@pytest.mark.parametrize(("head", "cooled"), [("ensemble", 1), ("sub_2", 3)])
+def test_probabilities_are_those_of_the_head(
+    head, cooled, run, monkeypatch, capsys
+):
+    if cooled > 1:
+        # A task of one's own.
+        monkeypatch.setattr(
+            Classification,
+            "prediction",
+            lambda _, z: {"probabilities": keras.ops.softmax(z / cooled)},
+        )
     model, _ = training.load_run(run / "run")
     dataset, _ = training.load_data(
         CONFIG.changed(data_dir=str(run / "photos"))
     )
     ((images, y),) = dataset.evaluation_batches(5)
     logits = model.classifier(head).predict(images, verbose=0)
-    powers = np.exp(logits.astype("float64"))
+    powers = np.exp(logits.astype("float64") / cooled)
     expected = powers / powers.sum(axis=1, keepdims=True)
 
     given = ["--json", f"--head={head}", run / "photos" / "val"]

@@ -51,6 +51,7 @@ GIVEN = {
     "seed": ["--seed=3"],
     "seed, set": ["--set=seed=3"],
     "differ": ["--seed=3", "--set=seed=4"],
+    "twice": ["--set=networks=resnet8", "--set=networks=wrn_10_1"],
     "no option": ["--method=vanilla", "--set=use_fkd=false"],
     "no option, set": ["--set=method=vanilla", "--set=use_fkd=false"],
     "no option, preset": ["--preset=quickstart_vanilla", "--set=branches=3"],
@@ -113,6 +114,10 @@ def test_flags_are_fields(found):
     )
     assert found["differ"] == (
         "`seed` is given twice: --seed=3 and --set seed=4"
+    )
+    assert found["twice"] == (
+        "`networks` is given twice: --set networks=resnet8 and --set "
+        "networks=wrn_10_1"
     )
 
 

@@ -283,13 +283,28 @@ def test_saved_while_it_trains(tmp_path, monkeypatch):
     assert_same_runs(tmp_path / "saved", tmp_path / "whole")
 
 
-def test_another_model_is_refused():
-    def model(units):
-        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(units)])
-        model.compile("sgd", "mse")
-        model.built_optimizer = lambda: model.optimizer
-        return model
+def a_dense_layer(units, dtype="float32"):
+    layer = keras.layers.Dense(units, dtype=dtype)
+    model = keras.Sequential([keras.Input((2,)), layer])
+    model.compile("sgd", "mse")
+    model.built_optimizer = lambda: model.optimizer
+    return model
 
+
+def test_bfloat16_comes_back(tmp_path):
+    folder, model = Workdir(tmp_path), a_dense_layer(3, "bfloat16")
+    folder.checkpoints.mkdir()
+    folder.save_progress(Progress.of(model, 0, 1).arrays, 0, 1)
+    (path,) = folder.progress_files(0)
+    kernel = model.layers[0].kernel
+    before = np.array(kernel)
+    kernel.assign(0 * kernel)
+    Progress(0, 1, folder.read_arrays(path), path).restore(model)
+    np.testing.assert_array_equal(kernel, before)
+
+
+def test_another_model_is_refused():
+    model = a_dense_layer
     progress = Progress.of(model(3), 0, 1)
     with pytest.raises(InputError, match="checkpoint .* belongs to another"):
         progress.restore(model(4))

@@ -258,7 +258,7 @@ def test_options_that_a_method_can_not_take(method, values, message):
     ("values", "message"),
     [
         ({"teacher": "no/such/run"}, "no/such/run holds no run"),
-        ({"teacher_head": "fused"}, "`head` must be one of sub_1, sub_2, ens"),
+        ({"teacher_head": "fused"}, "`teacher_head` must be one of sub_1, sub"),
     ],
 )
 def test_no_such_teacher(values, message, trained_run):

@@ -3,10 +3,9 @@
 import dataclasses
 
 import numpy as np
-from keras import ops
 
 from keras_ffl.errors import InputError
-from keras_ffl.evaluation import outputs_of
+from keras_ffl.evaluation import outputs_of, probabilities
 from keras_ffl.studies.pictures.grad_cam import grad_cam
 
 
@@ -48,14 +47,12 @@ def view(
         InputError: As in `grad_cam`.
     """
     logits = outputs_of(model.classifier(head), images)
-    probabilities = ops.convert_to_numpy(
-        ops.softmax(ops.cast(logits, "float32"))
-    )
+    found = probabilities(model, logits)
     return View(
         title or head,
         method(model, images, head, classes, layer),
-        probabilities.argmax(axis=-1),
-        probabilities.max(axis=-1),
+        found.argmax(axis=-1),
+        found.max(axis=-1),
     )
 
 

@@ -8,8 +8,8 @@ from keras_ffl.evaluation import (
     classification_errors,
     head_logits,
     outputs_of,
-    softmax,
 )
+from keras_ffl.evaluation import probabilities as probabilities_of
 from keras_ffl.models import count_multiply_adds, count_parameters
 from keras_ffl.studies.analysis import (
     agreement,
@@ -75,7 +75,7 @@ def ask(runs, dataset):
         for head, values in logits.items():
             title = titles[head]
             classifier = run.model.classifier(head)
-            probabilities[title] = softmax(values.astype("float64"))
+            probabilities[title] = probabilities_of(run.model, values)
             heads[title] = {
                 **classification_errors(y, values),
                 "ece": expected_calibration_error(y, probabilities[title]),

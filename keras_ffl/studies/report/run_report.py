@@ -138,6 +138,7 @@ def write_report(
         "confused": [
             (short[i], short[j], share) for i, j, share in most_confused(counts)
         ],
+        "held_out": [run.name for run in runs if run.config.holdout],
         "curves": {
             run.name: charts.curves(run.folder.read_history()) for run in runs
         },
@@ -169,6 +170,12 @@ def _check_output(path):
         raise InputError(
             f"`output` {path} must have another name: its numbers are written "
             f"to {path.stem}.json, the name of a run's own file"
+        )
+    numbers = path.with_suffix(".json")
+    if numbers.is_file() and b'"likeness_means"' not in numbers.read_bytes():
+        raise InputError(
+            f"`output` {path} must have another name: its numbers are written "
+            f"to {numbers}, which holds something else"
         )
 
 

@@ -54,6 +54,10 @@ def fine_tune(extractor, dataset, options=FineTuning()):
         one head.
     """
     copy = flat_copy(extractor)
+    # Also what its own training left as it was. On TensorFlow, Keras ignores
+    # a value that the model itself has already.
+    copy.trainable = False
+    copy.trainable = True
     features = copy.outputs[0]
     # Set here, so that all extractors get the same classifier.
     keras.utils.set_random_seed(options.seed)

@@ -250,6 +250,14 @@ def test_output_that_would_replace_numbers(name, vanilla_run):
     assert vanilla_run.metrics.read_bytes() == before
 
 
+def test_numbers_of_others_stay(written, vanilla_run, tmp_path):
+    (tmp_path / "results.json").write_text("[1]")
+    with pytest.raises(InputError, match="results.json, which holds something"):
+        write_report(vanilla_run.path, tmp_path / "results.html")
+    assert (tmp_path / "results.json").read_text() == "[1]"
+    run_report._check_output(written[0])
+
+
 def test_classes_of_one_printed_name(
     ffl_run, vanilla_run, tmp_path, monkeypatch
 ):

@@ -181,6 +181,8 @@ def test_fine_tuning_learns_and_leaves_the_extractor():
     assert found["top1_error"] < 20
     for old, new in zip(before, extractor.weights, strict=True):
         assert_array_equal(old, new)
+    # All weights are, also those that their own training left alone.
+    model.trainable = False
     again = transfer.fine_tune(extractor, small_dataset(), options)
     assert again["loss"] == pytest.approx(found["loss"], rel=1e-4)
 
