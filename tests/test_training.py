@@ -1,5 +1,6 @@
 """Runs in this process: what they write, and what they refuse."""
 
+import dataclasses
 import json
 import math
 import re
@@ -8,15 +9,17 @@ import sys
 import keras
 import numpy as np
 import pytest
+from support.builders import separate
 
 from keras_ffl import InputError, TrainingDiverged, data, training
 from keras_ffl.backend import make_devices
 from keras_ffl.callbacks import WarmUp
 from keras_ffl.config import Config
 from keras_ffl.layers import FeatureAverage
-from keras_ffl.methods import METHODS
+from keras_ffl.methods import METHODS, EnsembleModel
+from keras_ffl.tasks import MultiLabel
 from keras_ffl.training import fit_arguments as fit_arguments_of
-from keras_ffl.training import single
+from keras_ffl.training import parts, single
 from keras_ffl.training.fit_arguments import fit_arguments
 from keras_ffl.training.summary import summary
 from keras_ffl.workdir import Workdir
@@ -221,6 +224,17 @@ def test_models_of_configurations():
     assert model(synchronized_batch_norm=True).get_layer("stem_bn").synchronized
     with pytest.raises(InputError, match="resnet8, .*got 'resnet9'"):
         model(networks=("resnet9",))
+
+
+def test_commands_classify(few_digits, monkeypatch):
+    info = few_digits.info
+    one = dataclasses.replace(info, num_classes=1, class_names=("cat",))
+    with pytest.raises(InputError, match=r"at least 2 classes, got 1 \(cat\)"):
+        training.build_model(SMALL, one)
+    labels = EnsembleModel(separate(), task=MultiLabel())
+    monkeypatch.setattr(parts, "build_method", lambda *_: labels)
+    with pytest.raises(InputError, match="Commands need .* got one for Multi"):
+        training.build_model(SMALL, info)
 
 
 # Fields with tests of their own, and those that no part of a run depends on.

@@ -73,9 +73,14 @@ def build_model(config, info):
 
     Raises:
         InputError: The method or a network is unknown, the options don't
-            fit together, or a trained run that the method needs has another
-            data set.
+            fit together, the method or the data are not for classification,
+            or a trained run that the method needs has another data set.
     """
+    if info.num_classes < 2:
+        raise InputError(
+            f"`dataset` must have at least 2 classes, got {info.num_classes} "
+            f"({', '.join(info.class_names)})"
+        )
     for name in config.row.runs:
         difference = Workdir(getattr(config.options, name)).other_data(info)
         if difference:
@@ -85,6 +90,7 @@ def build_model(config, info):
             )
     with synchronized_batch_norm(config.synchronized_batch_norm):
         model = build_method(config, info.num_classes, info.input_shape)
+    model.task.check_counts_classes("Commands")
     model.compile(
         optimizer=SGD(
             learning_rate=full_rate(config),
