@@ -113,6 +113,8 @@ class SteppedModel(keras.Model):
             x, *others = data_batch
             x = keras.KerasTensor((x.shape[0], *x.shape[2:]), x.dtype)
             data_batch = (x, *others)
+        if self.compiled:
+            self.built_optimizer()
         super()._symbolic_build(iterator, data_batch)
 
     def check_label_kind(self, y, argument="y"):
@@ -149,9 +151,14 @@ class SteppedModel(keras.Model):
 
     def built_optimizer(self):
         """The optimizer, with its variables for the weights created."""
-        if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        return self.optimizer
+        optimizer = self.optimizer
+        if not optimizer.built:
+            # A loss scale would hide what else its optimizer builds, such as
+            # Nadam's product, from files and from JAX.
+            inner = getattr(optimizer, "inner_optimizer", optimizer)
+            inner.build(self.trainable_variables)
+            optimizer.build(self.trainable_variables)
+        return optimizer
 
     def _check_trainable(self, variables):
         if not variables:

@@ -10,10 +10,10 @@ from keras import ops
 
 from keras_ffl.callbacks import counting_epochs
 from keras_ffl.errors import InputError, first_line
-from keras_ffl.methods.adapters import Adapters
 from keras_ffl.methods.cautions import no_cautions
 from keras_ffl.methods.compiled import CompiledModel
 from keras_ffl.methods.distilling import Distilling
+from keras_ffl.methods.left_out import LeftOut
 from keras_ffl.methods.subnetworks import freeze_preprocessing
 from keras_ffl.methods.terms import weighted_mean, with_regularization
 from keras_ffl.models.graph import frozen_of, set_frozen
@@ -129,8 +129,11 @@ class TrainingMethod(Distilling, CompiledModel):
 
     @functools.cached_property
     def adapters(self):
-        """The attribute that Keras saves and loads with the model."""
-        return Adapters(self)
+        """An attribute that Keras saves and loads with the model.
+
+        It holds random states and LoRA's weights.
+        """
+        return LeftOut(self)
 
     def __setattr__(self, name, value):
         """As in Keras; another value of an option applies from the next step.

@@ -204,7 +204,7 @@ class CompiledModel(CheckedModel):
     def compile_from_config(self, config):
         """Compiles a loaded model as it was when saved."""
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
+        self.built_optimizer()
 
     # ----- logging -------------------------------------------------------
 

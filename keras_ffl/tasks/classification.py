@@ -36,7 +36,9 @@ class Classification(Task):
         return distillation_term(teacher, student, temperature)
 
     def prediction(self, outputs):
-        index = ops.cast(ops.argmax(outputs, axis=-1), "int64")
+        index = ops.argmax(outputs, axis=-1)
+        # JAX may have no int64.
+        index = ops.cast(index, keras.backend.result_type("int64"))
         return {**super().prediction(outputs), "class_index": index}
 
     def metrics(self, shape):

@@ -59,7 +59,9 @@ class Segmentation(Task):
         return _mean_over_pixels(divergence, valid)
 
     def prediction(self, outputs):
-        index = ops.cast(ops.argmax(outputs, axis=-1), "int64")
+        index = ops.argmax(outputs, axis=-1)
+        # JAX may have no int64.
+        index = ops.cast(index, keras.backend.result_type("int64"))
         return {**super().prediction(outputs), "class_index": index}
 
     def metrics(self, shape):

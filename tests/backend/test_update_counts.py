@@ -137,19 +137,6 @@ def test_a_dualnet_network_that_is_not_in_turn(every):
 # ----- other counts -------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["ffl", "dml"])
-def test_nadam_s_product_of_momentums(method):
-    optimizer = keras.optimizers.Nadam(beta_1=0.9)
-    model = update_counts.model_of(method, optimizer)
-    for x, y in update_counts.batches():
-        model.train_on_batch(x, y)
-    factors = [
-        0.9 * (1 - 0.5 * 0.96**t) for t in range(1, update_counts.BATCHES + 1)
-    ]
-    (product,) = update_counts.arrays([optimizer._u_product])
-    assert product == pytest.approx(np.prod(factors), rel=1e-5)
-
-
 @pytest.mark.parametrize("method", ["dml", "dualnet"])
 def test_multi_optimizer_where_networks_take_turns(method):
     optimizer = keras.optimizers.MultiOptimizer(

@@ -3,7 +3,15 @@
 import keras
 import numpy as np
 import pytest
-from support.builders import compiled, data, ffl, separate
+from support import update_counts
+from support.builders import (
+    IMAGE,
+    compiled,
+    data,
+    ffl,
+    separate,
+    subnetwork,
+)
 
 from keras_ffl import InputError, MutualLearningModel
 from keras_ffl.optimizers import SGD
@@ -32,6 +40,53 @@ def test_averages_of_weights_over_several_fits(several):
     assert np.isfinite(model.predict(x, verbose=0)["fused"]).all()
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+def test_random_layers_go_on_where_they_stopped(suffix, tmp_path):
+    def network(k):
+        image = keras.Input(IMAGE)
+        trunk = image, keras.layers.Dropout(0.4)(image)
+        return subnetwork(trunk=trunk, name=f"net_{k}")
+
+    def made(scale):
+        # Only Keras' own optimizers are whole in files of weights.
+        model = MutualLearningModel([network(0), network(1)])
+        return compiled(model, keras.optimizers.SGD(scale))
+
+    x, y = data()
+    model, options = made(0.1), {"verbose": 0, "shuffle": False}
+    model.fit(x, y, **options)
+    path = tmp_path / f"model{suffix}"
+    if suffix == ".keras":
+        model.save(path)
+        loaded = keras.saving.load_model(path)
+    else:
+        model.save_weights(path)
+        loaded = made(0.1)
+        loaded.load_weights(path)
+    logs = [each.fit(x, y, **options).history for each in (model, loaded)]
+    assert logs[0] == logs[1]
+    for ours, theirs in zip(model.variables, loaded.variables, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("method", ["ffl", "dml"])
+def test_nadam_s_product_of_momentums(method, scaled, tmp_path):
+    optimizer = keras.optimizers.Nadam(beta_1=0.9)
+    given = update_counts.scaled(optimizer) if scaled else optimizer
+    model = update_counts.model_of(method, given)
+    for x, y in update_counts.batches():
+        model.train_on_batch(x, y)
+    factors = [
+        0.9 * (1 - 0.5 * 0.96**t) for t in range(1, update_counts.BATCHES + 1)
+    ]
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras").optimizer
+    for each in (optimizer, getattr(loaded, "inner_optimizer", loaded)):
+        (product,) = update_counts.arrays([each._u_product])
+        assert product == pytest.approx(np.prod(factors), rel=1e-5)
+
+
 def test_freezing_a_layer_between_fits_under_a_loss_scale():
     keras.config.set_dtype_policy("mixed_float16")
     x, y = data()
@@ -48,6 +103,11 @@ def test_freezing_a_layer_between_fits_under_a_loss_scale():
     for old, weight in zip(before, fusion.weights, strict=True):
         if "moving" not in weight.name:
             np.testing.assert_array_equal(old, weight.numpy())
+
+
+def test_without_compile():
+    with pytest.raises(ValueError, match="call `compile"):
+        ffl().fit(*data(), verbose=0)
 
 
 def test_an_optimizer_given_as_its_configuration():

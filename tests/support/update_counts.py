@@ -63,7 +63,6 @@ def model_of(method, optimizer):
     model = given_weights(builders.METHODS[method]())
     # As they come with Keras' backend by default.
     model.compile(optimizer, run_eagerly=False, jit_compile="auto")
-    model.optimizer.build(model.trainable_variables)
     return model
 
 

@@ -220,7 +220,8 @@ class MethodModel(SteppedModel):
         try:
             return super().fit(x, *args, class_weight=class_weight, **kwargs)
         finally:
-            for inner in optimizers_in(self.optimizer):
+            # Without `compile` there is none.
+            for inner in optimizers_in(self.optimizer) if self.compiled else ():
                 if not (inner.use_ema and inner.built):
                     continue
                 # Keras leaves the weights in the buffers of their averages,
