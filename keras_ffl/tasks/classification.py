@@ -6,7 +6,7 @@ from keras import ops
 from keras_ffl.errors import InputError
 from keras_ffl.labels import check_kind, check_labels, is_sparse, tolerance
 from keras_ffl.losses import cross_entropy, distillation_term
-from keras_ffl.tasks.task import Task, integers_below
+from keras_ffl.tasks.task import Task, class_index, integers_below
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -36,9 +36,7 @@ class Classification(Task):
         return distillation_term(teacher, student, temperature)
 
     def prediction(self, outputs):
-        index = ops.argmax(outputs, axis=-1)
-        # JAX may have no int64.
-        index = ops.cast(index, keras.backend.result_type("int64"))
+        index = class_index(outputs)
         return {**super().prediction(outputs), "class_index": index}
 
     def metrics(self, shape):

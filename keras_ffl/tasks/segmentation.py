@@ -7,7 +7,7 @@ from keras_ffl.errors import InputError
 from keras_ffl.labels import known_shape
 from keras_ffl.losses import distillation_term
 from keras_ffl.number_checks import is_int
-from keras_ffl.tasks.task import Task, fits, integers_below
+from keras_ffl.tasks.task import Task, class_index, fits, integers_below
 
 
 @keras.saving.register_keras_serializable(package="keras_ffl")
@@ -59,9 +59,7 @@ class Segmentation(Task):
         return _mean_over_pixels(divergence, valid)
 
     def prediction(self, outputs):
-        index = ops.argmax(outputs, axis=-1)
-        # JAX may have no int64.
-        index = ops.cast(index, keras.backend.result_type("int64"))
+        index = class_index(outputs)
         return {**super().prediction(outputs), "class_index": index}
 
     def metrics(self, shape):

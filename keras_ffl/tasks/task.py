@@ -1,5 +1,6 @@
 """What the networks of a method learn."""
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -225,6 +226,15 @@ def check_numbers(y, argument):
     if not dtype.startswith(("int", "uint", "float", "bfloat", "bool")):
         raise InputError(f"`{argument}` must hold numbers, got dtype {dtype}")
     shape_of_labels(y, argument)
+
+
+def class_index(outputs):
+    """The class of the largest output, (...) for outputs (..., classes).
+
+    It is int64, or int32 where JAX has no int64.
+    """
+    index = ops.argmax(outputs, axis=-1)
+    return ops.cast(index, keras.backend.result_type("int64"))
 
 
 def integers_below(classes, y, ignored=None):
