@@ -203,6 +203,24 @@ def define_data_dir():
     )
 
 
+def reject_idle(reason, *names):
+    """Rejects flags that the command would ignore.
+
+    Args:
+        reason: Clause such as "without --fine_tune".
+        *names: Names of flags.
+
+    Raises:
+        InputError: The command line has one of the flags.
+    """
+    for name in names:
+        flag = flags.FLAGS[name]
+        if flag.present:
+            raise InputError(
+                f"`{name}` has no meaning {reason}, got {flag.value!r}"
+            )
+
+
 def with_data_dir(config, data_dir):
     """Updates the data folder in a run's configuration.
 

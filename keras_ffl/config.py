@@ -195,7 +195,7 @@ class Config(Fields):
                 f"{', '.join(map(str, milestones))} lie beyond {epochs}"
             )
         ends = {"warmup_epochs": "the full learning rate"}
-        if "temperature" not in self.idle():
+        if "rampup_epochs" not in self.idle():
             ends["rampup_epochs"] = "the full weight of distillation"
         for name, what in ends.items():
             length = getattr(self, name, getattr(self.options, name, 0))

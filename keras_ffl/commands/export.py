@@ -67,6 +67,9 @@ def main():
         )
     check = _CHECK.value or _MEASURE.value
     formats = [export.check_format(name, runs=check) for name in names]
+    calibrated = any(found.calibrated for found in formats)
+    if not calibrated:
+        cli.reject_idle("without a format that needs it", "calibration")
     folder = Workdir(_WORKDIR.value)
     model, info = training.load_run(folder, _CHECKPOINT.value)
     heads = model.heads if _HEAD.value == "all" else [_HEAD.value]
@@ -75,7 +78,7 @@ def main():
         for name in names:
             export.output_path(_OUTPUT.value, head, name)
     calibration, dataset = None, None
-    if check or any(found.calibrated for found in formats):
+    if check or calibrated:
         config = cli.with_data_dir(folder.config(), _DATA_DIR.value)
         dataset = training.load_run_data(folder, config, model)
         calibration = data.sample_training(dataset, _CALIBRATION.value)[0]

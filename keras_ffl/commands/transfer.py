@@ -74,6 +74,8 @@ def main():
         transfer.FineTuning(_EPOCHS.value, seed=seed)
         for seed in range(_FINE_TUNE.value)
     ]
+    if not runs:
+        cli.reject_idle("without --fine_tune", "epochs")
     paths = [(p, _HEADS.value) for p in _WORKDIR.value]
     paths += [(p, None) for p in _COMPARE.value]
     models = [

@@ -270,6 +270,12 @@ class DualNetOptions(SeveralNetworks):
     joint_extractors: bool = field(False)
     classifier_weight: float = field(0.3, 0, 1e3)
 
+    def idle(self, networks):
+        reasons = super().idle(networks)
+        if self.joint_epochs == 0:
+            reasons["joint_extractors"] = "where `joint_epochs` is 0"
+        return reasons
+
     def check(self, method, config):
         check_one_name(method, config)
         if self.branches != 2:

@@ -221,7 +221,7 @@ class FeatureFusionOptions(DistillationOptions, Branches):
             reasons["ema_teacher"] = "where `use_ekd` is false"
         if not (self.use_ekd or self.use_fkd):
             reasons |= dict.fromkeys(
-                ("temperature", "distillation"),
+                ("temperature", "distillation", "rampup_epochs"),
                 "where `use_ekd` and `use_fkd` are false",
             )
         return reasons

@@ -215,6 +215,24 @@ def test_a_number_of_thousands_of_digits_is_refused(
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("script", "flag", "arguments"),
+    [
+        ("transfer.py", "epochs", ["--dataset=digits"]),
+        ("export.py", "calibration", ["--output=o", "--format=keras"]),
+        ("gradcam.py", "per_group", ["--output=o.png", "--image=x.png"]),
+        ("gradcam.py", "seed", ["--output=o.png", "--image=x.png"]),
+    ],
+)
+def test_a_flag_without_a_meaning(
+    script, flag, arguments, tmp_path, monkeypatch, refusal
+):
+    monkeypatch.chdir(tmp_path)
+    message = refusal(script, f"--{flag}=7", "--workdir=w", *arguments)
+    assert message.startswith(f"error: `{flag}` has no meaning w")
+    assert message.endswith(", got 7")
+
+
 def test_transfer_overwrites_nothing(tmp_path, refusal):
     output = tmp_path / "transfer.json"
     output.write_text("mine")

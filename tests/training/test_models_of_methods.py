@@ -371,6 +371,16 @@ def test_options_are_what_a_method_reads(method, trained_run):
             {"temperature": 2.0, "use_ekd": False, "use_fkd": False},
             "where `use_ekd` and `use_fkd` are false, got 2.0",
         ),
+        (
+            "ffl",
+            {"rampup_epochs": 2, "use_ekd": False, "use_fkd": False},
+            "where `use_ekd` and `use_fkd` are false, got 2",
+        ),
+        (
+            "dualnet",
+            {"joint_extractors": True, "joint_epochs": 0},
+            "where `joint_epochs` is 0, got True",
+        ),
         ("ffl", {"lr_factor": 0.5, "lr_milestones": ()}, "is empty, got 0.5"),
         ("ffl", {"nesterov": True, "momentum": 0.0}, "is 0, got True"),
         ("ffl", {"padding": "constant", "pad": 0}, "is 0, got 'constant'"),
