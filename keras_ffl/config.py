@@ -26,7 +26,8 @@ class Config(Fields):
             that table, or a dict of some of them; None for its defaults.
         dataset: Name of the data set, see `keras_ffl.data.load`.
         data_dir: Folder of tensorflow-datasets, or None for its default; for
-            imagefolder the folder that holds train and val.
+            imagefolder the folder that holds train and val; for npz the file,
+            which CIFAR and Fashion-MNIST take too.
         image_size: Photos only: height and width of the prepared images.
         verify_images: Photos only: "skip" decodes every file once when the
             run starts and leaves out those that can't be decoded, "stop" ends

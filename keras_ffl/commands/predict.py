@@ -24,7 +24,7 @@ from keras_ffl.evaluation import head_logits, probabilities
 _WORKDIR = cli.define_workdir()
 _CHECKPOINT = cli.define_checkpoint()
 _HEAD = flags.DEFINE_string(
-    "head", None, "Head to ask, by default the run's main one."
+    "head", None, "Head that predicts, by default the run's main one."
 )
 _TOP = flags.DEFINE_integer(
     "top", 3, "Number of classes to print for each image.", lower_bound=1

@@ -28,7 +28,7 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of all cells and reports.", required=True
 )
 _DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Folder of tensorflow-datasets."
+    "data_dir", None, "Folder of tensorflow-datasets, or a .npz file."
 )
 _SCALE = flags.DEFINE_bool(
     "scale", False, "Use smaller networks and fewer epochs."

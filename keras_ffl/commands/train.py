@@ -34,8 +34,8 @@ _DATASET = flags.DEFINE_string(
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
-    "Folder of tensorflow-datasets, or for imagefolder the one that holds "
-    "train and val.",
+    "Folder of tensorflow-datasets, a .npz file, or for imagefolder the folder "
+    "that holds train and val.",
 )
 _VERIFY_IMAGES = flags.DEFINE_enum(
     "verify_images",
@@ -103,8 +103,8 @@ def main():
     if _LOGICAL_CPUS.value is not None:
         if _STRATEGY.value not in ("mirrored", "multi_worker"):
             raise InputError(
-                "`logical_cpus` needs --strategy=mirrored, got --strategy="
-                f"{_STRATEGY.value}, which would use one of them"
+                "`logical_cpus` needs --strategy=mirrored or multi_worker, got "
+                f"--strategy={_STRATEGY.value}, which would use one of them"
             )
         split_cpu(_LOGICAL_CPUS.value)
     metrics = training.train(

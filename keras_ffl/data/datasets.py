@@ -36,7 +36,7 @@ def load(name, data_dir=None, photos=PhotoOptions()):
         data_dir: The folder of tensorflow-datasets, None for its default.
             For `imagefolder` the folder that holds `train` and `val`, for
             `npz` the file. CIFAR and Fashion-MNIST also take a `.npz` file.
-            `digits` ignores it.
+            Not used for `digits`, which a `Config` refuses it for.
         photos: `PhotoOptions`, ignored by data sets of arrays.
 
     Returns:

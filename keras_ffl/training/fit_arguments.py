@@ -99,8 +99,8 @@ def fit_arguments(config, dataset, holdout, done, devices, first_step=0):
         )
     if first_step >= steps:
         raise InputError(
-            f"`strategy` must give devices with more than {first_step} steps "
-            f"an epoch, because the run stopped there, got {steps} steps on "
+            f"`strategy` must leave more than {first_step} steps in an epoch, "
+            f"because the run stopped at that step, got {steps} steps on "
             f"{replicas} devices; resume on as many as before"
         )
     accumulated = config.gradient_accumulation_steps or 1

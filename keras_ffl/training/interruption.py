@@ -148,7 +148,7 @@ class Progress:
             ):
                 raise InputError(
                     f"checkpoint {self._path} belongs to another model. "
-                    "Delete it, and the run resumes before it"
+                    "Delete it, and the run resumes from an earlier state"
                 )
         for name, variable in variables.items():
             variable.assign(self.arrays[name])

@@ -109,8 +109,8 @@ def test_flags_are_fields(found):
     assert found["preset"] == found["preset, set"] == preset("cifar_small")
     assert found["seed"] == found["seed, set"] == preset("quickstart", seed=3)
     assert found["one device"] == (
-        "`logical_cpus` needs --strategy=mirrored, got --strategy=auto, which "
-        "would use one of them"
+        "`logical_cpus` needs --strategy=mirrored or multi_worker, got "
+        "--strategy=auto, which would use one of them"
     )
     assert found["differ"] == (
         "`seed` is given twice: --seed=3 and --set seed=4"
