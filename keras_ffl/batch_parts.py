@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_ffl.errors import InputError
-from keras_ffl.labels import dtype_name, known_shape
+from keras_ffl.labels import dtype_name, known_shape, shape_of_labels
 
 
 def unpacked(batch, check_kind, heads):
@@ -226,7 +226,8 @@ def _of_numbers(values):
 
 def _check_weights_kind(sample_weight, count):
     """Raises `InputError` unless there is a number for each sample."""
-    dtype, shape = dtype_name(sample_weight.dtype), known_shape(sample_weight)
+    dtype = dtype_name(sample_weight.dtype)
+    shape = shape_of_labels(sample_weight, "sample_weight")
     if not dtype.startswith(("int", "uint", "float", "bfloat", "bool")):
         raise InputError(
             f"`sample_weight` must hold numbers, got dtype {dtype}"

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_ffl.data import Batches
 from keras_ffl.errors import InputError
 from keras_ffl.labels import check_labels, classes_of
 from keras_ffl.models import count_multiply_adds, count_parameters
@@ -143,10 +144,15 @@ def evaluate_heads(model, batches, y, verbose=0, add_up=None):
         (of one forward pass for one image).
 
     Raises:
-        InputError: The model's task isn't classification, or as in
-            `classification_errors`.
+        InputError: The model's task isn't classification, `batches` are
+            shuffled, or as in `classification_errors`.
     """
     model.task.check_counts_classes("Top-1 and top-5 errors")
+    if isinstance(batches, Batches) and batches.options.seed is not None:
+        raise InputError(
+            "`batches` must be in the order of `y`, as `evaluation_batches` "
+            f"are, got some shuffled by seed {batches.options.seed}"
+        )
     results = {}
     for head, logits in head_logits(model, batches, verbose).items():
         classifier = model.classifier(head)

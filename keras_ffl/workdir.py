@@ -180,12 +180,13 @@ class Workdir(CheckpointFolder):
             "Delete it, and the same command of `train` writes it again",
         )
 
-    def other_data(self, info, num_train=False):
+    def other_data(self, info, counts=()):
         """Says in what a data set differs from the run's.
 
         Args:
             info: `keras_ffl.data.DatasetInfo`.
-            num_train: Bool, whether to compare numbers of training images.
+            counts: Names of the numbers of images to compare, if the run knows
+                them.
 
         Returns:
             Str, the file and the difference, or None if it is the same or the
@@ -195,8 +196,7 @@ class Workdir(CheckpointFolder):
             return None
         known = self.dataset_info()
         names = ["class_names", "mean", "std", "central_crop"]
-        if num_train and known.num_train is not None:
-            names.append("num_train")
+        names += [n for n in counts if getattr(known, n) is not None]
         for name in names:
             ours, theirs = getattr(known, name), getattr(info, name)
             same = np.allclose if name in ("mean", "std") else operator.eq

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from keras_ffl import FeatureFusionModel, InputError
+from keras_ffl.data import from_arrays
 from keras_ffl.evaluation import (
     classification_errors,
     evaluate_heads,
@@ -90,6 +91,10 @@ def test_all_heads_of_a_model():
         probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(logits))
         loss = -np.log(probabilities[np.arange(30), y]).mean()
         assert values["loss"] == pytest.approx(loss, rel=1e-5)
+    pixels = random.integers(0, 256, (30, 8, 8, 1), "uint8")
+    dataset = from_arrays(pixels, y, pixels, y, num_classes=4)
+    with pytest.raises(InputError, match="must be in the order of `y`.*seed 3"):
+        evaluate_heads(model, dataset.training_batches(10, 3), y)
     assert results["sub_1"]["parameters"] == results["sub_2"]["parameters"]
     assert results["fused"]["parameters"] > results["ensemble"]["parameters"]
     lines = format_heads(results).splitlines()

@@ -97,6 +97,11 @@ def test_a_run_and_its_folder(few_digits, tmp_path, caplog, monkeypatch):
     assert (model.heads, info.num_classes) == (tuple(metrics["heads"]), 10)
     loaded = training.load_run_data(str(tmp_path), SMALL, model)
     assert loaded.num_train == 300
+    info = json.loads((tmp_path / "dataset.json").read_text())
+    (tmp_path / "dataset.json").write_text(json.dumps(info | {"num_test": 7}))
+    training.load_run_data(tmp_path, SMALL, model)
+    assert "results are of other test images than the run's" in caplog.text
+    (tmp_path / "dataset.json").write_text(json.dumps(info))
     kernel = model.trainable_weights[0]
     kernel.assign(np.nan * kernel)
     with monkeypatch.context() as patch, pytest.raises(InputError, match="fin"):

@@ -196,14 +196,31 @@ class SteppedModel(keras.Model):
         """`keras.Model.fit` that also accepts `keras_ffl.data.Batches`.
 
         Of these it draws the epochs from `initial_epoch` to `epochs`, whichever
-        their options name.
+        their options name. `BackupAndRestore` may begin with a later one.
 
         Raises:
             InputError: `steps_per_epoch` is more than `Batches` have, or no
-                multiple of `steps_per_execution`, or a photo can't be read.
+                multiple of `steps_per_execution`, a photo can't be read, or
+                an argument doesn't go with `Batches`.
         """
         if isinstance(x, Batches):
-            x = x.of_epochs(initial_epoch, epochs)
+            given = {
+                "y": y,
+                "sample_weight": kwargs.get("sample_weight"),
+                "validation_split": kwargs.get("validation_split") or None,
+            }
+            for name, value in given.items():
+                if value is not None:
+                    raise InputError(
+                        f"`{name}` must be None for Batches, which hold their "
+                        f"labels, got a {type(value).__name__}"
+                    )
+            x = x.of_epochs(
+                initial_epoch,
+                epochs,
+                # What `BackupAndRestore` sets, and `fit` of Keras reads.
+                lambda: self._initial_epoch or initial_epoch,
+            )
             calls = len(x.calls)
             if (steps_per_epoch or 0) > calls:
                 raise InputError(

@@ -1,5 +1,7 @@
 """Batches of splits, common to data sets of arrays and of photos."""
 
+import dataclasses
+
 import numpy as np
 
 from keras_ffl.data.batches import Batches, BatchOptions
@@ -17,6 +19,13 @@ class BatchedSplits:
     def num_train(self):
         """Number of training examples."""
         return len(self.train)
+
+    @property
+    def counted(self):
+        """`info` with the numbers of training and test examples."""
+        return dataclasses.replace(
+            self.info, num_train=self.num_train, num_test=len(self.test)
+        )
 
     def training_batches(self, batch_size, seed, augmentation=None, **options):
         """Batches of the training split.

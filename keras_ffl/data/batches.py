@@ -160,6 +160,7 @@ class Batches(keras.utils.PyDataset):
                 f"one step after the other, got {options.steps_per_call}"
             )
         self.examples, self.info, self.options = examples, info, options
+        self.first_epoch = lambda: options.initial_epoch
         self.constants = constants_of(info, augmentation)
         self._planned = None, None
         steps = batch_bounds(
@@ -198,17 +199,37 @@ class Batches(keras.utils.PyDataset):
         rest = [[full, full + 1]] * (len(sizes) - full)
         return np.concatenate([calls, np.reshape(rest, (-1, 2)).astype(int)])
 
+    def changed(self, **options):
+        """These batches with other fields of their options."""
+        batches = Batches(
+            self.examples,
+            self.info,
+            dataclasses.replace(self.options, **options),
+        )
+        if "initial_epoch" not in options:
+            batches.first_epoch = self.first_epoch
+        return batches
+
     def one_step_per_call(self):
         """The same batches, for evaluation, which runs single steps."""
-        options = dataclasses.replace(self.options, steps_per_call=1)
-        return Batches(self.examples, self.info, options)
+        return self.changed(steps_per_call=1)
 
-    def of_epochs(self, initial_epoch, epochs):
-        """The batches of the epochs from `initial_epoch` to before `epochs`."""
-        options = dataclasses.replace(
-            self.options, initial_epoch=initial_epoch, epochs=epochs
-        )
-        return Batches(self.examples, self.info, options)
+    def of_epochs(self, initial_epoch, epochs, first_epoch=None):
+        """The batches of the epochs from `initial_epoch` to before `epochs`.
+
+        Args:
+            initial_epoch: Int.
+            epochs: Int.
+            first_epoch: Function of no arguments to the epoch to begin with,
+                called when iteration begins; None for `initial_epoch`.
+
+        Returns:
+            `Batches`.
+        """
+        batches = self.changed(initial_epoch=initial_epoch, epochs=epochs)
+        if first_epoch:
+            batches.first_epoch = first_epoch
+        return batches
 
     def plan(self, epoch):
         """The `Plan` of an epoch."""
@@ -250,10 +271,11 @@ class Batches(keras.utils.PyDataset):
 
     def plans(self, first, stop):
         """Yields the plans of slices, which are numbered across epochs."""
+        first_epoch = self.first_epoch()
         for number in range(first, stop):
             epoch, k = divmod(number, len(self.slices))
             start, end = self.slices[k, :2]
-            yield self.plan(self.options.initial_epoch + epoch)[start:end]
+            yield self.plan(first_epoch + epoch)[start:end]
 
     def augmented(self, pixels, labels, rows, over_images=ops.map):
         """Augments images; see `transform` for the arguments.

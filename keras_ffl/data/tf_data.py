@@ -19,7 +19,7 @@ def by_tf_data(batches, finish):
         `batches.slices` in each epoch.
     """
     options = batches.options
-    epochs = range(options.initial_epoch, options.epochs)
+    epochs = range(options.epochs - options.initial_epoch)
     slices = batches.slices
 
     def rows_of(columns):
@@ -31,7 +31,10 @@ def by_tf_data(batches, finish):
         )
 
     plans = tf.data.Dataset.from_generator(
-        lambda: (batches.plan(epoch).columns() for epoch in epochs),
+        lambda: (
+            batches.plan(batches.first_epoch() + epoch).columns()
+            for epoch in epochs
+        ),
         output_signature=signature(batches.plan(options.initial_epoch)),
     )
     read = batches.examples.read_by_tf_data(

@@ -5,6 +5,8 @@ import json
 import pathlib
 import zipfile
 
+import keras
+
 import keras_ffl
 from keras_ffl import backend
 from keras_ffl.errors import InputError, first_line
@@ -63,6 +65,10 @@ def make_card(model, head, info, name, run=None, license=None):
         raise InputError(
             f"`run` must hold JSON values: {first_line(error)}"
         ) from error
+    # Its shape and dtype, whatever functions the task's prediction uses.
+    predicted = keras.layers.Lambda(model.task.prediction).compute_output_spec(
+        keras.KerasTensor(model.head_shape, "float32")
+    )[model.task.output_name]
     sizes = zip(("height", "width", "channels"), info.input_shape)
     return {
         "head": head,
@@ -86,8 +92,8 @@ def make_card(model, head, info, name, run=None, license=None):
         "antialias": info.antialias,
         "output": {
             "name": model.task.output_name,
-            "shape": ["batch", *model.head_shape[1:]],
-            "dtype": "float32",
+            "shape": ["batch", *predicted.shape[1:]],
+            "dtype": predicted.dtype,
         },
         "parameters": count_parameters(model.classifier(head), frozen=True),
         "run": run,

@@ -41,9 +41,9 @@ def check_info(model, info):
             f"{info.num_classes} of data set {info.name!r}"
         )
     shape = model.input_shape[1:]
-    if any(
+    if len(shape) != 3 or any(
         size not in (None, given)
-        for size, given in zip(shape, info.input_shape, strict=True)
+        for size, given in zip(shape, info.input_shape)
     ):
         raise InputError(
             f"`info` must have the model's image shape {shape}, got "

@@ -10,7 +10,7 @@ from keras_ffl.errors import InputError, first_line, named_first_line
 from keras_ffl.export.cards import add_card, card_path, card_text, make_card
 from keras_ffl.export.exportable import check_backend, check_images, check_info
 from keras_ffl.export.onnx_operations import add_to_tf2onnx
-from keras_ffl.export.saved_model import export_head
+from keras_ffl.export.saved_model import check_loadable, export_head
 from keras_ffl.export.signatures import named, sized
 from keras_ffl.export.stock import stock_head
 from keras_ffl.whole_files import replacing, write_whole
@@ -208,9 +208,11 @@ def output_path(folder, head, name):
         `pathlib.Path`.
 
     Raises:
-        InputError: The path already exists.
+        InputError: The path already exists, or TensorFlow couldn't load it.
     """
     path = pathlib.Path(folder) / f"{head}{FORMATS[name].suffix}"
+    if name == "saved_model":
+        check_loadable(path)
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise InputError(f"`output` {path} already exists; nothing was written")
     return path
@@ -260,35 +262,27 @@ def write_head(
         check_images(calibration, info, "calibration")
     path = output_path(folder, head, name)
     card = make_card(model, head, info, name, run, license)
-    _write_labels(path.parent, info)
+    labels = "".join(f"{name}\n" for name in info.class_names)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _check_labels(path.parent / LABELS, labels)
         with replacing(path) as unfinished:
             found.write(model, head, info, unfinished, calibration)
             add_card(unfinished, card)
             if unfinished.is_file():
                 write_whole(card_path(path), card_text(card))
+            write_whole(path.parent / LABELS, labels)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        reason = error.strerror or first_line(error)
+        raise InputError(
+            f"`output` {path} can't be written: {reason}"
+        ) from error
     return path
 
 
-def _unwritable(path, error):
-    reason = error.strerror or first_line(error)
-    return InputError(f"`output` {path} can't be written: {reason}")
-
-
-def _write_labels(folder, info):
-    text = "".join(f"{name}\n" for name in info.class_names)
-    path = folder / LABELS
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            write_whole(path, text)
-        same = path.read_bytes() == text.encode()
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    if not same:
+def _check_labels(path, text):
+    if path.exists() and path.read_bytes() != text.encode():
         raise InputError(
-            f"`output` {folder} holds heads with other classes ({path}); "
+            f"`output` {path.parent} holds heads with other classes ({path}); "
             "nothing was written"
         )

@@ -34,7 +34,9 @@ def export_head(model, head, info, path, fold=True):
     * `serving_probabilities` takes the same inputs as `serving_default`.
       Without strings it can be compiled by XLA.
 
-    Inputs of other shapes are rejected; an empty batch returns an empty result.
+    Inputs of other shapes are rejected; an empty batch returns an empty
+    result. Where outputs depend on an image's size, as in segmentation of
+    images of any size, the encoded images of a batch must have one size.
     `model_card.json` in the folder describes the head.
 
     Args:
@@ -82,7 +84,8 @@ def export_head(model, head, info, path, fold=True):
 
     def prediction(logits):
         predicted = task.prediction(logits)
-        if task.counts_classes:
+        # A task's own prediction may lack it.
+        if task.counts_classes and "class_index" in predicted:
             index = predicted["class_index"]
             predicted["class_name"] = tf.gather(class_names, index)
         return predicted
@@ -128,6 +131,15 @@ def export_head(model, head, info, path, fold=True):
         ) from error
 
 
+def check_loadable(path):
+    """Raises `InputError` if TensorFlow would take a path for a pattern."""
+    if set(str(path)) & set("[]\\"):
+        raise InputError(
+            "`output` of a SavedModel must be a path without brackets and "
+            f"backslashes, with which TensorFlow can't load it, got {path}"
+        )
+
+
 def check_output(path):
     """Checks that a folder can be written without overwriting anything.
 
@@ -135,8 +147,10 @@ def check_output(path):
         path: `pathlib.Path` of the folder, created if necessary.
 
     Raises:
-        InputError: The folder can't be written or isn't empty.
+        InputError: The folder can't be written or isn't empty, or TensorFlow
+            couldn't load it.
     """
+    check_loadable(path)
     check_folder(path, "output")
     if any(path.iterdir()):
         raise InputError(f"`output` {path} is not empty; nothing was written")

@@ -1,6 +1,7 @@
 """Compares exported heads, run in separate processes, with `predict`."""
 
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -63,9 +64,12 @@ def run_elsewhere(paths, images, batches=(), output="probabilities"):
             text=True,
         )
         if process.returncode:
-            last = process.stderr.strip().splitlines()[-1:] or ["no message"]
+            lines = process.stderr.strip().splitlines() or ["no message"]
+            # An error may have several lines.
+            named = [line for line in lines if re.match(r"[\w.]+Error\b", line)]
             raise InputError(
-                f"{', '.join(map(str, paths))} can't be run: {last[0]}"
+                f"{', '.join(map(str, paths))} can't be run: "
+                f"{(named or lines)[-1]}"
             )
         with np.load(result) as values:
             return [_result(values, k, batches) for k in range(len(paths))]

@@ -270,7 +270,8 @@ class CompiledModel(CheckedModel):
         if rows:
             raise InputError(
                 "`y` must be integers for the metrics, like the first labels "
-                f"since `compile`, got rows of shape {tuple(y.shape)}"
+                "since `compile`, or the model compiled again, got rows of "
+                f"shape {tuple(y.shape)}"
             )
         y = ops.reshape(ops.cast(y, "int32"), (-1,))
         return ops.one_hot(y, classes)

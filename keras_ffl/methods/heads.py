@@ -5,6 +5,7 @@ import keras
 from keras_ffl.backend import MethodModel
 from keras_ffl.errors import InputError
 from keras_ffl.methods.subnetworks import logits_heads
+from keras_ffl.models.graph import reserve_names
 from keras_ffl.tasks import checked_task
 
 
@@ -43,6 +44,7 @@ class HeadedModel(MethodModel):
                 f"all heads must give outputs of one shape, got {shapes}"
             )
         super().__init__(image, logits_heads(logits), name=name)
+        reserve_names(self)
         self._networks = networks or {}
         self.task = task
 

@@ -7,6 +7,7 @@ private attributes with that information.
 
 import dataclasses
 import inspect
+import re
 
 import keras
 
@@ -95,6 +96,24 @@ def calls(model):
         for node in nodes
         if not node.is_input
     ]
+
+
+def reserve_names(model):
+    """Keeps Keras from naming new operations like those of a loaded graph.
+
+    Keras counts only the names that it gave in this process, and no two
+    operations of a graph may have the same.
+
+    Args:
+        model: Functional `keras.Model`.
+    """
+    for operation in model.operations:
+        if not isinstance(operation, keras.Layer):
+            kind, number = re.fullmatch(
+                r"(.*?)(?:_(\d{1,6}))?", operation.name
+            ).groups()
+            while keras.backend.get_uid(kind) <= int(number or 0):
+                pass
 
 
 def uses_weight(call):

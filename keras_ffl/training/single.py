@@ -1,7 +1,6 @@
 """A single run, from configuration to results."""
 
 import contextlib
-import dataclasses
 import json
 import time
 import zlib
@@ -146,10 +145,7 @@ def _train(config, folder, verbose, devices, request, save_every_minutes):
     chief = devices.chief
     if chief:
         # From here on the folder belongs to this configuration.
-        folder.start(
-            config,
-            dataclasses.replace(dataset.info, num_train=dataset.num_train),
-        )
+        folder.start(config, dataset.counted)
         folder.cut_to(done)
     if finished:
         return folder.read_metrics()

@@ -1,7 +1,8 @@
 """Opens a trained run: its model, and the data that belong to it."""
 
 import contextlib
-import dataclasses
+
+from absl import logging
 
 from keras_ffl.errors import InputError
 from keras_ffl.export.exportable import check_info
@@ -110,6 +111,11 @@ def load_run_data(folder, config, model):
             "data, or give another `data_dir`"
         ) from error
     check_data(folder, dataset, model)
+    difference = folder.other_data(dataset.counted, ("num_test",))
+    if difference:
+        logging.warning(
+            "results are of other test images than the run's: %s", difference
+        )
     return dataset
 
 
@@ -125,8 +131,8 @@ def check_data(folder, dataset, model, training=False):
         folder: `keras_ffl.workdir.Workdir`.
         dataset: Data set.
         model: The run's model.
-        training: Bool, whether the run goes on, which needs as many training
-            images as before.
+        training: Bool, whether the run goes on, which needs as many images as
+            before.
 
     Raises:
         InputError: The data set doesn't fit the model, or is another one than
@@ -138,8 +144,8 @@ def check_data(folder, dataset, model, training=False):
         f"the data set of {folder.path / 'config.json'}",
         "Restore the file or the data, or use another workdir",
     )
-    found = dataclasses.replace(dataset.info, num_train=dataset.num_train)
-    difference = folder.other_data(found, num_train=training)
+    counts = ("num_train", "num_test") if training else ()
+    difference = folder.other_data(dataset.counted, counts)
     if difference:
         raise InputError(
             f"the data set must be that of {difference}. Restore the data, or "

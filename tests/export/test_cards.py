@@ -7,13 +7,13 @@ import shutil
 import keras
 import numpy as np
 import pytest
-from support.builders import METHODS, moved
+from support.builders import METHODS, moved, subnetwork
 
-from keras_ffl import InputError, data
+from keras_ffl import InputError, VanillaModel, data, tasks
 from keras_ffl.commands import card as command
 from keras_ffl.config import Config
 from keras_ffl.export import FORMATS, read_card, write_head
-from keras_ffl.export.cards import CARD
+from keras_ffl.export.cards import CARD, make_card
 from keras_ffl.models import count_parameters
 from keras_ffl.training import describe_run
 from keras_ffl.workdir import Workdir
@@ -90,6 +90,19 @@ def test_what_a_card_says(exported, model):
         "parameters": count_parameters(model.classifier("sub_1"), frozen=True),
         "run": RUN,
         "license": "CC0-1.0",
+    }
+
+
+def test_the_output_of_a_prediction_of_the_user_s_own():
+    class Total(tasks.Regression):
+        def prediction(self, outputs):
+            return {"values": keras.ops.sum(outputs, axis=-1)}
+
+    model = VanillaModel(subnetwork(), task=Total())
+    assert make_card(model, "vanilla", INFO, "keras")["output"] == {
+        "name": "values",
+        "shape": ["batch"],
+        "dtype": "float32",
     }
 
 

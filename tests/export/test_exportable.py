@@ -2,11 +2,12 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 from support import builders
 
-from keras_ffl import InputError, data, export
+from keras_ffl import InputError, VanillaModel, data, export
 
 INFO = data.DatasetInfo(
     "toy", 3, (4, 4, 2), ("cat", "dog", "emu"), (120.0, 110), (60.0, 61), True
@@ -58,10 +59,24 @@ def test_info_of_other_data(changes, message, model, tmp_path):
     assert not folder.exists()
 
 
+def test_series(tmp_path):
+    series = keras.Input((4, 2))
+    features = keras.layers.Conv1D(3, 3)(series)
+    pooled = keras.layers.GlobalAveragePooling1D()(features)
+    outputs = {"features": features, "logits": keras.layers.Dense(3)(pooled)}
+    model = VanillaModel(keras.Model(series, outputs))
+    with pytest.raises(InputError, match=r"the model's image shape \(4, 2\), "):
+        export.write_head(model, "vanilla", INFO, tmp_path / "out", "keras")
+
+
 def test_photos_without_a_size(tmp_path):
-    model = builders.METHODS["vanilla"](image=(None, None, 2))
+    model = builders.METHODS["vanilla"](image=(None, None, 3))
     info = dataclasses.replace(
-        INFO, input_shape=(None, None, 2), central_crop=0.875
+        INFO,
+        input_shape=(None, None, 3),
+        mean=(1.0,) * 3,
+        std=(1.0,) * 3,
+        central_crop=0.875,
     )
     with pytest.raises(InputError, match="`info` must have a height and width"):
         export.export_head(model, "vanilla", info, tmp_path / "out")

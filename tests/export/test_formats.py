@@ -280,6 +280,16 @@ def test_bad_input(model, tmp_path, monkeypatch):
     (tmp_path / "o" / "labels.txt").write_text("hen\n")
     with pytest.raises(InputError, match="heads with other classes"):
         write(head="sub_1")
+
+    def fail(*_):
+        raise InputError("the network can't be converted")
+
+    broken = dataclasses.replace(FORMATS["keras"], write=fail)
+    with monkeypatch.context() as patch:
+        patch.setitem(FORMATS, "keras", broken)
+        with pytest.raises(InputError, match="can't be converted"):
+            write_head(model, "fused", INFO, tmp_path / "none", "keras")
+    assert not list((tmp_path / "none").iterdir())
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="can't be written"):
         write_head(model, "fused", INFO, tmp_path / "file" / "o", "keras")

@@ -5,12 +5,15 @@ import io
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
+from support.builders import subnetwork
 
-from keras_ffl import FeatureFusionModel, InputError, data
-from keras_ffl.export import export_head
+from keras_ffl import FeatureFusionModel, InputError, VanillaModel, data, tasks
+from keras_ffl.export import export_head, write_head
 from keras_ffl.models import build, count_parameters
 
 INFO = data.DatasetInfo(
@@ -171,3 +174,25 @@ def test_bad_head_and_bad_output(model, tmp_path):
     assert (tmp_path / "old" / "mine.txt").read_text() == "mine"
     with pytest.raises(InputError, match="can't be written"):
         export_head(model, "fused", INFO, tmp_path / "old/mine.txt/out")
+    for folder in ("run[0]", "run\\"):
+        with pytest.raises(InputError, match="`output` of a SavedModel must"):
+            write_head(model, "fused", INFO, tmp_path / folder, "saved_model")
+        assert not (tmp_path / folder).exists()
+
+
+def test_a_prediction_without_a_class(tmp_path):
+    class Cooled(tasks.Classification):
+        def prediction(self, outputs):
+            return {"probabilities": keras.ops.softmax(outputs / 2.5)}
+
+    model = VanillaModel(subnetwork(image=INFO.input_shape), task=Cooled())
+    export_head(model, "vanilla", INFO, tmp_path / "out")
+    images = np.arange(240, dtype="uint8").reshape(2, *INFO.input_shape[:2], 1)
+    images = np.repeat(images, 3, axis=-1)
+    found = tf.saved_model.load(tmp_path / "out").signatures["serving_default"]
+    logits = model.predict(data.normalize(images, INFO), verbose=0)["vanilla"]
+    np.testing.assert_allclose(
+        found(images=tf.constant(images))["probabilities"],
+        keras.ops.softmax(logits / 2.5),
+        atol=1e-6,
+    )

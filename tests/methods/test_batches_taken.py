@@ -1,5 +1,6 @@
 """Labels and weights of every form that is taken, all to the same effect."""
 
+import keras
 import numpy as np
 import pytest
 from support.bad_batches import ONES, ROWS, Batches, X, Y, generator
@@ -134,6 +135,9 @@ def test_weights_of_two_shapes():
     weights = np.linspace(0, 2, len(Y), dtype="float32")
     expected = model.test_on_batch(X, Y, weights)
     assert model.test_on_batch(X, Y, weights[:, np.newaxis]) == expected
+    columns = tf.data.Dataset.from_tensors((X, Y, weights[:, np.newaxis]))
+    with pytest.raises(InputError, match="`sample_weight` must .* same in all"):
+        model.evaluate(columns, verbose=0)
 
 
 def test_class_weights_of_labels_by_head():
@@ -146,17 +150,54 @@ def test_class_weights_of_labels_by_head():
     assert model.train_on_batch(X, labels, class_weight=factors) == expected
 
 
-def test_batches_of_the_package_differ_by_epoch(monkeypatch):
-    drawn = []
+@pytest.fixture
+def drawn(monkeypatch):
+    """The epochs of which plans are drawn."""
+    epochs = []
 
     def plan(self, epoch, plan=data.Batches.plan):
-        drawn.append(epoch)
+        epochs.append(epoch)
         return plan(self, epoch)
 
     monkeypatch.setattr(data.Batches, "plan", plan)
+    return epochs
+
+
+def batches_of_the_package():
     pixels = np.clip(60 * X + 120, 0, 255).astype("uint8")
     dataset = data.from_arrays(pixels, Y, pixels, Y, num_classes=CLASSES)
-    batches = dataset.training_batches(len(Y) - 1, seed=0)
+    return dataset.training_batches(len(Y) - 1, seed=0)
+
+
+def test_batches_of_the_package_after_an_interruption(drawn, tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def fit(model, *more):
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        model.fit(
+            batches_of_the_package(),
+            epochs=4,
+            verbose=0,
+            callbacks=[backup, *more],
+        )
+
+    model, whole, again = (model_of() for _ in range(3))
+    whole.set_weights(model.get_weights())
+    whole.fit(batches_of_the_package(), epochs=4, verbose=0)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, Stop())
+    drawn.clear()
+    fit(again)
+    assert set(drawn) >= {2, 3}
+    for ours, theirs in zip(again.get_weights(), whole.get_weights()):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_batches_of_the_package_differ_by_epoch(drawn):
+    batches = batches_of_the_package()
     model = model_of()
     model.fit(batches, epochs=3, verbose=0)
     assert sorted(set(drawn)) == [0, 1, 2]
@@ -168,6 +209,11 @@ def test_batches_of_the_package_differ_by_epoch(monkeypatch):
     message = "`steps_per_epoch` must be at most 2, .* got 3"
     with pytest.raises(InputError, match=message):
         model.fit(batches, epochs=2, steps_per_epoch=3, verbose=0)
+    for name, given in (("y", Y), ("sample_weight", WEIGHTS)):
+        with pytest.raises(
+            InputError, match=f"`{name}` must be None for Batches"
+        ):
+            model.fit(batches, **{name: given})
     model.compile(SGD(0.1), steps_per_execution=2)
     model.fit(batches, initial_epoch=5, epochs=6, verbose=0)
     with pytest.raises(InputError, match="`steps_per_execution` must divide"):

@@ -173,6 +173,7 @@ def contents(folder):
     ("name", "value", "message"),
     [
         ("num_train", 160, "`num_train` is 160 there, got 3"),
+        ("num_test", 7, "`num_test` is 7 there, got 100"),
         ("mean", [100.0], r"`mean` is \(100.0,\) there, got"),
         ("class_names", list("9876543210"), r"`class_names` is \('9'.*got"),
     ],

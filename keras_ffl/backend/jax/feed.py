@@ -126,7 +126,7 @@ class ArrayFeed(keras.utils.PyDataset):
         batches = self.batches
         epoch, call = divmod(index, len(batches.calls))
         first, stop = batches.calls[call]
-        plan = batches.plan(batches.options.initial_epoch + epoch)
+        plan = batches.plan(batches.first_epoch() + epoch)
         plan = plan[batches.steps[first, 0] : batches.steps[stop - 1, 1]]
         rows = {
             name: column.reshape(1, stop - first, -1, *column.shape[1:])

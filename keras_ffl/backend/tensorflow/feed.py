@@ -1,8 +1,6 @@
 """Feeds batches to steps on TensorFlow through `tf.data`."""
 
-import dataclasses
-
-from keras_ffl.data import Batches, Pixels, Share
+from keras_ffl.data import Pixels, Share
 from keras_ffl.data.tf_data import by_tf_data
 from keras_ffl.data.transform import normalized
 from keras_ffl.errors import InputError
@@ -39,8 +37,7 @@ def feed(batches, strategy):
     def make(context):
         local = total // context.num_input_pipelines
         share = Share(context.input_pipeline_id * local, local, total)
-        options = dataclasses.replace(batches.options, share=share)
-        return _dataset(Batches(batches.examples, batches.info, options))
+        return _dataset(batches.changed(share=share))
 
     return strategy.distribute_datasets_from_function(make)
 

@@ -134,7 +134,7 @@ def from_arrays(
     y_train, y_test = (
         y.astype("int64") if y.ndim == 1 else y for y in (y_train, y_test)
     )
-    pixels = x_train.reshape(-1, x_train.shape[-1])
+    mean, std = _moments(x_train)
     info = DatasetInfo(
         name=name,
         num_classes=num_classes,
@@ -142,9 +142,9 @@ def from_arrays(
         class_names=[str(i) for i in range(num_classes)]
         if class_names is None
         else class_names,
-        mean=pixels.mean(axis=0, dtype="float64").tolist(),
+        mean=mean.tolist(),
         # A constant channel carries no information and is not scaled.
-        std=[s or 1.0 for s in pixels.std(axis=0, dtype="float64").tolist()],
+        std=[s or 1.0 for s in std.tolist()],
         flip=flip,
     )
     return Dataset(info, x_train, y_train, x_test, y_test)
@@ -175,6 +175,21 @@ def _as_images(x, argument):
     return images
 
 
+def _moments(images):
+    """Mean and standard deviation by channel, without a copy in floats."""
+    counts = np.zeros((images.shape[-1], 256))
+    for start in range(0, len(images), 1000):
+        for channel, pixels in zip(
+            counts, np.moveaxis(images[start:][:1000], -1, 0)
+        ):
+            channel += np.bincount(pixels.ravel(), minlength=256)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    values = np.arange(256)
+    mean = shares @ values
+    variance = (shares * (values - mean[:, None]) ** 2).sum(axis=1)
+    return mean, np.sqrt(variance)
+
+
 def _squeezed(y):
     """Returns labels as an array; a single column becomes a vector."""
     y = np.asarray(y)
@@ -187,6 +202,12 @@ def _count_classes(y_train, y_test, class_names):
     for y, argument in ((y_train, "y_train"), (y_test, "y_test")):
         if y.ndim == 2:
             return y.shape[1]
+        if y.ndim != 1 or (y.dtype.kind in "if" and y.min(initial=0) < 0):
+            raise InputError(
+                f"`{argument}` must be integers >= 0 (n,), or rows "
+                f"(n, classes), got shape {y.shape} of {y.dtype}"
+                + (f", the least {y.min()}" if y.ndim == 1 else "")
+            )
         check_labels(y, _ANY_NUMBER, argument)
     count = int(max(y.max(initial=0) for y in (y_train, y_test))) + 1
     if len(np.unique(y_train)) < count:

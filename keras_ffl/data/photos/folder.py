@@ -113,9 +113,9 @@ def _names_by_class(root, split, ignored):
 def _names(folder, split, ignored):
     names = []
     for entry in _visible(folder.path):
-        is_photo = (
-            entry.name.lower().endswith(PHOTO_SUFFIXES) and entry.is_file()
-        )
+        # A link to nothing is named when it is read.
+        is_file = entry.is_file() or not os.path.exists(entry.path)
+        is_photo = entry.name.lower().endswith(PHOTO_SUFFIXES) and is_file
         (names if is_photo else ignored).append(
             f"{split}/{folder.name}/{entry.name}"
         )

@@ -85,8 +85,8 @@ class PhotoDataset(BatchedSplits):
         test: `EncodedPhotos`.
 
     Raises:
-        InputError: `info` has no `central_crop` or not 3 channels, or the
-            label of a file is none of its classes.
+        InputError: `info` has no `central_crop`, or the label of a file is
+            none of its classes.
     """
 
     info: DatasetInfo
@@ -94,10 +94,9 @@ class PhotoDataset(BatchedSplits):
     test: EncodedPhotos
 
     def __post_init__(self):
-        if not self.info.central_crop or self.info.input_shape[2] != 3:
+        if not self.info.central_crop:
             raise InputError(
-                "`info` of photos must have a `central_crop` and 3 channels, "
-                f"got {self.info.central_crop} and {self.info.input_shape[2]}"
+                "`info` of photos must have a `central_crop`, got None"
             )
         for split in ("train", "test"):
             photos = getattr(self, split)

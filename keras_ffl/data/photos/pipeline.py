@@ -113,6 +113,6 @@ def naming_unreadable():
         # TensorFlow has escaped these with a backslash.
         name = re.sub(r"\\(['\"\\])", r"\1", found[1])
         raise InputError(
-            f"photo {name} can't be read or decoded; verify_images finds "
-            "all such files and leaves them out"
+            f"photo {name} can't be read or decoded. Restore it, or start "
+            "anew with verify_images=skip, which leaves out all such files"
         ) from error

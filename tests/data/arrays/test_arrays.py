@@ -44,6 +44,8 @@ def test_info_survives_json():
         ({"mean": (1.0, 2.0)}, "`mean` of data set 'two' must have 1 entries"),
         ({"std": (0.0,)}, "`std` of data set 'two' must be positive"),
         ({"input_shape": (4, 1)}, "`input_shape` of .* 'two' must have 3"),
+        ({"class_names": ("a", "\udce9")}, r"aren't UTF-8, got '.udce9'"),
+        ({"central_crop": 0.5}, "None for images of 1 channels .* got 0.5"),
     ],
 )
 def test_info_refuses_contradictions(changes, message):
@@ -143,6 +145,14 @@ def test_from_arrays_with_a_constant_channel():
     assert info.std[1] == 1
 
 
+def test_moments_of_many_images():
+    x = np.random.default_rng(0).integers(0, 256, (2100, 2, 1, 2), "uint8")
+    info = from_arrays(x, np.arange(2100) % 2, x[:2], [0, 1]).info
+    pixels = x.reshape(-1, 2).astype("float64")
+    np.testing.assert_allclose(info.mean, pixels.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(info.std, pixels.std(0), rtol=1e-12)
+
+
 def bad(position, change):
     values = list(arrays())
     values[position] = change(values[position])
@@ -166,12 +176,21 @@ def bad(position, change):
         ),
         (bad(1, lambda y: y[1:]), {}, "`y_train` must be 40 .*got 39"),
         (bad(3, lambda y: y + 3), {"num_classes": 4}, "y_test.*label 4 at"),
-        (bad(3, lambda y: y - 1), {}, "y_test.*label -1 at index 0"),
+        (
+            bad(3, lambda y: y - 1),
+            {},
+            r"`y_test` must be integers >= 0 \(n,\).* \(20,\) .*the least -1",
+        ),
+        (
+            bad(1, lambda y: y.reshape(4, 2, 5)),
+            {},
+            r"`y_train` must be .*, got shape \(4, 2, 5\) of int64$",
+        ),
         (bad(1, lambda y: y * 0.5), {}, "y_train.*float64"),
         (
             arrays(),
             {"class_names": ["a", "b\n", "c", "d"]},
-            r"`class_names` of .* no line breaks, got 'b\\n'",
+            r"`class_names` of .* no line breaks .*got 'b\\n'",
         ),
         (
             arrays(),
