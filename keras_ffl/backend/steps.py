@@ -203,6 +203,8 @@ class SteppedModel(keras.Model):
                 multiple of `steps_per_execution`, a photo can't be read, or
                 an argument doesn't go with `Batches`.
         """
+        # Keras would begin every later `fit` there, too.
+        self._initial_epoch = None
         if isinstance(x, Batches):
             given = {
                 "y": y,

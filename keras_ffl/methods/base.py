@@ -16,7 +16,12 @@ from keras_ffl.methods.distilling import Distilling
 from keras_ffl.methods.left_out import LeftOut
 from keras_ffl.methods.subnetworks import freeze_preprocessing
 from keras_ffl.methods.terms import weighted_mean, with_regularization
-from keras_ffl.models.graph import frozen_of, set_frozen
+from keras_ffl.models.graph import (
+    adapted_of,
+    frozen_of,
+    set_adapted,
+    set_frozen,
+)
 from keras_ffl.number_checks import check_number
 from keras_ffl.schedules import rampup_weight
 from keras_ffl.tasks import task_config
@@ -160,9 +165,11 @@ class TrainingMethod(Distilling, CompiledModel):
             else value
             for key, value in config.items()
         }
+        adapted = config.pop("adapted", [])
         frozen = config.pop("frozen", None)
         with no_cautions():
             model = cls(**config)
+        set_adapted(model, adapted)
         if frozen is not None:
             set_frozen(model, frozen)
         return model
@@ -170,6 +177,7 @@ class TrainingMethod(Distilling, CompiledModel):
     def get_config(self):
         return {
             "name": self.name,
+            "adapted": adapted_of(self),
             "frozen": frozen_of(self),
             **task_config(self.task),
         }

@@ -406,6 +406,40 @@ def set_frozen(model, frozen):
         variable.trainable = k not in frozen["weights"]
 
 
+def adapted_of(model):
+    """What was done to layers inside a model after they were made.
+
+    A method makes its own layers, and layers in a layer, anew from arguments
+    that don't tell it.
+
+    Args:
+        model: Built `keras.Model`.
+
+    Returns:
+        List of JSON values, for each such layer its position, how it is
+        quantized (or None) and LoRA's rank (or None).
+    """
+    found = [
+        [
+            k,
+            getattr(layer, "quantization_mode", None),
+            getattr(layer, "lora_rank", None),
+        ]
+        for k, layer in enumerate(layers_within(model))
+    ]
+    return [each for each in found if any(each[1:])]
+
+
+def set_adapted(model, adapted):
+    """Does what `adapted_of` returned for a model of the same layers."""
+    layers = layers_within(model)
+    for k, mode, rank in adapted:
+        if mode and not layers[k].quantization_mode:
+            layers[k].quantize(mode)
+        if rank and not layers[k].lora_enabled:
+            layers[k].enable_lora(rank)
+
+
 def own_layers(layer):
     """The list of a layer's direct sub-layers."""
     return list(layer._layers) if isinstance(layer, keras.Layer) else []

@@ -12,10 +12,9 @@ from keras_ffl.optimizers import SGD
 
 def with_adapters(method):
     model = METHODS[method]()
-    # The layers of the networks; the configuration of the fusion module, made
-    # of layers itself, does not tell what has been done to them.
     for layer in layers_within(model):
-        if layer.name.startswith("net") and hasattr(layer, "enable_lora"):
+        # Not a teacher's.
+        if hasattr(layer, "enable_lora") and "wise" not in layer.name:
             layer.enable_lora(2, lora_alpha=6)
     # What is trained changes with it.
     model = compiled(moved(model), SGD(0.05))
@@ -38,7 +37,7 @@ def assert_same(one, other):
 
 
 # Copied layers and nested models, and a trunk that is shared.
-@pytest.mark.parametrize("method", ["ffl", "dml", "kd"])
+@pytest.mark.parametrize("method", ["ffl", "dml", "kd", "one"])
 def test_a_file_keeps_adapters(method, tmp_path):
     model = with_adapters(method)
     assert any("lora" in weight.path for weight in model.trainable_weights)
@@ -53,6 +52,21 @@ def test_a_file_keeps_adapters(method, tmp_path):
         )
     assert step(model) == step(loaded)
     assert_same(model.variables, loaded.variables)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have a `quantize` method")
+@pytest.mark.parametrize("method", ["ffl", "one", "pcl"])
+def test_quantized_methods(method, tmp_path):
+    model = compiled(moved(METHODS[method]()))
+    model.quantize("int8")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_same(model.variables, loaded.variables)
+    x, _ = data()
+    for head, outputs in model.predict(x, verbose=0).items():
+        np.testing.assert_array_equal(
+            loaded.predict(x, verbose=0)[head], outputs
+        )
 
 
 def test_weights_alone_keep_adapters(tmp_path):

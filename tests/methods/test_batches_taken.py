@@ -194,6 +194,9 @@ def test_batches_of_the_package_after_an_interruption(drawn, tmp_path):
     assert set(drawn) >= {2, 3}
     for ours, theirs in zip(again.get_weights(), whole.get_weights()):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    batches = batches_of_the_package()
+    again.fit(batches, initial_epoch=4, epochs=5, verbose=0)
+    assert int(again.epochs_trained.numpy()) == 5
 
 
 def test_batches_of_the_package_differ_by_epoch(drawn):
