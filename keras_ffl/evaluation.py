@@ -88,15 +88,23 @@ def classification_errors(y, logits):
 
 def _counts(y, logits):
     """Counts of top-1 and top-5 errors, summed cross-entropy, image count."""
-    logits = np.asarray(logits, np.float64)
-    if not np.isfinite(logits).all():
-        raise InputError("`logits` must be finite, got NaN or infinity")
+    logits = np.asarray(logits)
     check_labels(y, logits.shape[1])
     y = classes_of(np.asarray(y)).astype(int)
     if len(y) != len(logits):
         raise InputError(
             f"`y` must be the labels of {len(logits)} images, got {len(y)}"
         )
+    # In parts, which take several times the memory of their logits.
+    parts = [slice(start, start + 1000) for start in range(0, len(y), 1000)]
+    counts = [_counts_of(y[part], logits[part]) for part in parts]
+    return np.sum(counts, axis=0) if counts else np.zeros(4)
+
+
+def _counts_of(y, logits):
+    logits = logits.astype(np.float64)
+    if not np.isfinite(logits).all():
+        raise InputError("`logits` must be finite, got NaN or infinity")
     own = logits[np.arange(len(y)), y]
     largest = logits.max(axis=1)
     log_sum = np.log(np.exp(logits - largest[:, None]).sum(axis=1))

@@ -1,6 +1,7 @@
 """The parts of a training step that are the same on all backends."""
 
 import contextlib
+import weakref
 
 import keras
 
@@ -217,11 +218,12 @@ class SteppedModel(keras.Model):
                         f"`{name}` must be None for Batches, which hold their "
                         f"labels, got a {type(value).__name__}"
                     )
+            # `BackupAndRestore` sets it, and `fit` of Keras reads it.
+            model = weakref.ref(self)
             x = x.of_epochs(
                 initial_epoch,
                 epochs,
-                # What `BackupAndRestore` sets, and `fit` of Keras reads.
-                lambda: self._initial_epoch or initial_epoch,
+                lambda: model()._initial_epoch or initial_epoch,
             )
             calls = len(x.calls)
             if (steps_per_epoch or 0) > calls:

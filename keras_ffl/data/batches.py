@@ -231,17 +231,21 @@ class Batches(keras.utils.PyDataset):
             batches.first_epoch = first_epoch
         return batches
 
+    def planner(self):
+        """A function from an epoch to its `Plan` that holds no images."""
+        return functools.partial(
+            plan_of_epoch,
+            len(self.examples),
+            self.options,
+            self.info.input_shape[:2],
+            self.examples.are_photos,
+        )
+
     def plan(self, epoch):
         """The `Plan` of an epoch."""
         drawn, plan = self._planned
         if drawn != epoch:
-            plan = plan_of_epoch(
-                len(self.examples),
-                self.options,
-                self.info.input_shape[:2],
-                self.examples.are_photos,
-                epoch,
-            )
+            plan = self.planner()(epoch)
             self._planned = epoch, plan
         return plan
 

@@ -20,6 +20,8 @@ def by_tf_data(batches, finish):
     """
     options = batches.options
     epochs = range(options.epochs - options.initial_epoch)
+    # TensorFlow keeps what the generator refers to, after the last use too.
+    plan_of, first_epoch = batches.planner(), batches.first_epoch
     slices = batches.slices
 
     def rows_of(columns):
@@ -31,10 +33,7 @@ def by_tf_data(batches, finish):
         )
 
     plans = tf.data.Dataset.from_generator(
-        lambda: (
-            batches.plan(batches.first_epoch() + epoch).columns()
-            for epoch in epochs
-        ),
+        lambda: (plan_of(first_epoch() + epoch).columns() for epoch in epochs),
         output_signature=signature(batches.plan(options.initial_epoch)),
     )
     read = batches.examples.read_by_tf_data(

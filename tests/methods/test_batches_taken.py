@@ -1,5 +1,8 @@
 """Labels and weights of every form that is taken, all to the same effect."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -155,11 +158,11 @@ def drawn(monkeypatch):
     """The epochs of which plans are drawn."""
     epochs = []
 
-    def plan(self, epoch, plan=data.Batches.plan):
-        epochs.append(epoch)
-        return plan(self, epoch)
+    def plan(*arguments, plan=data.batches.plan_of_epoch):
+        epochs.append(arguments[-1])
+        return plan(*arguments)
 
-    monkeypatch.setattr(data.Batches, "plan", plan)
+    monkeypatch.setattr(data.batches, "plan_of_epoch", plan)
     return epochs
 
 
@@ -197,6 +200,16 @@ def test_batches_of_the_package_after_an_interruption(drawn, tmp_path):
     batches = batches_of_the_package()
     again.fit(batches, initial_epoch=4, epochs=5, verbose=0)
     assert int(again.epochs_trained.numpy()) == 5
+
+
+def test_nothing_is_left_of_batches_of_the_package():
+    model, batches = model_of(), batches_of_the_package()
+    model.fit(batches, verbose=0)
+    model.evaluate(batches, verbose=0)
+    left = [weakref.ref(model), weakref.ref(batches.examples.x)]
+    del model, batches
+    gc.collect()
+    assert [each() for each in left] == [None, None]
 
 
 def test_batches_of_the_package_differ_by_epoch(drawn):

@@ -178,11 +178,12 @@ def _as_images(x, argument):
 def _moments(images):
     """Mean and standard deviation by channel, without a copy in floats."""
     counts = np.zeros((images.shape[-1], 256))
-    for start in range(0, len(images), 1000):
-        for channel, pixels in zip(
-            counts, np.moveaxis(images[start:][:1000], -1, 0)
-        ):
-            channel += np.bincount(pixels.ravel(), minlength=256)
+    # In parts, because NumPy counts int64.
+    step = max(1, 2**22 // images[0].size)
+    for start in range(0, len(images), step):
+        channels = np.moveaxis(images[start : start + step], -1, 0)
+        for count, pixels in zip(counts, channels):
+            count += np.bincount(pixels.ravel(), minlength=256)
     shares = counts / counts.sum(axis=1, keepdims=True)
     values = np.arange(256)
     mean = shares @ values

@@ -128,7 +128,8 @@ def _names(folder, split, ignored):
 
 
 def _as_files(root, names, classes):
-    labels = [classes.index(label) for label in names]
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = [numbers[label] for label in names]
     counts = [len(of_class) for of_class in names.values()]
     return PhotoFiles(
         str(root),

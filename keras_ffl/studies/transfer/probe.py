@@ -25,10 +25,14 @@ def pooled_features(extractor, images, info):
     Returns:
         float32 array (n, C).
     """
-    x = data.normalize(images, info)
-    maps = extractor.predict(x, batch_size=100, verbose=0)
-    maps = np.asarray(maps, "float32")
-    return maps.mean(axis=tuple(range(1, maps.ndim - 1)))
+    pooled = []
+    # In parts, because all maps together may not fit into memory.
+    for start in range(0, len(images), 1000):
+        x = data.normalize(images[start : start + 1000], info)
+        maps = extractor.predict(x, batch_size=100, verbose=0)
+        maps = np.asarray(maps, "float32")
+        pooled.append(maps.mean(axis=tuple(range(1, maps.ndim - 1))))
+    return np.concatenate(pooled)
 
 
 def linear_probe(x_train, y_train, x_test, y_test, seed=0):

@@ -53,22 +53,21 @@ def target_data(name, source, data_dir=None):
     )
 
 
+def _resized(images, size):
+    resized = ops.image.resize(
+        images.astype("float32"),
+        size,
+        antialias=True,
+        data_format="channels_last",
+    )
+    resized = ops.convert_to_numpy(resized)
+    return np.rint(np.clip(resized, 0, 255)).astype("uint8")
+
+
 def _fitted(images, shape):
     if images.shape[1:3] != shape[:2]:
-        # In parts, because the result is float32.
-        images = np.concatenate(
-            [
-                ops.convert_to_numpy(
-                    ops.image.resize(
-                        part.astype("float32"),
-                        shape[:2],
-                        antialias=True,
-                        data_format="channels_last",
-                    )
-                )
-                for part in np.array_split(images, len(images) // 1000 + 1)
-            ]
-        )
-        images = np.rint(np.clip(images, 0, 255)).astype("uint8")
+        # In parts, because results are float32.
+        parts = np.array_split(images, len(images) // 1000 + 1)
+        images = np.concatenate([_resized(part, shape[:2]) for part in parts])
     repeats = shape[-1] // images.shape[-1]
     return np.repeat(images, repeats, axis=-1)
