@@ -44,12 +44,13 @@ def scaled_config(config, epochs):
         for name, value in vars(config.options).items()
         if name.endswith("_epochs") and value is not None
     }
-    return config.changed(
+    return dataclasses.replace(
+        config,
         dataset=DATASETS.get(config.dataset, config.dataset),
         networks=tuple(NETWORKS.get(name, name) for name in config.networks),
         epochs=epochs,
         lr_milestones=tuple(dict.fromkeys(milestones)),
-        **lengths,
+        options=dataclasses.replace(config.options, **lengths),
     )
 
 
