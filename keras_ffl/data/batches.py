@@ -160,7 +160,7 @@ class Batches(keras.utils.PyDataset):
                 f"one step after the other, got {options.steps_per_call}"
             )
         self.examples, self.info, self.options = examples, info, options
-        self.first_epoch = lambda: options.initial_epoch
+        self.first_epoch = functools.partial(getattr, options, "initial_epoch")
         self.constants = constants_of(info, augmentation)
         self._planned = None, None
         steps = batch_bounds(

@@ -1,8 +1,9 @@
 """The description of a data set."""
 
 import dataclasses
+import re
 
-from keras_ffl.errors import InputError, printable
+from keras_ffl.errors import InputError
 from keras_ffl.fields import Fields, field
 
 
@@ -69,7 +70,7 @@ class DatasetInfo(Fields):
                     f"entries, got {len(getattr(self, name))}"
                 )
         for name in self.class_names:
-            if "\n" in name or printable(name) != name:
+            if "\n" in name or re.search("[\ud800-\udfff]", name):
                 raise InputError(
                     f"`class_names` of data set {self.name!r} must have no "
                     "line breaks and no bytes that aren't UTF-8, got "

@@ -36,6 +36,17 @@ _FORM = {
 }
 
 
+class _Prediction(keras.layers.Layer):
+    """A task's prediction, whatever functions it uses, for its shapes."""
+
+    def __init__(self, task):
+        super().__init__(dtype="float32")
+        self.prediction = task.prediction
+
+    def call(self, outputs):
+        return self.prediction(outputs)
+
+
 def make_card(model, head, info, name, run=None, license=None):
     """Describes a head that is exported.
 
@@ -65,8 +76,7 @@ def make_card(model, head, info, name, run=None, license=None):
         raise InputError(
             f"`run` must hold JSON values: {first_line(error)}"
         ) from error
-    # Its shape and dtype, whatever functions the task's prediction uses.
-    predicted = keras.layers.Lambda(model.task.prediction).compute_output_spec(
+    predicted = _Prediction(model.task)(
         keras.KerasTensor(model.head_shape, "float32")
     )[model.task.output_name]
     sizes = zip(("height", "width", "channels"), info.input_shape)

@@ -269,9 +269,12 @@ def write_head(
         with replacing(path) as unfinished:
             found.write(model, head, info, unfinished, calibration)
             add_card(unfinished, card)
+            # Another process may have written here meanwhile.
+            _check_labels(path.parent / LABELS, labels)
+            if not (path.parent / LABELS).exists():
+                write_whole(path.parent / LABELS, labels)
             if unfinished.is_file():
                 write_whole(card_path(path), card_text(card))
-            write_whole(path.parent / LABELS, labels)
     except OSError as error:
         reason = error.strerror or first_line(error)
         raise InputError(

@@ -102,18 +102,19 @@ def reserve_names(model):
     """Keeps Keras from naming new operations like those of a loaded graph.
 
     Keras counts only the names that it gave in this process, and no two
-    operations of a graph may have the same.
+    layers or other operations of a graph may have the same.
 
     Args:
         model: Functional `keras.Model`.
     """
+    largest = {}
     for operation in model.operations:
-        if not isinstance(operation, keras.Layer):
-            kind, number = re.fullmatch(
-                r"(.*?)(?:_(\d{1,6}))?", operation.name
-            ).groups()
-            while keras.backend.get_uid(kind) <= int(number or 0):
-                pass
+        found = re.fullmatch(r"(.*?)(?:_(\d{1,6}))?", operation.name)
+        kind, number = found[1], int(found[2] or 0)
+        largest[kind] = max(largest.get(kind, 0), number)
+    for kind, number in largest.items():
+        while keras.backend.get_uid(kind) <= number:
+            pass
 
 
 def uses_weight(call):
@@ -417,25 +418,28 @@ def adapted_of(model):
 
     Returns:
         List of JSON values, for each such layer its position, how it is
-        quantized (or None) and LoRA's rank (or None).
+        quantized (or None) and by which configuration, and LoRA's rank (or
+        None).
     """
-    found = [
-        [
-            k,
-            getattr(layer, "quantization_mode", None),
-            getattr(layer, "lora_rank", None),
-        ]
-        for k, layer in enumerate(layers_within(model))
-    ]
-    return [each for each in found if any(each[1:])]
+    found = []
+    for k, layer in enumerate(layers_within(model)):
+        mode = getattr(layer, "quantization_mode", None)
+        rank = getattr(layer, "lora_rank", None)
+        if mode or rank:
+            config = keras.saving.serialize_keras_object(
+                getattr(layer, "quantization_config", None)
+            )
+            found.append([k, mode, config, rank])
+    return found
 
 
 def set_adapted(model, adapted):
     """Does what `adapted_of` returned for a model of the same layers."""
     layers = layers_within(model)
-    for k, mode, rank in adapted:
+    for k, mode, config, rank in adapted:
         if mode and not layers[k].quantization_mode:
-            layers[k].quantize(mode)
+            config = keras.saving.deserialize_keras_object(config)
+            layers[k].quantize(mode, config=config)
         if rank and not layers[k].lora_enabled:
             layers[k].enable_lora(rank)
 

@@ -99,6 +99,7 @@ def test_the_output_of_a_prediction_of_the_user_s_own():
             return {"values": keras.ops.sum(outputs, axis=-1)}
 
     model = VanillaModel(subnetwork(), task=Total())
+    keras.config.set_dtype_policy("mixed_float16")
     assert make_card(model, "vanilla", INFO, "keras")["output"] == {
         "name": "values",
         "shape": ["batch"],

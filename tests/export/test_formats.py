@@ -284,12 +284,20 @@ def test_bad_input(model, tmp_path, monkeypatch):
     def fail(*_):
         raise InputError("the network can't be converted")
 
-    broken = dataclasses.replace(FORMATS["keras"], write=fail)
-    with monkeypatch.context() as patch:
-        patch.setitem(FORMATS, "keras", broken)
-        with pytest.raises(InputError, match="can't be converted"):
-            write_head(model, "fused", INFO, tmp_path / "none", "keras")
-    assert not list((tmp_path / "none").iterdir())
+    def write_meanwhile(*_):
+        (tmp_path / "none" / "labels.txt").write_text("hen\n")
+
+    for found, message, left in (
+        (fail, "can't be converted", []),
+        (write_meanwhile, "heads with other classes", ["labels.txt"]),
+    ):
+        broken = dataclasses.replace(FORMATS["keras"], write=found)
+        with monkeypatch.context() as patch:
+            patch.setitem(FORMATS, "keras", broken)
+            with pytest.raises(InputError, match=message):
+                write_head(model, "fused", INFO, tmp_path / "none", "keras")
+        names = [path.name for path in (tmp_path / "none").iterdir()]
+        assert names == left
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="can't be written"):
         write_head(model, "fused", INFO, tmp_path / "file" / "o", "keras")

@@ -55,10 +55,12 @@ def test_a_file_keeps_adapters(method, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have a `quantize` method")
-@pytest.mark.parametrize("method", ["ffl", "one", "pcl"])
-def test_quantized_methods(method, tmp_path):
+@pytest.mark.parametrize("weights_only", [False, True])
+@pytest.mark.parametrize("method", ["ffl", "one"])
+def test_quantized_methods(method, weights_only, tmp_path):
     model = compiled(moved(METHODS[method]()))
-    model.quantize("int8")
+    config = keras.quantizers.Int8QuantizationConfig(activation_quantizer=None)
+    model.quantize("int8", config=config if weights_only else None)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert_same(model.variables, loaded.variables)

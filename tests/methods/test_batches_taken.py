@@ -1,6 +1,7 @@
 """Labels and weights of every form that is taken, all to the same effect."""
 
 import gc
+import pickle
 import weakref
 
 import keras
@@ -200,6 +201,13 @@ def test_batches_of_the_package_after_an_interruption(drawn, tmp_path):
     batches = batches_of_the_package()
     again.fit(batches, initial_epoch=4, epochs=5, verbose=0)
     assert int(again.epochs_trained.numpy()) == 5
+
+
+def test_batches_of_the_package_can_be_pickled():
+    batches = batches_of_the_package()
+    again = pickle.loads(pickle.dumps(batches))
+    for ours, theirs in zip(batches[1], again[1], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_nothing_is_left_of_batches_of_the_package():

@@ -120,7 +120,10 @@ def test_three_steps_and_three_more_are_six(make, run_eagerly, tmp_path):
 def test_operations_that_keras_named(tmp_path):
     """New ones don't get the names of a loaded graph, in a new process."""
     image = keras.Input(IMAGE)
-    trunk = image, image / 2.0 + image
+    x = image / 2.0 + image
+    for _ in range(4):
+        x = keras.layers.Add()([x, image])
+    trunk = image, x
     networks = [subnetwork(trunk=trunk, name=f"net_{k}") for k in (1, 2)]
     x = np.random.default_rng(0).normal(size=(3, *IMAGE)).astype("float32")
     logits = FeatureFusionModel(networks, 0)
