@@ -126,9 +126,9 @@ def test_operations_that_keras_named(tmp_path):
     trunk = image, x
     networks = [subnetwork(trunk=trunk, name=f"net_{k}") for k in (1, 2)]
     x = np.random.default_rng(0).normal(size=(3, *IMAGE)).astype("float32")
-    logits = FeatureFusionModel(networks, 0)
-    expected = logits.classifier("ensemble")(x)
-    logits.save(tmp_path / "model.keras")
+    model = FeatureFusionModel(networks, 0)
+    expected = model.classifier("ensemble")(x)
+    model.save(tmp_path / "model.keras")
     keras.utils.clear_session()
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.classifier("ensemble")(x), expected)
