@@ -1,6 +1,5 @@
 """Shared parts of the commands: flags, and errors as one line."""
 
-import dataclasses
 import inspect
 import os
 import signal
@@ -219,18 +218,3 @@ def reject_idle(reason, *names):
             raise InputError(
                 f"`{name}` has no meaning {reason}, got {flag.value!r}"
             )
-
-
-def with_data_dir(config, data_dir):
-    """Updates the data folder in a run's configuration.
-
-    Args:
-        config: `keras_ffl.config.Config`.
-        data_dir: Path, or None if it hasn't moved.
-
-    Returns:
-        `keras_ffl.config.Config`.
-    """
-    if not data_dir:
-        return config
-    return dataclasses.replace(config, data_dir=data_dir)

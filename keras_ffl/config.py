@@ -237,6 +237,10 @@ class Config(Fields):
                 )
         return config
 
+    def with_data_dir(self, data_dir):
+        """The configuration with data that have moved; itself for None."""
+        return self.changed(data_dir=data_dir) if data_dir else self
+
     def _without_meaning(self, name, value):
         own = ", ".join(self.row.options.names()) or "none"
         return InputError(

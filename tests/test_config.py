@@ -157,6 +157,14 @@ def test_what_the_last_epoch_comes_too_early_for():
     assert "before the full learning rate: `warmup_epochs` 80.5" in warmup
 
 
+def test_data_that_have_moved():
+    config = preset("cifar_small", data_dir="here")
+    assert config.with_data_dir(None) is config
+    assert config.with_data_dir("there").data_dir == "there"
+    with pytest.raises(InputError, match="`data_dir` has no meaning .* digits"):
+        preset("quickstart").with_data_dir("there")
+
+
 def test_options_of_another_method():
     with pytest.raises(InputError, match="must be OneOptions or a dict, got"):
         Config(method="one", options=Config().options)

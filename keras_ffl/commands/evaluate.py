@@ -21,7 +21,7 @@ _JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
 def main():
     """Evaluates and prints the table of all heads."""
     folder = Workdir(_WORKDIR.value)
-    config = cli.with_data_dir(folder.config(), _DATA_DIR.value)
+    config = folder.config().with_data_dir(_DATA_DIR.value)
     model, _ = training.load_run(folder, _CHECKPOINT.value)
     dataset = training.load_run_data(folder, config, model)
     batches = dataset.evaluation_batches(config.eval_batch_size)

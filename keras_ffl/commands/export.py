@@ -70,6 +70,8 @@ def main():
     calibrated = any(found.calibrated for found in formats)
     if not calibrated:
         cli.reject_idle("without a format that needs it", "calibration")
+        if not check:
+            cli.reject_idle("without --check or calibration", "data_dir")
     folder = Workdir(_WORKDIR.value)
     model, info = training.load_run(folder, _CHECKPOINT.value)
     heads = model.heads if _HEAD.value == "all" else [_HEAD.value]
@@ -79,7 +81,7 @@ def main():
             export.output_path(_OUTPUT.value, head, name)
     calibration, dataset = None, None
     if check or calibrated:
-        config = cli.with_data_dir(folder.config(), _DATA_DIR.value)
+        config = folder.config().with_data_dir(_DATA_DIR.value)
         dataset = training.load_run_data(folder, config, model)
         calibration = data.sample_training(dataset, _CALIBRATION.value)[0]
     written = {name: {} for name in names}

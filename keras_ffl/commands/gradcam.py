@@ -57,7 +57,8 @@ _CLASS_NAMES = flags.DEFINE_string(
 def main():
     """Draws the figure and prints which images are in it."""
     if _IMAGES.value:
-        cli.reject_idle("where --image names the pictures", "per_group", "seed")
+        reason = "where --image names the pictures"
+        cli.reject_idle(reason, "per_group", "seed", "data_dir")
     numbers = write_figure(
         _WORKDIR.value,
         _OUTPUT.value,

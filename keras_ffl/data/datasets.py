@@ -36,7 +36,7 @@ def load(name, data_dir=None, photos=PhotoOptions()):
         data_dir: The folder of tensorflow-datasets, None for its default.
             For `imagefolder` the folder that holds `train` and `val`, for
             `npz` the file. CIFAR and Fashion-MNIST also take a `.npz` file.
-            Not used for `digits`, which a `Config` refuses it for.
+            None for `digits`.
         photos: `PhotoOptions`, ignored by data sets of arrays.
 
     Returns:
@@ -44,9 +44,9 @@ def load(name, data_dir=None, photos=PhotoOptions()):
         always in the same order.
 
     Raises:
-        InputError: The name is unknown, the folder does not exist, the
-            data set can neither be found nor downloaded, or the folder's
-            content is incomplete.
+        InputError: The name is unknown, the folder does not exist or has no
+            meaning, the data set can neither be found nor downloaded, or the
+            folder's content is incomplete.
     """
     if name not in DATASETS:
         raise InputError(
@@ -56,6 +56,10 @@ def load(name, data_dir=None, photos=PhotoOptions()):
 
 
 def _digits(data_dir, photos):
+    if data_dir is not None:
+        raise InputError(
+            f"`data_dir` has no meaning for `dataset` digits, got {data_dir!r}"
+        )
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 

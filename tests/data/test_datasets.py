@@ -37,6 +37,11 @@ def test_digits_are_stratified():
     assert (np.abs(test - 0.2 * (train + test)) < 1).all()
 
 
+def test_digits_have_no_folder():
+    with pytest.raises(InputError, match="`data_dir` has no meaning .*'there'"):
+        load("digits", "there")
+
+
 def test_digits_are_always_the_same():
     first, second = load("digits"), load("digits")
     for name in ("x_train", "y_train", "x_test", "y_test"):

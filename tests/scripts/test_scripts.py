@@ -222,6 +222,8 @@ def test_a_number_of_thousands_of_digits_is_refused(
         ("export.py", "calibration", ["--output=o", "--format=keras"]),
         ("gradcam.py", "per_group", ["--output=o.png", "--image=x.png"]),
         ("gradcam.py", "seed", ["--output=o.png", "--image=x.png"]),
+        ("gradcam.py", "data_dir", ["--output=o.png", "--image=x.png"]),
+        ("export.py", "data_dir", ["--output=o", "--format=keras"]),
     ],
 )
 def test_a_flag_without_a_meaning(
@@ -230,7 +232,7 @@ def test_a_flag_without_a_meaning(
     monkeypatch.chdir(tmp_path)
     message = refusal(script, f"--{flag}=7", "--workdir=w", *arguments)
     assert message.startswith(f"error: `{flag}` has no meaning w")
-    assert message.endswith(", got 7")
+    assert message.endswith((", got 7", ", got '7'"))
 
 
 def test_transfer_overwrites_nothing(tmp_path, refusal):

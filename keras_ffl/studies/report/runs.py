@@ -88,8 +88,7 @@ def open_runs(workdir, compare=(), checkpoint="last", data_dir=None):
                 folder.path,
                 folders[0].path,
             )
-    if data_dir:
-        configs[0] = dataclasses.replace(configs[0], data_dir=data_dir)
+    configs[0] = configs[0].with_data_dir(data_dir)
     names = _unique_names([config.method for config in configs], folders)
     models = [training.load_run(folder, checkpoint)[::-1] for folder in folders]
     return [

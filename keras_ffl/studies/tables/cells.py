@@ -167,5 +167,5 @@ def cells_of(table, runs, root, data_dir=None):
 
 def cell_of(entry, seed, root, data_dir=None):
     """The cell for a table's entry and a seed."""
-    config = dataclasses.replace(entry.config, seed=seed, data_dir=data_dir)
-    return Cell(config, pathlib.Path(root))
+    config = dataclasses.replace(entry.config, seed=seed)
+    return Cell(config.with_data_dir(data_dir), pathlib.Path(root))

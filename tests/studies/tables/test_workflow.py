@@ -22,6 +22,7 @@ def small(monkeypatch):
         ({"epochs": 5}, "`epochs` needs `scale`"),
         ({"scale": True, "epochs": 0}, "`epochs` must be at least 1, got 0"),
         ({"jobs": 0}, "`jobs` must be at least 1, got 0"),
+        ({"table": "digits", "data_dir": "d"}, "`data_dir` has no meaning"),
     ],
 )
 def test_bad_input(tmp_path, arguments, message):
@@ -54,13 +55,15 @@ def test_failed_cells_make_the_run_fail(small, tmp_path, monkeypatch, capsys):
     ran = []
 
     def run(cells, jobs, changed, imports):
-        ran.extend(cells)
+        ran[:] = cells
         store_failure(cells[-1].path, "out of memory")
         changed()
 
     monkeypatch.setattr(run_cells, "run", run)
-    assert not reproduce("small", tmp_path, data_dir="there", jobs=2)
-    assert [cell.config.data_dir for cell in ran] == ["there"] * 2
+    assert not reproduce("2", tmp_path / "cifar", data_dir="there")
+    assert {cell.config.data_dir for cell in ran} == {"there"}
+    assert not reproduce("small", tmp_path, jobs=2)
+    assert [cell.config.data_dir for cell in ran] == [None] * 2
     text = (tmp_path / "table_small.md").read_text()
     assert "failed: out of memory" in text
     assert f"failed: {ran[-1].name}: out of mem" in capsys.readouterr().out
