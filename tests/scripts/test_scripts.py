@@ -254,7 +254,10 @@ def test_every_format_of_a_trained_run(tmp_path):
     for module in ("ai_edge_litert", "onnxruntime", "tf2onnx"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
-    result = run("train.py", *SMALL, f"--workdir={tmp_path / 'run'}")
+    # Smaller batches, so more steps: int8 changes many of the predictions of a
+    # network that has hardly trained.
+    recipe = [each.replace("=256", "=32") for each in SMALL]
+    result = run("train.py", *recipe, f"--workdir={tmp_path / 'run'}")
     assert result.returncode == 0, result.stderr
     arguments = ["--formats=all", "--measure", f"--output={tmp_path / 'out'}"]
     arguments.append(f"--workdir={tmp_path / 'run'}")

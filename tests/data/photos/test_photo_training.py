@@ -123,7 +123,7 @@ def test_names_without_utf8(folder, tmp_path):
 @pytest.mark.slow
 def test_names_without_utf8_on_jax(folder, tmp_path):
     rename_without_utf8(folder)
-    script = pathlib.Path(__file__).parents[2] / "scripts" / "train.py"
+    script = pathlib.Path(__file__).parents[3] / "scripts" / "train.py"
 
     def train(*arguments):
         return subprocess.run(
