@@ -238,7 +238,11 @@ class Config(Fields):
         return config
 
     def with_data_dir(self, data_dir):
-        """The configuration with data that have moved; itself for None."""
+        """The configuration with data that have moved; itself for None.
+
+        Raises:
+            InputError: The data set, such as digits, has no folder.
+        """
         return self.changed(data_dir=data_dir) if data_dir else self
 
     def _without_meaning(self, name, value):
