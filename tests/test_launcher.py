@@ -1,6 +1,8 @@
 """The program `keras-ffl`, and what it keeps from stderr at its start."""
 
+import os
 import pathlib
+import platform
 import signal
 import subprocess
 import sys
@@ -68,6 +70,22 @@ def test_a_field_as_a_flag():
     assert done.stderr.endswith(
         ", and --set epochs=... sets fields of a run)\n"
     )
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86 only")
+@pytest.mark.parametrize(
+    ("given", "used"), [({}, "1"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "0")]
+)
+def test_onednn_is_on_unless_turned_off(given, used):
+    code = (
+        "import os, keras_ffl_launcher\n"
+        "with keras_ffl_launcher.starting('train'):\n"
+        "    print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    )
+    environment = {**os.environ, **given}
+    if not given:
+        environment.pop("TF_ENABLE_ONEDNN_OPTS", None)
+    assert start("-c", code, env=environment).stdout == f"{used}\n"
 
 
 WRITER = """
