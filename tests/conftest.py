@@ -8,6 +8,8 @@ import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# As the commands do.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # The expected values hold for float32 on a CPU; set the variable yourself to
 # test on a GPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
